@@ -1,0 +1,1 @@
+"""Learns representations from data without labels, and proves what it learned."""

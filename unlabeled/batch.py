@@ -1,0 +1,81 @@
+"""The things that travel through a training step: `Batch`, `Progress`, `Loss`; and the `DataShape` that sizes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a method sees of one step. Human labels are not in it, unless the method says `needs_labels = True`.
+
+    Attributes:
+        views: each (B, C, H, W), float in [0, 1], on the device; sizes may differ (multi-crop).
+        index: (B,) int64, positions in the source: memory banks and pseudo-labels need them.
+        targets: what the views drew themselves (rotation (B,), permutation (B,), mask (B, N) ...), and `"label"` (B,)
+            int64, -1 where unlabelled, for methods that need labels.
+    """
+
+    views: list[Tensor]
+    index: Tensor
+    targets: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The only clock: every schedule and every random draw is a function of it.
+
+    Attributes:
+        step: steps taken before this one, in [0, total).
+        total: steps of the whole run, > 0.
+        epoch: passes over the source completed before this step.
+    """
+
+    step: int
+    total: int
+    epoch: int
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run lies behind, in [0, 1)."""
+        return self.step / self.total
+
+
+@dataclass(slots=True)
+class Loss:
+    """What one forward pass gives back.
+
+    Attributes:
+        total: scalar, differentiated by the loop.
+        terms: scalars to be logged, detached.
+        memory: tensors for `observe`, detached. `"z"` (B, D), the embedding that the objective compares, is always
+            there: the loop watches it for collapse.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What a method and its views may know of the data before seeing it.
+
+    Attributes:
+        n: number of training samples: the size of a memory bank.
+        channels: of each image; 1, 3 or any other number.
+        size: side of a view, in pixels.
+        classes: number of human classes, 0 if there are no labels.
+        invariances: transformations that keep the meaning of a picture and that views may therefore use: a subset of
+            `{"mirror", "flip", "rotation", "colour", "intensity"}` (mirror: left-right; flip: top-bottom).
+    """
+
+    n: int
+    channels: int
+    size: int
+    classes: int = 0
+    invariances: frozenset[str] = frozenset({"mirror", "colour", "intensity"})
