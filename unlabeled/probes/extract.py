@@ -1,0 +1,96 @@
+"""From a source of images to one matrix: the features of a frozen encoder, or the raw pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Images(Protocol):
+    """What is needed of a source."""
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, indices: Any) -> Tensor:
+        """The images at these positions (B,): (B, C, H, W) uint8."""
+        ...
+
+
+def features(
+    encoder: nn.Module,
+    source: Images,
+    *,
+    device: torch.device | str,
+    batch_size: int = 512,
+    indices: np.ndarray | None = None,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """Runs a frozen encoder over a source: in eval mode, without gradient; every module's training flag is put back.
+
+    Args:
+        encoder: (B, C, H, W) uint8 to (B, D), already on `device`.
+        source: length n and `fetch`.
+        device: where the images are sent.
+        batch_size: images at a time.
+        indices: (n,) positions to take, in this order; None is all.
+        precision: float32, or bfloat16 / float16 for autocast.
+
+    Returns:
+        (n, D) float32 on the CPU.
+
+    Raises:
+        ValueError: nothing to extract, or the encoder does not give (B, D).
+    """
+    kind = torch.device(device).type
+    gathered: Tensor | None = None
+    done = 0
+    with _frozen(encoder), torch.inference_mode(), torch.autocast(kind, precision, enabled=precision != torch.float32):
+        for positions in _batches(source, indices, batch_size):
+            h = encoder(source.fetch(positions).to(device))
+            if h.ndim != 2:
+                raise ValueError(f"the encoder must give (B, D) features, got {tuple(h.shape)}")
+            if gathered is None:
+                gathered = torch.empty(_count(source, indices), h.shape[1])
+            gathered[done : done + len(h)] = h
+            done += len(h)
+    if gathered is None:
+        raise ValueError("no image to extract features from")
+    return gathered
+
+
+def pixels(source: Images, indices: np.ndarray | None = None) -> Tensor:
+    """The images as they are, (n, C * H * W) float32 in [0, 1]: the baseline of every table.
+
+    Raises:
+        ValueError: nothing to extract.
+    """
+    rows = [source.fetch(positions).flatten(1).float().div_(255) for positions in _batches(source, indices, 4096)]
+    if not rows:
+        raise ValueError("no image to take pixels from")
+    return torch.cat(rows)
+
+
+def _count(source: Images, indices: np.ndarray | None) -> int:
+    return len(source) if indices is None else len(indices)
+
+
+def _batches(source: Images, indices: np.ndarray | None, size: int) -> Iterator[np.ndarray]:
+    positions = np.arange(len(source)) if indices is None else np.asarray(indices)
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]
+
+
+@contextmanager
+def _frozen(encoder: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in encoder.modules()}
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,114 @@
+"""The weighted nearest-neighbour classifier of Wu et al. 2018, section 3.4: the usual monitor. Nothing is trained."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlabeled.errors import UserError
+from unlabeled.probes.base import check_fit, top1
+from unlabeled.registry import register
+
+GROUP = 16  # neighbouring columns whose maximum is looked at first
+
+
+@register("knn")
+class KNN:
+    """Each of the k most similar training samples votes for its class with weight exp(cosine / temperature).
+
+    "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", Wu et al. 2018, section 3.4. Float32
+    throughout, on the device of the features given to `fit`. Of equally similar samples the earlier is the nearer; of
+    classes with equal votes the smaller wins.
+
+    Args:
+        k: neighbours that vote; with fewer training samples all of them vote.
+        temperature: > 0; the smaller, the more the nearest alone decide.
+    """
+
+    def __init__(self, *, k: int = 200, temperature: float = 0.1) -> None:
+        self.k = k
+        self.temperature = temperature
+        self.notes_: list[str] = []
+
+    def fit(self, h: Tensor, y: Tensor, *, reference: Tensor | None = None) -> Self:
+        """Keeps h (N, D), normalised, and y (N,) int64. `reference` is not used: the cosine needs no statistics.
+
+        Raises:
+            UserError: an option out of range.
+            ValueError: wrong shapes, no sample, or features that are not finite.
+        """
+        if self.k < 1 or self.temperature <= 0:
+            raise UserError(f"knn: k must be at least 1 and temperature above 0, got {self.k} and {self.temperature}")
+        check_fit(h, y)
+        self.bank_ = F.normalize(h.float(), dim=1)
+        self.classes_, self.class_index_ = torch.unique(y.to(h.device), return_inverse=True)
+        return self
+
+    def predict(self, h: Tensor, *, query_tile: int = 256, bank_tile: int = 16384) -> Tensor:
+        """The class of each of h (M, D): (M,) int64 on the device of `h`. Memory: query_tile × bank_tile floats."""
+        predicted = [self._vote(*self.neighbours(tile, bank_tile=bank_tile)) for tile in torch.split(h, query_tile)]
+        return torch.cat(predicted).to(h.device)
+
+    def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
+        """`{"top1": share of correct classes}` on h (M, D) with labels y (M,)."""
+        return {"top1": top1(self.predict(h), y)}
+
+    def neighbours(self, h: Tensor, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
+        """The k nearest training samples of each of h (M, D), the nearest first.
+
+        Returns:
+            cosine (M, k) float32 and position (M, k) int64 in what was given to `fit`; k reduced to the size of that.
+        """
+        queries = F.normalize(h.to(self.bank_.device).float(), dim=1)
+        k = min(self.k, len(self.bank_))
+        best = queries.new_empty(len(queries), 0, dtype=torch.int64)
+        for start in range(0, len(self.bank_), bank_tile):
+            cosine = queries @ self.bank_[start : start + bank_tile].T  # (M, tile)
+            best = torch.cat([best, _largest(cosine, k, start)], dim=1)
+            best = best.topk(min(k, best.shape[1]), dim=1).values
+        return _unkey(best)
+
+    def _vote(self, cosine: Tensor, position: Tensor) -> Tensor:
+        """Classes (M,) from cosine and position (M, k). Weights relative to the nearest: the same winner, no overflow."""
+        weight = ((cosine - cosine[:, :1]) / self.temperature).exp()
+        votes = weight.new_zeros(len(weight), len(self.classes_))
+        votes.scatter_add_(1, self.class_index_[position], weight)
+        winner: Tensor = self.classes_[votes.argmax(dim=1)]
+        return winner
+
+
+def _largest(cosine: Tensor, k: int, start: int) -> Tensor:
+    """Keys of the k largest of each row of (M, N), or of all N if fewer; `start` is the position of column 0.
+
+    The k largest lie in the k groups of columns with the largest maxima, so most columns are only ever compared once.
+    """
+    n = cosine.shape[1]
+    if n <= 2 * k * GROUP:
+        position = torch.arange(start, start + n, device=cosine.device)
+        return _key(cosine, position).topk(min(k, n), dim=1).values
+    grouped = F.pad(cosine, (0, -n % GROUP), value=-torch.inf).reshape(len(cosine), -1, GROUP)  # (M, N / GROUP, GROUP)
+    maxima = grouped.amax(dim=2)
+    _, group = _unkey(_key(maxima, torch.arange(maxima.shape[1], device=cosine.device)).topk(k, dim=1).values)
+    candidates = grouped.gather(1, group[:, :, None].expand(-1, -1, GROUP))  # (M, k, GROUP)
+    position = start + group[:, :, None] * GROUP + torch.arange(GROUP, device=cosine.device)
+    return _key(candidates, position).flatten(1).topk(k, dim=1).values
+
+
+def _key(value: Tensor, position: Tensor) -> Tensor:
+    """One int64 that orders like (value, -position): the bits of the float32 above, the reversed position (< 2³¹) below.
+
+    With it a top-k has no ties to break, so that its result depends neither on the tiles nor on the device.
+    """
+    bits = (value + 0.0).view(torch.int32)  # + 0.0: minus zero equals zero
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.long() << 32) | (0x7FFFFFFF - position)
+
+
+def _unkey(key: Tensor) -> tuple[Tensor, Tensor]:
+    """Value float32 and position int64 from `_key`."""
+    ordered = (key >> 32).int()
+    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
+    return bits.view(torch.float32), 0x7FFFFFFF - (key & 0x7FFFFFFF)
