@@ -11,12 +11,15 @@ import ast
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from unlabeled.errors import UserError
 
@@ -36,21 +39,23 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One keyword argument of a registered thing: its default, its annotation as written, its line of the docstring."""
+    """One keyword argument of a registered thing: its default, its type, its line of the docstring."""
 
     default: Any
-    annotation: str
+    type: Any
     help: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered thing: what builds it, and the option values that this name stands for (`moco-v1` of `moco`)."""
+    """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), and the
+    parts of a recipe that its paper prescribes (views, optimiser)."""
 
     kind: str
     name: str
     make: Callable[..., Any]
-    preset: Mapping[str, Any]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self) -> dict[str, Option]:
         """The keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere else."""
@@ -58,21 +63,43 @@ class Entry:
 
         documents = [parse(text) for text in (self.make.__doc__, getattr(self.make, "__init__", self.make).__doc__) if text]
         helps = {p.arg_name: " ".join((p.description or "").split()) for d in documents for p in d.params}
-        parameters = inspect.signature(self.make).parameters.values()
+        spaces = vars(sys.modules[self.make.__module__])
         return {
-            p.name: Option(self.preset.get(p.name, p.default), str(p.annotation), helps.get(p.name, ""))
-            for p in parameters
+            p.name: Option(self.preset.get(p.name, p.default), _type(p.annotation, spaces), helps.get(p.name, ""))
+            for p in inspect.signature(self.make).parameters.values()
             if p.kind is inspect.Parameter.KEYWORD_ONLY
         }
 
+    def resolve(self, options: Mapping[str, Any]) -> Choice:
+        """This name with every option: those given, in their types, and the defaults of the others.
 
-def register(*names: str, **preset: Any) -> Callable[[_Made], _Made]:
-    """Class or function decorator: gives the thing its names. `preset` replaces defaults of its options for these names."""
+        Raises:
+            UserError: an unknown option, or a value that its type does not take.
+        """
+        known = self.options()
+        for option in options:
+            if option not in known:
+                raise UserError(
+                    f"{KINDS[self.kind]} {self.name!r} has no option {option!r}{nearest(option, known)}; "
+                    f"its options: {', '.join(known) or 'none'}"
+                )
+        given = {k: coerce(v, known[k].type, f"{KINDS[self.kind]} option {k}") for k, v in options.items()}
+        return Choice(self.name, {k: given.get(k, o.default) for k, o in known.items()})
+
+
+def register(*names: str, recipe: Mapping[str, Any] | None = None, **preset: Any) -> Callable[[_Made], _Made]:
+    """Class or function decorator: gives the thing its names.
+
+    Args:
+        names: what users call it, as literals.
+        recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`.
+        preset: defaults of its options that differ under these names.
+    """
 
     def decorate(make: _Made) -> _Made:
         kind = make.__module__.split(".")[1]
         for name in names:
-            _registered[kind, name] = Entry(kind, name, make, preset)
+            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {})
         return make
 
     return decorate
@@ -93,7 +120,7 @@ def get(kind: str, name: str) -> Entry:
         importlib.import_module(_files(kind)[name])
         return _registered[kind, name]
     if name in _plugins(kind):
-        return Entry(kind, name, _plugins(kind)[name].load(), {})
+        return Entry(kind, name, _plugins(kind)[name].load())
     raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}")
 
 
@@ -104,14 +131,60 @@ def build(kind: str, choice: Choice, *args: Any) -> Any:
         UserError: an unknown name or option.
     """
     entry = get(kind, choice.name)
-    known = entry.options()
-    for option in choice.options:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise UserError(
-                f"{KINDS[kind]} {choice.name!r} has no option {option!r}{nearest(option, known)}; its options: {listed}"
-            )
-    return entry.make(*args, **{**entry.preset, **choice.options})
+    return entry.make(*args, **entry.resolve(choice.options).options)
+
+
+def coerce(value: Any, wanted: Any, what: str) -> Any:
+    """`value` (perhaps text from a command line or a YAML file) as the annotated type.
+
+    Understands bool, int, float, str, `Literal`, `X | None` and tuples; passes others through.
+
+    Raises:
+        UserError: it is not such a value; the message begins with `what`.
+    """
+    origin, inner = get_origin(wanted), get_args(wanted)
+    error = UserError(f"{what} is {value!r}, and must be {_spell(wanted)}")
+    if origin in (Union, UnionType):
+        if value is None or (type(None) in inner and str(value).lower() in ("none", "null", "")):
+            return None
+        for kind in sorted((t for t in inner if t is not type(None)), key=lambda t: t is str):
+            with suppress(UserError):
+                return coerce(value, kind, what)
+        raise error
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise error
+    if origin is tuple:
+        parts = value.strip("()[]").split(",") if isinstance(value, str) else list(value)
+        kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
+        if len(parts) != len(kinds):
+            raise error
+        return tuple(coerce(p, k, what) for p, k in zip(parts, kinds, strict=True))
+    if wanted is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() not in words:
+            raise error
+        return words[str(value).lower()]
+    if wanted in (int, float, str):
+        try:
+            made = wanted(value)
+        except (TypeError, ValueError):
+            raise error from None
+        if (wanted is int and isinstance(value, float) and made != value) or isinstance(value, bool):
+            raise error
+        return made
+    return value
+
+
+def _spell(wanted: Any) -> str:
+    if get_origin(wanted) is Literal:
+        return "one of " + ", ".join(repr(v) for v in get_args(wanted))
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(wanted, str(wanted))
+
+
+def _type(annotation: Any, spaces: dict[str, Any]) -> Any:
+    return eval(annotation, spaces) if isinstance(annotation, str) else annotation
 
 
 def nearest(word: str, known: Any) -> str:

@@ -1,0 +1,95 @@
+"""The only file that talks to torch.distributed: gather with gradient, rank, batch norm over all processes.
+
+The gather rule: anchors are local, candidates are gathered with gradient, a loss is the mean over local anchors, and
+gradients are averaged over the processes. Then W processes give the gradient of one process with the whole batch. Every
+process holds equally many samples of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world() -> int:
+    """Number of processes; 1 when not distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which process this is, in [0, world)."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+def gather(x: Tensor) -> Tensor:
+    """(B, ...) of each process -> (W·B, ...) in the order of ranks, differentiable with respect to every process's part."""
+    return _Gather.apply(x) if world() > 1 else x  # type: ignore[no-any-return, no-untyped-call]
+
+
+def share_statistics(module: nn.Module) -> nn.Module:
+    """Replaces each batch norm by one whose batch is that of all processes; changes nothing with a single process."""
+    if world() == 1:
+        return module
+    if next(module.parameters()).is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.__class__ = type("SharedBatchNorm", (_SharedBatchNorm, type(child)), {})
+    return module
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(world())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(world())[rank()]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
+
+
+class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose mean and variance are those of all processes' samples, on any device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        axes = [0, *range(2, x.ndim)]
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        values = x.float()
+        count = values.numel() // values.shape[1] * world()
+        sums: Tensor = _Sum.apply(values.sum(axes))  # type: ignore[no-untyped-call]
+        mean = sums / count
+        centred = values - mean.view(shape)
+        squares: Tensor = _Sum.apply(centred.square().sum(axes))  # type: ignore[no-untyped-call]
+        variance = squares / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            momentum = 0.1 if self.momentum is None else self.momentum
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(variance * count / (count - 1), momentum)
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+        y = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.affine:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(x.dtype)

@@ -1,0 +1,108 @@
+"""timm's backbones, fitted to small images and to any number of channels."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, nearest
+
+SMALL = 64
+"""Images up to this side, in pixels, get a small-image stem."""
+
+WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
+
+
+class Encoder(nn.Module):
+    """f: images (B, C, H, W), uint8 or float in [0, 1] -> representation h (B, dim). Normalises inside;
+    in evaluation mode it also resizes (antialiased) to the side that it was trained on.
+
+    Attributes:
+        dim: length of h.
+        size: side of the images it was made for, in pixels.
+        notes: what was changed in the backbone, for the run to say.
+    """
+
+    mean: Tensor  # (C, 1, 1)
+    std: Tensor  # (C, 1, 1)
+
+    def __init__(self, backbone: nn.Module, dim: int, size: int, mean: Tensor, std: Tensor, notes: list[str]) -> None:
+        super().__init__()
+        self.backbone, self.dim, self.size, self.notes = backbone, dim, size, notes
+        self.register_buffer("mean", mean.float().view(-1, 1, 1))
+        self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images to representations.
+
+        Raises:
+            UserError: not four dimensions, or another number of channels.
+        """
+        if x.ndim != 4 or x.shape[1] != len(self.mean):
+            raise UserError(
+                f"this encoder takes images of shape (B, {len(self.mean)}, H, W), and got {tuple(x.shape)}: "
+                "convert them, or train an encoder on such images"
+            )
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        if not self.training and x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+        return self.backbone((x - self.mean) / self.std)  # type: ignore[no-any-return]
+
+
+def build_encoder(choice: Choice, channels: int, size: int, mean: Tensor, std: Tensor) -> Encoder:
+    """The untrained backbone that `choice` names, of timm's catalogue, without its classifier.
+
+    Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); all others go to timm.
+
+    Args:
+        choice: name and options.
+        channels: of the images.
+        size: side of the images in pixels; up to 64, a ResNet's stem becomes one 3×3 convolution of stride 1 without
+            max-pool (SimCLR, appendix B.9), a ViT's patches shrink so that there are 8×8 of them.
+        mean: (C,), of the training images in [0, 1].
+        std: (C,), likewise.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
+    options = {k: v for k, v in choice.options.items() if k != "width"}
+    notes: list[str] = []
+    known = timm.list_models()
+    if choice.name not in known:
+        raise UserError(f"unknown encoder {choice.name!r}{nearest(choice.name, known)}; any network of timm will do")
+    resnet = "resnet" in timm.models.model_entrypoint(choice.name).__module__
+    width = int(choice.options.get("width", WIDTH_OF_RESNET))
+    if resnet and width != WIDTH_OF_RESNET:
+        options |= {"channels": tuple(width * 2**i for i in range(4)), "stem_type": "deep", "stem_width": max(1, width // 2)}
+    if "width" in choice.options and not resnet:
+        raise UserError(f"encoder {choice.name!r} has no option 'width': only ResNets have; choose another name of timm")
+    if "vit" in choice.name or "deit" in choice.name:
+        options = {"img_size": size, "dynamic_img_size": True} | options
+        if size <= SMALL and "patch_size" not in options:
+            options["patch_size"] = max(1, size // 8)
+            notes.append(f"small images ({size} px): patches of {options['patch_size']} px")
+    backbone = _create(choice.name, options, channels)
+    if resnet and (size <= SMALL or width != WIDTH_OF_RESNET):
+        small = size <= SMALL
+        kernel, stride = (3, 1) if small else (7, 2)
+        backbone.conv1 = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
+        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if small:
+            backbone.maxpool = nn.Identity()
+            notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
+    return Encoder(backbone, int(backbone.num_features), size, mean, std, notes)
+
+
+def _create(name: str, options: dict[str, Any], channels: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
+        except TypeError as error:
+            raise UserError(f"encoder {name!r} does not take these options {options}: {error}") from error

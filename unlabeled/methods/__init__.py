@@ -1,0 +1,1 @@
+"""One file per method. A file is found by its `@register(...)`; nothing else names it."""

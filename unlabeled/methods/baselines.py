@@ -1,0 +1,49 @@
+"""The two baselines of every table: an encoder that learned nothing, and one that was told the labels."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn import functional as F
+
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.registry import register
+
+
+@register("random", recipe={"views": "none"})
+class Random(Method):
+    """The untrained encoder: nothing is trainable, so the loop takes no step. What a method must beat."""
+
+    def __init__(self, encoder: Encoder, shape: DataShape) -> None:
+        super().__init__(encoder.requires_grad_(False), shape)
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """Zero: there is nothing to learn."""
+        z = self.encoder(batch.views[0])  # (B, D)
+        return Loss(z.new_zeros(()), memory={"z": z})
+
+
+@register("supervised", recipe={"views": "crop"})
+class Supervised(Method):
+    """Cross-entropy with the labels, from one mildly augmented view: what labels would have given."""
+
+    needs_labels = True
+    only_labelled = True
+
+    def __init__(self, encoder: Encoder, shape: DataShape) -> None:
+        super().__init__(encoder, shape)
+        if shape.classes < 2:
+            raise UserError(
+                f"method 'supervised' needs labels of at least 2 classes, and the data has {shape.classes}: "
+                "give a folder with one sub-folder a class, or another method"
+            )
+        self.classifier = nn.Linear(encoder.dim, shape.classes)
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """Mean cross-entropy of the batch's labels."""
+        h = self.encoder(batch.views[0])  # (B, D)
+        logits, label = self.classifier(h).float(), batch.targets["label"]
+        correct = (logits.detach().argmax(1) == label).float().mean()
+        return Loss(F.cross_entropy(logits, label), {"accuracy": correct}, {"z": h.detach()})

@@ -1,0 +1,46 @@
+"""SimCLR: negatives are the other images of the batch."""
+
+from __future__ import annotations
+
+import torch
+
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather, rank
+from unlabeled.encoders import Encoder
+from unlabeled import heads
+from unlabeled.losses import nt_xent
+from unlabeled.methods.base import Method
+from unlabeled.registry import register
+
+
+@register("simclr", recipe={"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}})
+class SimCLR(Method):
+    """A Simple Framework for Contrastive Learning of Visual Representations (Chen et al. 2020), algorithm 1.
+
+    Args:
+        temperature: τ of NT-Xent (0.5: appendix B.9, CIFAR-10).
+        dim: of the embedding z (128: §4.2).
+        hidden: width of the projector's hidden layer; 0 takes the encoder's own (§4.2).
+        projector: g(h): `mlp` (one hidden layer), `linear` or `none` (figure 8).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        temperature: float = 0.5,
+        dim: int = 128,
+        hidden: int = 0,
+        projector: heads.Projector = "mlp",
+    ) -> None:
+        super().__init__(encoder, shape)
+        self.temperature = temperature
+        self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """Both views through encoder and projector as one batch, then NT-Xent against all processes' embeddings."""
+        h = self.encoder(torch.cat(batch.views))  # (2B, D)
+        z1, z2 = self.projector(h).chunk(2)  # (B, dim) each
+        loss = nt_xent(z1, z2, self.temperature, gathered=(gather(z1), gather(z2)), offset=rank() * len(z1))
+        return Loss(loss, memory={"z": z1.detach()})

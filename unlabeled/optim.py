@@ -1,0 +1,109 @@
+"""Optimisers by name: SGD, AdamW, LARS; and the two parameter groups that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unlabeled.registry import register
+
+Groups = list[dict[str, Any]]
+
+
+def groups(module: nn.Module) -> Groups:
+    """Trainable parameters in two groups: matrices and kernels, then vectors (biases, norms), flagged `vector`.
+
+    Vectors get no weight decay and, under LARS, no adaptation (SimCLR, appendix B.6; BYOL, §3.3).
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim > 1], "vector": False},
+        {"params": [p for p in trainable if p.ndim <= 1], "vector": True},
+    ]
+
+
+def _decayed(parameters: Groups, weight_decay: float) -> Groups:
+    return [{**g, "weight_decay": 0.0 if g["vector"] else weight_decay} for g in parameters if g["params"]]
+
+
+@register("sgd")
+def sgd(
+    parameters: Groups, *, lr: float = 0.06, momentum: float = 0.9, weight_decay: float = 5e-4, nesterov: bool = True
+) -> Optimizer:
+    """SGD with Nesterov momentum.
+
+    Args:
+        lr: learning rate for a batch of 256 (0.03 in MoCo v1 for ImageNet; 0.06 is MoCo's CIFAR-10 demonstration).
+        momentum: 0.9 (MoCo v1, §3.3).
+        weight_decay: L2, for matrices and kernels only (5e-4, MoCo's CIFAR-10 demonstration).
+        nesterov: look ahead (Sutskever et al. 2013).
+    """
+    return torch.optim.SGD(_decayed(parameters, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
+
+
+@register("adamw")
+def adamw(
+    parameters: Groups, *, lr: float = 1e-3, weight_decay: float = 0.05, beta1: float = 0.9, beta2: float = 0.999
+) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019).
+
+    Args:
+        lr: learning rate for a batch of 256 (1e-3, the paper's and PyTorch's).
+        weight_decay: decoupled, for matrices and kernels only (0.05, as usual for ViT; DeiT, table 9).
+        beta1: of the mean (Kingma and Ba 2015).
+        beta2: of the square (Kingma and Ba 2015).
+    """
+    return torch.optim.AdamW(_decayed(parameters, weight_decay), lr=lr, betas=(beta1, beta2))
+
+
+@register("lars")
+def lars(
+    parameters: Groups, *, lr: float = 0.3, momentum: float = 0.9, weight_decay: float = 1e-6, trust: float = 1e-3
+) -> Optimizer:
+    """LARS (You et al. 2017, algorithm 1).
+
+    Args:
+        lr: learning rate for a batch of 256 (0.3, SimCLR, §2.2).
+        momentum: 0.9 (SimCLR, appendix B.6).
+        weight_decay: L2, for matrices and kernels only (1e-6, SimCLR, §2.2).
+        trust: coefficient η of the layer-wise rate (0.001, You et al. 2017, §4).
+    """
+    return LARS(_decayed(parameters, weight_decay), lr=lr, momentum=momentum, trust=trust)
+
+
+class LARS(Optimizer):
+    """Layer-wise adaptive rate scaling: each kernel moves by a fixed share of its own norm.
+
+    For a weight w with gradient g, in a group whose `vector` is false:
+        d = g + β w;   d = d · η‖w‖ / ‖d‖ (only if both norms are positive);   v = m v + d;   w = w - lr · v.
+    (As in SimCLR's published optimiser: the norm is that of the decayed gradient, and momentum comes after the scaling.)
+    Groups whose `vector` is true skip the scaling.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.9, trust: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0, "vector": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update; `closure` re-evaluates the loss, as in every torch optimiser."""
+        with torch.enable_grad():
+            value = closure() if closure else None
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is not None:
+                    self._move(w, group)
+        return value
+
+    def _move(self, w: Tensor, group: dict[str, Any]) -> None:
+        d = w.grad.add(w, alpha=group["weight_decay"]) if w.grad is not None else torch.zeros_like(w)
+        if not group["vector"]:
+            norm_w, norm_d = w.norm(), d.norm()
+            rate = torch.where((norm_w > 0) & (norm_d > 0), group["trust"] * norm_w / norm_d, torch.ones_like(norm_w))
+            d.mul_(rate)
+        velocity = self.state[w].setdefault("velocity", torch.zeros_like(w))
+        velocity.mul_(group["momentum"]).add_(d)
+        w.add_(velocity, alpha=-group["lr"])

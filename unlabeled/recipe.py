@@ -1,0 +1,157 @@
+"""What a run IS: dataclasses <-> YAML <-> `--a.b=c`. Reading one imports neither torch nor the method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, coerce, get, nearest
+from unlabeled.schedules import Scaling
+
+CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None}
+"""Fields that are a name with options, and the registry's kind of each (encoders are timm's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what a run computes. The same recipe, data and machine give the same run.
+
+    Attributes:
+        data: path or name of the data.
+        method: what learns, with its options.
+        encoder: timm's name of the backbone, with its options (`width` for ResNets).
+        views: policy with its options; by default the one of the method's paper.
+        optimizer: with its options; by default the one of the method's paper.
+        image_size: side of a view in pixels; None: the data's own, at most 224.
+        epochs: passes over the training images.
+        batch_size: images per step over all processes.
+        warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, appendix B.6).
+        lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
+        precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
+        monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never.
+        seed: of everything random.
+        about: what the recipe's author says of it (command, hardware, minutes, expected figure); not used.
+    """
+
+    data: str = ""
+    method: Choice = Choice("simclr")
+    encoder: Choice = Choice("resnet18")
+    views: Choice = Choice("")
+    optimizer: Choice = Choice("")
+    image_size: int | None = None
+    epochs: int = 100
+    batch_size: int = 256
+    warmup_epochs: float | None = None
+    lr_scaling: Scaling = "linear"
+    precision: str = "auto"
+    monitor_every: int = 5
+    seed: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in plain.items()}
+
+    def to_yaml(self) -> str:
+        """The recipe as a YAML document that `read` takes."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A recipe file's mapping.
+
+    Raises:
+        UserError: no such file, or not a YAML mapping.
+    """
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"recipe {str(path)!r} cannot be read ({error.strerror}): give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"recipe {str(path)!r} must hold a mapping such as 'epochs: 100', and holds {type(found).__name__}")
+    return found
+
+
+def compose(*layers: Mapping[str, Any]) -> Recipe:
+    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes, over the defaults.
+
+    Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with a name replaces what was
+    there; options alone change it.
+
+    Raises:
+        UserError: an unknown field, name or option, or a value that cannot be.
+
+    >>> compose({"method": "moco"}, {"method.temperature": "0.1", "epochs": "3"}).method.options["temperature"]
+    0.1
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given = _merge(given, _nested(layer))
+    method = given.get("method", {}).get("name", Recipe().method.name)
+    given = _merge(_nested(get("methods", method).recipe), given)
+    base = Recipe()
+    plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
+    return _checked(_merge(plain, given))
+
+
+def _checked(plain: dict[str, Any]) -> Recipe:
+    hints = get_type_hints(Recipe)
+    values: dict[str, Any] = {}
+    for key, value in plain.items():
+        if key in CHOICES:
+            options = {k: v for k, v in value.items() if k != "name"}
+            kind = CHOICES[key]
+            values[key] = get(kind, value["name"]).resolve(options) if kind else Choice(value["name"], options)
+        else:
+            values[key] = coerce(value, hints[key], key.replace("_", "-"))
+    recipe = Recipe(**values)
+    for name, least in {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4}.items():
+        value = getattr(recipe, name)
+        if value is not None and value < least:
+            raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
+    if recipe.precision not in ("auto", "bf16", "32"):
+        raise UserError(f"precision is {recipe.precision!r}, and must be auto, bf16 or 32")
+    return recipe
+
+
+def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    nested: dict[str, Any] = {}
+    for key, value in layer.items():
+        head, _, option = key.replace("-", "_").partition(".")
+        if head not in known:
+            raise UserError(f"a recipe has no field {head!r}{nearest(head, known)}; its fields: {', '.join(known)}")
+        if head not in CHOICES:
+            if option:
+                raise UserError(f"{head!r} has no options, so {key!r} means nothing; write --{head.replace('_', '-')} VALUE")
+            nested[head] = value
+        elif option:
+            nested.setdefault(head, {})[option] = _scalar(value)
+        else:
+            nested[head] = nested.get(head, {}) | (dict(value) if isinstance(value, Mapping) else {"name": str(value)})
+    return nested
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        replaces = key not in CHOICES or value.get("name", under.get(key, {}).get("name")) != under.get(key, {}).get("name")
+        merged[key] = value if replaces else under.get(key, {}) | value
+    return merged
+
+
+def _scalar(value: Any) -> Any:
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}

@@ -1,0 +1,37 @@
+"""Pure functions of `Progress`: learning rate and momentum. No state, so a resumed run needs none."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from unlabeled.batch import Progress
+
+Scaling = Literal["linear", "sqrt", "none"]
+
+
+def scaled_lr(lr: float, batch_size: int, scaling: Scaling) -> float:
+    """The learning rate for a batch, from the one stated for a batch of 256.
+
+    `linear`: lr × B/256 (Goyal et al. 2017, §2.1). `sqrt`: lr × √(B/256) (SimCLR, appendix B.1; better for small batches
+    and LARS). `none`: lr.
+    """
+    ratio = batch_size / 256
+    return lr * {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[scaling]
+
+
+def warmup_cosine(at: Progress, base: float, warmup: int, end: float = 0.0) -> float:
+    """Linear from base/warmup to `base` over the first `warmup` steps, then a half cosine towards `end`.
+
+    SGDR without restarts (Loshchilov and Hutter 2017, eq. 5) after the warm-up of Goyal et al. 2017 (§2.2). The last step
+    of the run is one short of `end`.
+    """
+    if at.step < warmup:
+        return base * (at.step + 1) / warmup
+    fraction = (at.step - warmup) / max(1, at.total - warmup)
+    return end + (base - end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def cosine_momentum(at: Progress, base: float = 0.996) -> float:
+    """EMA momentum that rises from `base` to 1: 1 - (1 - base)(cos(πt) + 1)/2, t in [0, 1) (BYOL, §3.3)."""
+    return 1 - (1 - base) * (math.cos(math.pi * at.fraction) + 1) / 2
