@@ -1,0 +1,260 @@
+"""Batched image operations: pure functions of per-sample parameters. Nothing here is random.
+
+Images are float32 (B, C, H, W), nominally in [0, 1]; a parameter is (B,), on the images' device. Crops, mirrorings, resizing
+and blur act on rows and columns separately, so each is a pair of matrices and all of them together are `W_y @ x @ W_x^T`;
+brightness, contrast, saturation, hue and grey are linear in the pixel, so all of them together are one 3x3 matrix and one
+offset. Only the caller clamps, once, at the end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of red, green and blue in the perceived brightness, to which PIL's and torchvision's greys round."""
+
+
+# ---- separable operations: rows and columns --------------------------------------------------------------------------
+
+
+def crop_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, mirror: Tensor | None = None) -> Tensor:
+    """One axis of a crop that is resized with antialiasing: out = W @ in.
+
+    Each output pixel is a triangle (bilinear) filter over the crop, as wide as one output pixel where the crop shrinks and
+    as one input pixel where it grows: torchvision's `resized_crop(antialias=True)`.
+
+    Args:
+        start: (B,) first pixel of the crop; may lie outside the image, where everything is 0.
+        length: (B,) of the crop in pixels, > 0.
+        size_in: pixels of the image along this axis.
+        size_out: pixels of the result along this axis.
+        mirror: (B,) bool or 0/1, whether this axis is reversed.
+
+    Returns:
+        (B, size_out, size_in); rows sum to 1, or to 0 where the crop shows nothing of the image.
+    """
+    start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
+    step = length / size_out  # input pixels per output pixel
+    position = torch.arange(0.5, size_out, device=start.device).view(1, -1, 1)
+    if mirror is not None:
+        position = torch.where(mirror.view(-1, 1, 1) > 0, size_out - position, position)
+    pixel = torch.arange(0.5, size_in, device=start.device).view(1, 1, -1)
+    width = step.clamp(min=1.0)
+    inside = (pixel > start) & (pixel < start + length)
+    weights = (pixel / width - (start + step * position) / width).abs_().neg_().add_(1.0).clamp_(min=0.0).mul_(inside)
+    return weights.div_(weights.sum(2, keepdim=True).clamp_(min=1e-6))
+
+
+def blur_weights(sigma: Tensor, size: int, radius: int) -> Tensor:
+    """One axis of a Gaussian blur whose border is reflected (without repeating the edge pixel): out = G @ in.
+
+    Args:
+        sigma: (B,) standard deviation in pixels; 0 leaves the sample as it is.
+        size: pixels along this axis, > radius.
+        radius: the kernel has 2 radius + 1 taps.
+
+    Returns:
+        (B, size, size).
+    """
+    if not 0 <= radius < size:
+        raise ValueError(f"a blur of radius {radius} cannot be reflected within {size} pixels")
+    scale = -0.5 / sigma.clamp(min=1e-3).square().view(-1, 1)
+    distance = torch.arange(size, device=sigma.device)
+    taps = (scale * distance.square()).exp() * (distance <= radius)  # (B, size): the kernel's right half
+    taps = taps / (2 * taps.sum(1, keepdim=True) - 1)
+    taps = F.pad(taps, (0, size))
+    i, j = distance.view(-1, 1), distance.view(1, -1)
+    direct = taps[:, (i - j).abs()]
+    left = taps[:, i + j] * (j > 0)
+    right = taps[:, 2 * (size - 1) - i - j] * (j < size - 1)
+    return direct + left + right
+
+
+def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`rows @ x @ columns^T` of every channel.
+
+    Args:
+        x: (B, C, H, W).
+        rows: (B, H', H), from `crop_weights` or `blur_weights`.
+        columns: (B, W', W).
+
+    Returns:
+        (B, C, H', W').
+    """
+    b, c, h, w = x.shape
+    x = torch.bmm(x.reshape(b, c * h, w), columns.mT).view(b, c, h, columns.shape[1])
+    return torch.matmul(rows.unsqueeze(1), x)
+
+
+def blur_radius(size: int) -> int:
+    """Of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1 at 32."""
+    return max(1, size // 20)
+
+
+def gaussian_blur(x: Tensor, sigma: Tensor, radius: int | None = None) -> Tensor:
+    """Blurs each sample with its own `sigma` (B,), in pixels; `radius` None is `blur_radius` of the shorter side."""
+    h, w = x.shape[2:]
+    radius = blur_radius(min(h, w)) if radius is None else radius
+    rows = blur_weights(sigma, h, radius)
+    return separable(x, rows, rows if h == w else blur_weights(sigma, w, radius))
+
+
+# ---- colour ----------------------------------------------------------------------------------------------------------
+
+
+def hue_matrix(turn: Tensor) -> Tensor:
+    """Rotates colours about the grey axis and keeps their luma.
+
+    The chroma (the part of the colour perpendicular to grey) is rotated, so a third of a turn takes the hue of red to that
+    of green, as in HSV; then the colour is shifted along the grey axis until its luma is what it was. Torchvision goes
+    through HSV instead, which is not linear and keeps max(R, G, B). Because greys and luma are kept, this matrix commutes
+    with those of saturation and contrast: the order of the four colour operations does not matter.
+
+    Args:
+        turn: (B,) in turns: 0.5 is the complementary hue.
+
+    Returns:
+        (B, 3, 3).
+    """
+    cos, sin = torch.cos(2 * math.pi * turn), torch.sin(2 * math.pi * turn)
+    same = (1 + 2 * cos) / 3
+    after = (1 - cos) / 3 + sin / math.sqrt(3)
+    before = (1 - cos) / 3 - sin / math.sqrt(3)
+    # Rodrigues' formula about (1, 1, 1): a circulant matrix.
+    rotation = torch.stack([same, before, after, after, same, before, before, after, same], 1).view(-1, 3, 3)
+    luma = turn.new_tensor(LUMA)
+    return rotation + (luma - luma @ rotation).unsqueeze(1)
+
+
+def colour_matrix(brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """The linear part of all colour operations, for 3 channels: b c (s H + (1 - s) 1 luma^T), (B, 3, 3).
+
+    Args:
+        brightness: (B,) factor >= 0.
+        contrast: (B,) factor >= 0, about the image's mean luma.
+        saturation: (B,) factor >= 0, about each pixel's luma; 0 is grey.
+        hue: (B,) in turns.
+    """
+    grey = brightness.new_tensor(LUMA).expand(1, 3, 3)
+    s = saturation.view(-1, 1, 1)
+    return (s * hue_matrix(hue) + (1 - s) * grey) * (brightness * contrast).view(-1, 1, 1)
+
+
+def mean_luma(x: Tensor) -> Tensor:
+    """(B,): mean over the pixels of the luma of 3 channels, or of all channels alike where there are not 3."""
+    means = x.flatten(2).mean(2)
+    return means @ x.new_tensor(LUMA) if x.shape[1] == 3 else means.mean(1)
+
+
+def colour(
+    x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None, hue: Tensor | None = None
+) -> Tensor:
+    """Brightness, contrast, saturation and hue at once: b c (s H + (1 - s) 1 luma^T) x + b (1 - c) mean_luma(x); no clamp.
+
+    Torchvision clamps after each operation, so there the order matters; here it does not (see `hue_matrix`).
+
+    Args:
+        x: (B, C, H, W).
+        brightness: (B,) factor >= 0; 1 changes nothing.
+        contrast: (B,) factor >= 0; 1 changes nothing.
+        saturation: (B,) factor >= 0; 1 changes nothing, 0 is grey. Only with 3 channels.
+        hue: (B,) in turns; 0 changes nothing. Only with 3 channels.
+    """
+    offset = (brightness * (1 - contrast) * mean_luma(x)).view(-1, 1, 1)
+    if saturation is None or hue is None:
+        return x * (brightness * contrast).view(-1, 1, 1, 1) + offset.unsqueeze(3)
+    matrix = colour_matrix(brightness, contrast, saturation, hue)
+    return torch.baddbmm(offset, matrix, x.flatten(2)).view_as(x)
+
+
+def solarise(x: Tensor, threshold: Tensor, out: Tensor | None = None) -> Tensor:
+    """Inverts the values at or above `threshold` (B,); above 1 leaves the sample as it is. `out` may be `x`."""
+    return torch.where(x >= threshold.view(-1, 1, 1, 1), 1 - x, x, out=out)
+
+
+# ---- geometry that is not separable ------------------------------------------------------------------------------------
+
+
+def quarter_turns(x: Tensor, turns: Tensor) -> Tensor:
+    """Turns square images counter-clockwise by `turns` (B,) in {0, 1, 2, 3} times 90 degrees; exact, no resampling."""
+    if x.shape[2] != x.shape[3]:
+        raise ValueError(f"quarter turns need square images, not {x.shape[2]}x{x.shape[3]}")
+    k = turns.view(-1, 1, 1, 1)
+    x = torch.where(k % 2 == 1, x.mT.flip(2), x)
+    return torch.where(k >= 2, x.flip(2, 3), x)
+
+
+def affine_matrix(degrees: Tensor, shift: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
+    """Where each output position of an affine transformation about the centre is taken from, in `affine_grid`'s coordinates.
+
+    The picture is sheared along x, then y, rotated clockwise, scaled and shifted, as by torchvision's `affine`; what is
+    returned is the inverse of that.
+
+    Args:
+        degrees: (B,) clockwise.
+        shift: (B, 2) right and down, as fractions of the side.
+        shear: (B, 2) along x and y, in degrees within (-90, 90).
+        scale: (B,) > 0; 2 makes things twice as large.
+
+    Returns:
+        (B, 2, 3).
+    """
+    angle = torch.deg2rad(degrees)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    tan_x, tan_y = torch.tan(torch.deg2rad(shear)).unbind(1)
+    # [[1, tan_x], [0, 1]] @ [[1, 0], [tan_y, 1]] @ [[cos, sin], [-sin, cos]] / scale
+    bottom = torch.stack([cos * tan_y - sin, sin * tan_y + cos], 1)
+    top = torch.stack([cos, sin], 1) + tan_x.unsqueeze(1) * bottom
+    linear = torch.stack([top, bottom], 1) / scale.view(-1, 1, 1)
+    return torch.cat([linear, -2 * linear @ shift.unsqueeze(2)], 2)
+
+
+def warp(x: Tensor, matrix: Tensor, size: int, displacement: Tensor | None = None, border: str = "zeros") -> Tensor:
+    """Bilinear resampling at the positions of `affine_matrix`; not antialiased, so shrink with `crop_weights` first.
+
+    Args:
+        x: (B, C, S, S), square.
+        matrix: (B, 2, 3).
+        size: side of the result.
+        displacement: (B, 2, size, size) or None, added to the sampled x and y, as fractions of the side.
+        border: what lies outside: `zeros`, `border` (the nearest pixel) or `reflection`.
+    """
+    grid = F.affine_grid(matrix, [len(x), x.shape[1], size, size], align_corners=False)
+    if displacement is not None:
+        grid = grid + 2 * displacement.permute(0, 2, 3, 1)
+    return F.grid_sample(x, grid, "bilinear", border, align_corners=False)
+
+
+def rotate(x: Tensor, degrees: Tensor, border: str = "zeros") -> Tensor:
+    """Rotates square images about their centre, counter-clockwise, by any `degrees` (B,)."""
+    zero = torch.zeros(len(x), 2, device=x.device)
+    return warp(x, affine_matrix(-degrees, zero, zero, torch.ones_like(degrees)), x.shape[3], border=border)
+
+
+def elastic_displacement(knots: Tensor, size: int) -> Tensor:
+    """A smooth displacement field (B, 2, size, size): cubic interpolation of `knots` (B, 2, k, k), its values on a grid."""
+    return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
+
+
+# ---- others ------------------------------------------------------------------------------------------------------------
+
+
+def cutout(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, fill: float = 0.0) -> Tensor:
+    """Fills one rectangle per sample, in pixels; its part outside the image is ignored (DeVries & Taylor 2017)."""
+    y = torch.arange(x.shape[2], device=x.device)
+    z = torch.arange(x.shape[3], device=x.device)
+    rows = (y >= top.view(-1, 1)) & (y < (top + height).view(-1, 1))  # (B, H)
+    columns = (z >= left.view(-1, 1)) & (z < (left + width).view(-1, 1))  # (B, W)
+    return x.masked_fill((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), fill)
+
+
+def sobel(x: Tensor) -> Tensor:
+    """Horizontal and vertical derivative of the luma, (B, 2, H, W) in [-4, 4]; outside is 0 (DeepCluster, section 3.3)."""
+    weights = x.new_tensor(LUMA) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
+    grey = torch.einsum("bchw,c->bhw", x, weights).unsqueeze(1)
+    across = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    return F.conv2d(grey, torch.stack([across, across.T]).unsqueeze(1), padding=1)
