@@ -1,0 +1,8 @@
+"""Sources of raw samples: folders, zips, Parquet, arrays, data sets, names. They index and decode; they never augment."""
+
+from unlabeled.data.opening import Data, open_data
+from unlabeled.data.reader import Skipped
+from unlabeled.data.source import Source
+from unlabeled.data.split import balanced_draw
+
+__all__ = ["Data", "Skipped", "Source", "balanced_draw", "open_data"]

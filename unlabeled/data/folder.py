@@ -1,0 +1,100 @@
+"""A folder of images: flat and unlabelled, or one sub-folder a class, with or without `train/` and `test/`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unlabeled.data.images import open_image
+from unlabeled.data.layout import is_image, label_paths, same_classes, split_paths
+from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.errors import UserError
+
+
+class FileReader:
+    """Image files below one folder.
+
+    Args:
+        root: the folder.
+        paths: of the images, relative to it, with forward slashes.
+        stamps: "size mtime" of each; by default asked from the file system.
+    """
+
+    channels = None
+    lasting = True
+    pixels = None
+
+    def __init__(self, root: Path, paths: Sequence[str], stamps: Sequence[str] | None = None) -> None:
+        self._root, self._paths = root, list(paths)
+        stamps = [_stamp(root / p) for p in paths] if stamps is None else stamps
+        content = "\n".join(f"{p} {s}" for p, s in zip(paths, stamps, strict=True))
+        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> Raw:
+        return open_image(self._root / self._paths[index])
+
+    def path(self, index: int) -> str:
+        return str(self._root / self._paths[index])
+
+
+def open_folder(root: Path, name: str) -> Splits:
+    """Lists a folder; opens no image.
+
+    Raises:
+        UserError: no image in it, an unreadable sub-folder, or classes that differ between the splits.
+    """
+    stamps = dict(sorted((path, stamp) for path, stamp in _walk(root) if is_image(path)))
+    if not stamps:
+        raise UserError(_nothing_in(root, name))
+    train, test = split_paths(list(stamps))
+    labels, classes = label_paths(train)
+    listing = Listing(name, FileReader(root, train, [stamps[p] for p in train]), labels, classes)
+    if test is None:
+        return listing, None
+    test_labels, test_classes = label_paths(test)
+    reader = FileReader(root, test, [stamps[p] for p in test])
+    return listing, Listing(name, reader, same_classes(classes, test_labels, test_classes, name) if classes else None, classes)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
+    """Relative path and stamp of every file, in any order; follows links to folders, but each folder once."""
+    seen, waiting = set(), [("", str(root))]
+    while waiting:
+        below, folder = waiting.pop()
+        try:
+            about = os.stat(folder)  # noqa: PTH116
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it elsewhere") from None
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.name.startswith("."):
+                    waiting.append((f"{below}{entry.name}/", entry.path))
+            elif entry.is_file() or entry.is_symlink():
+                yield below + entry.name, _stamp(entry)
+
+
+def _stamp(file: os.DirEntry[str] | Path) -> str:
+    try:
+        about = file.stat()
+    except OSError:
+        return "missing"
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _nothing_in(root: Path, name: str) -> str:
+    files = sorted(p.name for p in root.iterdir())
+    if not files:
+        return f"{name}: the folder is empty: put images into it, or one sub-folder of images a class"
+    usable = [f for f in files if f.endswith((".zip", ".npz", ".npy"))]
+    if usable:
+        return f"{name}: no image in this folder, but {usable[0]}: give {root / usable[0]} instead"
+    return f"{name}: no image in this folder (it has {', '.join(files[:3])}{' ...' if len(files) > 3 else ''}): give one with images"

@@ -1,0 +1,89 @@
+"""What a tree of image files means: splits, classes, labels. Pure functions of relative paths, for folders and zips alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from unlabeled.data.images import SUFFIXES
+from unlabeled.errors import UserError
+
+_TRAIN = frozenset({"train", "training"})
+_TEST = frozenset({"test", "testing"})
+_VAL = frozenset({"val", "valid", "validation"})
+
+Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
+
+
+def is_image(path: str) -> bool:
+    """Whether the name is that of an image file that is meant to be seen (not hidden, not a system's companion file)."""
+    parts = PurePosixPath(path)
+    hidden = any(p.startswith(".") or p == "__MACOSX" for p in parts.parts)
+    return not hidden and parts.suffix.lower() in SUFFIXES
+
+
+def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Separates relative paths into those of `train/` and those of `test/` (or `val/`), inside any wrapping folders.
+
+    The tree has splits if all its top folders are named after splits and one of them is `train`. Of `test/` and `val/`
+    the first that has class folders is the test set. Without splits all paths are train, and test is None.
+    """
+    start = len(_wrapper(paths))
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > start + 1:
+            groups.setdefault(parts[start].lower(), []).append(path)
+    train = [p for name in groups if name in _TRAIN for p in groups[name]]
+    if not train or not set(groups) <= _TRAIN | _TEST | _VAL:
+        return list(paths), None
+    tests = [[p for name in groups if name in names for p in groups[name]] for names in (_TEST, _VAL)]
+    found = [t for t in tests if t]
+    labelled = [t for t in found if any(p.count("/") > start + 1 for p in t)]
+    return train, next(iter(labelled or found), None)
+
+
+def label_paths(paths: Sequence[str]) -> Labelled:
+    """Labels (n,) and class names of relative paths: the class is the first folder below those that all paths share.
+
+    Files beside class folders are unlabelled (-1). One folder only, or none, is no class: (None, ()).
+    """
+    start = len(_wrapper(paths))
+    names = [parts[start] if len(parts := p.split("/")) > start + 1 else "" for p in paths]
+    classes = tuple(sorted(set(names) - {""}))
+    if len(classes) < 2:
+        return None, ()
+    number = {name: i for i, name in enumerate(classes)} | {"": -1}
+    return np.array([number[n] for n in names], np.int64), classes
+
+
+def same_classes(
+    train: tuple[str, ...], labels: np.ndarray[Any, Any] | None, test: tuple[str, ...], name: str
+) -> np.ndarray[Any, Any] | None:
+    """Labels of a test split, numbered by the class names of train.
+
+    Raises:
+        UserError: a test image has a class that train does not have.
+    """
+    if labels is None or train == test:
+        return labels
+    number = {c: i for i, c in enumerate(train)}
+    strange = sorted({test[i] for i in np.unique(labels[labels >= 0])} - set(train))
+    if strange:
+        shown = ", ".join(repr(s) for s in strange[:3]) + (" ..." if len(strange) > 3 else "")
+        raise UserError(f"{name}: its test split has class {shown} which train does not have: name the classes alike in both")
+    table = np.array([number.get(c, -1) for c in test] + [-1], np.int64)
+    renumbered: np.ndarray[Any, Any] = table[labels]
+    return renumbered
+
+
+def _wrapper(paths: Sequence[str]) -> list[str]:
+    """The folders that all paths share."""
+    if not paths:
+        return []
+    first, last = min(paths).split("/")[:-1], max(paths).split("/")[:-1]
+    shared = [a == b for a, b in zip(first, last, strict=False)] + [False]
+    return first[: shared.index(False)]

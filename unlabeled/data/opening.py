@@ -1,0 +1,142 @@
+"""`open_data`: from what the user said to an opened train and test split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unlabeled import registry
+from unlabeled.data.archive import open_zip
+from unlabeled.data.arrays import open_arrays, open_dataset, open_npz
+from unlabeled.data.folder import open_folder
+from unlabeled.data.images import SUFFIXES
+from unlabeled.data.layout import same_classes
+from unlabeled.data.parquet import open_parquet
+from unlabeled.data.reader import Listing, Splits
+from unlabeled.data.source import Source, open_source
+from unlabeled.data.split import hold_out
+from unlabeled.errors import UserError
+
+_CHECK_SECONDS = 4.0, 1.0  # of train and of test
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """An opened data set.
+
+    Attributes:
+        train: what is learned from.
+        test: what is judged on; None if there is none.
+        held_out: test is a seeded, class-balanced fifth of the only split there was; say so beside every figure.
+    """
+
+    train: Source
+    test: Source | None
+    held_out: bool
+
+
+def open_data(data: Any, *, image_size: int | None = None, root: str | Path | None = None, seed: int = 0) -> Data:
+    """Opens a data set, checks samples of it for about 5 s, and holds out a test set if it has none.
+
+    Args:
+        data: a path (folder, zip, Parquet, .npz, .npy), a registered name, `train=PATH,test=PATH`, an array (n, H, W[, C]),
+            a tuple (images, labels), a dict of arrays, a `torch.utils.data.Dataset`, or an opened `Data`. A name wins over
+            a folder of the same name: write `./name` for the folder.
+        image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
+        root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
+        seed: of the held-out split.
+
+    Raises:
+        UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
+    """
+    if isinstance(data, Data):
+        return data
+    train, test = _listings(data, root)
+    source, geometry = open_source(train, image_size, None, sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0])
+    if test is not None:
+        return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1])[0], held_out=False)
+    rest, held = hold_out(len(source), source.labels, seed, source.name)
+    return Data(source.subset(rest), source.subset(held), held_out=True)
+
+
+def _listings(data: Any, root: str | Path | None) -> Splits:
+    if isinstance(data, Path):
+        return _open_path(data, str(data))
+    if isinstance(data, str):
+        return _open_words(data, root)
+    if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
+        return open_arrays(data, "arrays")
+    if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
+        return open_dataset(data, type(data).__name__)
+    raise UserError(
+        f"data of type {type(data).__name__}: give a path, a name, arrays, (images, labels), or a torch.utils.data.Dataset"
+    )
+
+
+def _open_words(text: str, root: str | Path | None) -> Splits:
+    if re.match(r"(train|test|val)=", text):
+        return _open_pair(text, root)
+    if text in registry.names("data"):
+        splits: Splits = registry.get("data", text).make(text, root)
+        return splits
+    if not text.strip():
+        raise UserError("no data given: name a path or a data set, for example digits")
+    path = Path(text).expanduser()
+    if path.exists() or path.is_symlink():
+        return _open_path(path, text)
+    known = registry.names("data")
+    if path.parent.is_dir() and len(path.parts) > 1:
+        raise UserError(f"{text}: no such file or folder{registry.nearest(path.name, [p.name for p in path.parent.iterdir()])}")
+    if len(path.parts) > 1:
+        raise UserError(f"{text}: no such file or folder: check the path")
+    near = registry.nearest(text, known)
+    raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
+
+
+def _open_pair(text: str, root: str | Path | None) -> Splits:
+    """`train=A,test=B`: of each the split asked for, where it has splits itself."""
+    parts: dict[str, str] = {}
+    for part in re.split(r",(?=(?:train|test|val)=)", text):
+        key, _, value = part.partition("=")
+        key = "test" if key == "val" else key
+        if key in parts or not value:
+            raise UserError(f"{text!r}: {key}= is given twice or without a path: write train=PATH,test=PATH")
+        parts[key] = value
+    if set(parts) != {"train", "test"}:
+        missing = "test" if "train" in parts else "train"
+        raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
+    train = _open_words(parts["train"], root)[0]
+    first, second = _open_words(parts["test"], root)
+    test = second or first
+    labels = same_classes(train.classes, test.labels, test.classes, text) if train.classes else None
+    name = text
+    return (
+        Listing(name, train.reader, train.labels, train.classes, train.invariances),
+        Listing(name, test.reader, labels, train.classes, train.invariances),
+    )
+
+
+def _open_path(path: Path, name: str) -> Splits:
+    if not path.exists():
+        raise UserError(f"{name}: no such file or folder: check the path")
+    if path.is_dir():
+        return open_parquet(path, name) if next(path.rglob("*.parquet"), None) else open_folder(path, name)
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return open_zip(path, name)
+    if suffix in (".parquet", ".pq"):
+        return open_parquet(path, name)
+    if suffix in (".npz", ".npy"):
+        return open_npz(path, name)
+    if suffix in SUFFIXES:
+        raise UserError(f"{name}: a single image: give the folder that holds the images")
+    if suffix in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"):
+        raise UserError(f"{name}: this archive cannot be read in place: unpack it and give the folder")
+    raise UserError(f"{name}: unknown kind of file {suffix!r}: give a folder, a .zip, a .parquet, a .npz or a .npy")

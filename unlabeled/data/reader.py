@@ -1,0 +1,68 @@
+"""What a file format has to offer: a `Reader`, and the `Listing` that describes the split behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+NATURAL = frozenset({"mirror", "colour", "intensity"})  # what photographs allow, unless a set declares otherwise
+
+Raw = Image.Image | np.ndarray[Any, Any]
+
+
+class Reader(Protocol):
+    """Random access to the raw samples of one split.
+
+    Attributes:
+        identity: changes when the content may have changed (names, sizes, times or bytes); equal for equal content.
+        channels: of every sample where the format knows it (arrays), None where it has to be found from the images.
+        lasting: whether `identity` is certain enough to keep decoded pixels for the next process.
+        pixels: (n, H, W, C) uint8 where the whole split is already in memory, else None.
+    """
+
+    identity: str
+    channels: int | None
+    lasting: bool
+    pixels: np.ndarray[Any, Any] | None
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Raw:
+        """The sample: a PIL image, not necessarily decoded yet, or an array (H, W[, C]). Raises anything if it is bad."""
+
+    def path(self, index: int) -> str:
+        """A name by which the user finds the sample again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that cannot be used: its index in the source, its path, and the reason in one line."""
+
+    index: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A split before any image is decoded.
+
+    Attributes:
+        name: what the user said.
+        reader: access to the n raw samples.
+        labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled.
+        classes: names, in the order of the labels.
+        invariances: see `unlabeled.batch.DataShape`.
+    """
+
+    name: str
+    reader: Reader
+    labels: np.ndarray[Any, Any] | None
+    classes: tuple[str, ...]
+    invariances: frozenset[str] = NATURAL
+
+
+Splits = tuple[Listing, Listing | None]  # train, and test where the data come with one

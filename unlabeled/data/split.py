@@ -1,0 +1,94 @@
+"""Draws of labelled samples that are fair to every class: label fractions, and the held-out fifth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unlabeled.errors import UserError
+
+HELD_OUT = 0.2
+
+Array = np.ndarray[Any, Any]
+
+
+def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
+    """Draws samples as evenly over the classes as their counts permit; which classes get one more is drawn, too.
+
+    Args:
+        labels: (n,) integers; negative means unlabelled and is never drawn.
+        amount: an int is that many of each class; a float in (0, 1] is that fraction of all labelled samples, at least
+            one per class.
+        seed: same seed, same draw.
+
+    Returns:
+        Sorted positions in `labels`, int64.
+
+    Raises:
+        UserError: nothing is labelled, a class has fewer than `amount`, or `amount` is out of range.
+    """
+    rng = np.random.default_rng(seed)
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if not len(classes):
+        raise UserError("no sample is labelled: a draw of labelled samples needs a data set with labels")
+    if isinstance(amount, int | np.integer):
+        if amount < 1:
+            raise UserError(f"{amount} labels per class is too few: give 1 or more, or a fraction such as 0.1")
+        if counts.min() < amount:
+            scarce = classes[counts.argmin()]
+            raise UserError(f"{amount} labels per class are more than class {scarce} has ({counts.min()}): ask for fewer")
+        quota = np.full(len(classes), int(amount))
+    else:
+        if not 0 < amount <= 1:
+            raise UserError(f"label fraction {amount} is outside (0, 1]: give for example 0.1, or an int for labels per class")
+        quota = _even_quota(counts, max(round(float(amount) * int(counts.sum())), len(classes)), rng)
+    drawn = [rng.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota, strict=True)]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def hold_out(n: int, labels: Array | None, seed: int, name: str) -> tuple[Array, Array]:
+    """A fifth for testing, balanced over the classes; of no class more than half, and none of a class with one sample.
+
+    Args:
+        n: number of samples.
+        labels: (n,) or None; without labels, and for unlabelled samples, see Returns.
+        seed: same seed, same split.
+        name: of the data, for messages.
+
+    Returns:
+        Sorted positions of train and of test. Without any label the fifth is random; with labels, unlabelled samples stay
+        in train.
+
+    Raises:
+        UserError: too few samples, or fewer than two classes with two samples.
+    """
+    rng = np.random.default_rng([seed, 5])
+    if labels is None:
+        if n < 2:
+            raise UserError(f"{name}: {n} image is too few to hold out a test set: add images, or give train=PATH,test=PATH")
+        test = np.sort(rng.permutation(n)[: max(1, round(HELD_OUT * n))])
+    else:
+        pool = np.full(n, -1, np.int64)
+        classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+        for c, count in zip(classes, counts, strict=True):
+            pool[rng.permutation(np.flatnonzero(labels == c))[: count // 2]] = c
+        if (counts >= 2).sum() < min(2, len(classes)):
+            raise UserError(
+                f"{name}: {len(classes)} classes of which {(counts < 2).sum()} have a single image: no test set can be held "
+                "out; add images to each class, or give train=PATH,test=PATH"
+            )
+        wanted = HELD_OUT * int(counts.sum()) / int((pool >= 0).sum())
+        test = balanced_draw(pool, min(1.0, wanted), seed)
+    return np.setdiff1d(np.arange(n), test), test.astype(np.int64)
+
+
+def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
+    """How many of each class, (k,): one level for all, full classes excepted, the remainder to drawn classes."""
+    quota = np.zeros_like(counts)
+    while (left := total - int(quota.sum())) > 0 and (open_ := np.flatnonzero(quota < counts)).size:
+        if left < len(open_):
+            quota[rng.permutation(open_)[:left]] += 1
+        else:
+            quota[open_] = np.minimum(quota[open_] + left // len(open_), counts[open_])
+    return quota
