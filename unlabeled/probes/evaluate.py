@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.data.split import balanced_draw
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Probe
 from unlabeled.registry import Choice, build
@@ -91,8 +92,6 @@ def evaluate_features(
     Raises:
         UserError: an unknown protocol or option, a split without labels, features that are not finite, a bad amount.
     """
-    from unlabeled.data import balanced_draw
-
     probe: Probe = build("probes", protocol)
     _check(train_h, train_y, "training")
     _check(test_h, test_y, "test")

@@ -49,7 +49,7 @@ def features(
     kind = torch.device(device).type
     gathered: Tensor | None = None
     done = 0
-    with _frozen(encoder), torch.inference_mode(), torch.autocast(kind, precision, enabled=precision != torch.float32):
+    with _frozen(encoder), torch.no_grad(), torch.autocast(kind, precision, enabled=precision != torch.float32):
         for positions in _batches(source, indices, batch_size):
             h = encoder(source.fetch(positions).to(device))
             if h.ndim != 2:
