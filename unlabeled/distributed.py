@@ -7,11 +7,13 @@ process holds equally many samples of a batch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def world() -> int:
@@ -29,7 +31,16 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x) if world() > 1 else x  # type: ignore[no-any-return, no-untyped-call]
 
 
-def share_statistics(module: nn.Module) -> nn.Module:
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all get the same answer."""
+    if world() == 1:
+        return flag
+    flags: list[Any] = [None] * world()
+    dist.all_gather_object(flags, flag)
+    return any(flags)
+
+
+def share_statistics(module: _Module) -> _Module:
     """Replaces each batch norm by one whose batch is that of all processes; changes nothing with a single process."""
     if world() == 1:
         return module

@@ -1,4 +1,4 @@
-"""What a run IS: dataclasses <-> YAML <-> `--a.b=c`. Reading one imports neither torch nor the method."""
+"""What a run IS: dataclasses <-> YAML <-> `--a.b=c`. Importing this does not import torch."""
 
 from __future__ import annotations
 

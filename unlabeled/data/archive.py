@@ -63,7 +63,7 @@ def open_zip(path: Path, name: str) -> Splits:
     for member in members:
         if member.startswith(("/", "\\")) or ".." in member.replace("\\", "/").split("/") or member[1:2] == ":":
             archive.close()
-            raise UserError(f"{name}: member {member!r} points out of the archive: do not trust it; make it again without such names")
+            raise UserError(f"{name}: member {member!r} points out of the archive: make it again without such names")
     images = [m for m in members if is_image(m)]
     if not images:
         archive.close()

@@ -41,7 +41,7 @@ class ArrayReader:
 
     def __init__(self, images: Array, name: str) -> None:
         if images.ndim not in (3, 4) or 0 in images.shape:
-            raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), all of them at least 1")
+            raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0")
         if images.ndim == 3:
             images = images[:, :, :, None]
         elif images.shape[1] <= 4 < images.shape[3]:
@@ -116,15 +116,15 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
     if isinstance(data, tuple):
         if len(data) != 2:
             raise UserError(f"{name}: a tuple of {len(data)}; give (images, labels)")
-        return _listing(data[0], data[1], (), name), None
+        return _listing(data[0], data[1], [], name), None
     if not isinstance(data, Mapping):
-        return _listing(data, None, (), name), None
+        return _listing(data, None, [], name), None
     keys = {str(k).lower(): k for k in data}
     classes = [str(c) for c in np.asarray(data[keys["classes"]]).tolist()] if "classes" in keys else []
     train = _pair(keys, "train") or _pair(keys, "")
     if train is None:
         listed = ", ".join(map(str, data)) or "none"
-        raise UserError(f"{name}: no images among its keys ({listed}): name them x_train, y_train, x_test, y_test or images, labels")
+        raise UserError(f"{name}: no images among its keys ({listed}): name them x_train, y_train, x_test, y_test or x, y")
     first = _listing(data[train[0]], data[train[1]] if train[1] else None, classes, name)
     test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
     if test is None:

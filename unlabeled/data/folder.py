@@ -57,8 +57,8 @@ def open_folder(root: Path, name: str) -> Splits:
     if test is None:
         return listing, None
     test_labels, test_classes = label_paths(test)
-    reader = FileReader(root, test, [stamps[p] for p in test])
-    return listing, Listing(name, reader, same_classes(classes, test_labels, test_classes, name) if classes else None, classes)
+    renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
+    return listing, Listing(name, FileReader(root, test, [stamps[p] for p in test]), renumbered, classes)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
@@ -73,7 +73,7 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
             seen.add((about.st_dev, about.st_ino))
             entries = list(os.scandir(folder))
         except OSError as error:
-            raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it elsewhere") from None
+            raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it away") from None
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):
@@ -97,4 +97,5 @@ def _nothing_in(root: Path, name: str) -> str:
     usable = [f for f in files if f.endswith((".zip", ".npz", ".npy"))]
     if usable:
         return f"{name}: no image in this folder, but {usable[0]}: give {root / usable[0]} instead"
-    return f"{name}: no image in this folder (it has {', '.join(files[:3])}{' ...' if len(files) > 3 else ''}): give one with images"
+    shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+    return f"{name}: no image in this folder (it has {shown}): give one with images"

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unlabeled.data.reader import Raw
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .avif .tga .ico".split()
-)
+_KNOWN = "jpg jpeg jpe jfif png bmp dib gif webp tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
+SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" "))
 
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 
@@ -38,7 +37,7 @@ def open_image(source: bytes | Path) -> Image.Image:
         image = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?)") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImageError("not an image, or of a format that Pillow does not know") from None
     if image.width * image.height > MAX_PIXELS:
         raise BadImageError(f"{image.width}x{image.height} pixels by its header, more than {MAX_PIXELS:,}")
@@ -83,7 +82,8 @@ def to_pixels(raw: Raw, channels: int, size: int) -> np.ndarray[Any, Any]:
     array = _match_channels(array[:, :, None] if array.ndim == 2 else array, channels)
     if array.shape[:2] == (size, size):
         return np.ascontiguousarray(array.transpose(2, 0, 1))
-    return np.concatenate([_planes(_square(Image.fromarray(np.ascontiguousarray(a)), size)) for a in np.moveaxis(array, 2, 0)])
+    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(array, 2, 0))
+    return np.concatenate([_planes(_square(plane, size)) for plane in planes])
 
 
 def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -97,7 +97,8 @@ def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        scaled: np.ndarray[Any, Any] = (array.astype(np.uint32) + 128) // 257
+        return scaled.astype(np.uint8)
     if array.dtype.kind == "f":
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if not (math.isfinite(low) and math.isfinite(high)):

@@ -1,4 +1,4 @@
-"""What a tree of image files means: splits, classes, labels. Pure functions of relative paths, for folders and zips alike."""
+"""What a tree of image files means: splits, classes, labels. Pure functions of relative paths, for folders and zips."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def same_classes(
     strange = sorted({test[i] for i in np.unique(labels[labels >= 0])} - set(train))
     if strange:
         shown = ", ".join(repr(s) for s in strange[:3]) + (" ..." if len(strange) > 3 else "")
-        raise UserError(f"{name}: its test split has class {shown} which train does not have: name the classes alike in both")
+        raise UserError(f"{name}: its test split has class {shown} which train does not have: name classes alike in both")
     table = np.array([number.get(c, -1) for c in test] + [-1], np.int64)
     renumbered: np.ndarray[Any, Any] = table[labels]
     return renumbered

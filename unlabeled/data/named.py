@@ -45,11 +45,11 @@ def fashion_mnist(name: str, root: str | Path | None) -> Splits:
         torchvision_sets("FashionMNIST", root, [{"train": True}], "apt-get install dataset-fashion-mnist, or ")
         found = base / "FashionMNIST" / "raw"
     x_train, y_train, x_test, y_test = (read_idx(found, f) for f in _IDX)
-    invariances = frozenset({"mirror", "intensity"})
-    return tuple(  # type: ignore[return-value]
-        Listing(name, ArrayReader(x, f"{name}/{split}"), y.astype(np.int64), _CLOTHES, invariances)
+    train, test = (
+        Listing(name, ArrayReader(x, f"{name}/{split}"), y.astype(np.int64), _CLOTHES, frozenset({"mirror", "intensity"}))
         for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test))
     )
+    return train, test
 
 
 @register("cifar10", "cifar100")

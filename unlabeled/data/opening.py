@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,10 +93,8 @@ def _open_words(text: str, root: str | Path | None) -> Splits:
     if path.exists() or path.is_symlink():
         return _open_path(path, text)
     known = registry.names("data")
-    if path.parent.is_dir() and len(path.parts) > 1:
-        raise UserError(f"{text}: no such file or folder{registry.nearest(path.name, [p.name for p in path.parent.iterdir()])}")
     if len(path.parts) > 1:
-        raise UserError(f"{text}: no such file or folder: check the path")
+        raise UserError(_missing(path, text))
     near = registry.nearest(text, known)
     raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
 
@@ -125,7 +124,7 @@ def _open_pair(text: str, root: str | Path | None) -> Splits:
 
 def _open_path(path: Path, name: str) -> Splits:
     if not path.exists():
-        raise UserError(f"{name}: no such file or folder: check the path")
+        raise UserError(_missing(path, name))
     if path.is_dir():
         return open_parquet(path, name) if next(path.rglob("*.parquet"), None) else open_folder(path, name)
     suffix = path.suffix.lower()
@@ -140,3 +139,10 @@ def _open_path(path: Path, name: str) -> Splits:
     if suffix in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"):
         raise UserError(f"{name}: this archive cannot be read in place: unpack it and give the folder")
     raise UserError(f"{name}: unknown kind of file {suffix!r}: give a folder, a .zip, a .parquet, a .npz or a .npy")
+
+
+def _missing(path: Path, name: str) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"{name}: no such file or folder, and no folder {parent} either: check the path"
+    return f"{name}: no such file or folder{registry.nearest(path.name, os.listdir(parent)) or ': check the path'}"  # noqa: PTH208

@@ -122,7 +122,7 @@ def _listing(paths: Sequence[Path], name: str) -> Listing:
     schema = files[0].schema_arrow
     for path, file in zip(paths, files, strict=True):
         if file.schema_arrow.names != schema.names:
-            raise UserError(f"{path}: its columns {file.schema_arrow.names} are not those of {paths[0].name}: give files alike")
+            raise UserError(f"{path}: its columns {file.schema_arrow.names} differ from {paths[0].name}: make them alike")
     column = _image_column(schema, name)
     reader = ParquetReader(paths, files, column)
     if not len(reader):
@@ -165,7 +165,8 @@ def _label_column(schema: Any) -> tuple[str | None, tuple[str, ...]]:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         features = {}
-    declared = {k: v for k, v in features.items() if isinstance(v, dict) and v.get("_type") == "ClassLabel" and k in schema.names}
+    typed = {k: v for k, v in features.items() if isinstance(v, dict) and k in schema.names}
+    declared = {k: v for k, v in typed.items() if v.get("_type") == "ClassLabel"}
     known = {n.lower(): n for n in schema.names}
     column = next((known[c] for c in _LABELS if c in known), next(iter(declared), None))
-    return column, tuple(map(str, declared.get(column, {}).get("names") or ()))
+    return column, tuple(map(str, declared.get(column or "", {}).get("names") or ()))

@@ -23,10 +23,17 @@ class Reader(Protocol):
         pixels: (n, H, W, C) uint8 where the whole split is already in memory, else None.
     """
 
-    identity: str
-    channels: int | None
-    lasting: bool
-    pixels: np.ndarray[Any, Any] | None
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def channels(self) -> int | None: ...
+
+    @property
+    def lasting(self) -> bool: ...
+
+    @property
+    def pixels(self) -> np.ndarray[Any, Any] | None: ...
 
     def __len__(self) -> int: ...
 

@@ -84,7 +84,7 @@ class Source:
             UserError: more than a tenth of the samples turn out to be bad.
         """
         positions = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if positions.size and not (0 <= positions.min() and positions.max() < len(self)):
+        if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
             raise IndexError(f"index {positions.min()} or {positions.max()} outside [0, {len(self)}) of {self.name}")
         pixels, good = self._store.read(self._rows[positions])
         for at in np.flatnonzero(~good):
@@ -119,7 +119,7 @@ def open_source(listing: Listing, image_size: int | None, like: Geometry | None,
     geometry = survey(listing, image_size) if like is None else like
     own = listing.reader.channels
     if own is not None and own != geometry.channels:
-        raise UserError(f"{listing.name}: its images have {own} channels, those of train have {geometry.channels}: give both alike")
+        raise UserError(f"{listing.name}: test has {own} channels and train {geometry.channels}: give both alike")
     store = Store(listing.reader, geometry.channels, geometry.size, listing.name)
     store.check(seconds)
     return Source(listing, store, geometry.native), geometry

@@ -41,7 +41,7 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
         quota = np.full(len(classes), int(amount))
     else:
         if not 0 < amount <= 1:
-            raise UserError(f"label fraction {amount} is outside (0, 1]: give for example 0.1, or an int for labels per class")
+            raise UserError(f"label fraction {amount} is outside (0, 1]: give 0.1, say, or an int for labels per class")
         quota = _even_quota(counts, max(round(float(amount) * int(counts.sum())), len(classes)), rng)
     drawn = [rng.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota, strict=True)]
     return np.sort(np.concatenate(drawn)).astype(np.int64)

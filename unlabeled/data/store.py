@@ -81,9 +81,10 @@ class Store:
         n, start, done = len(self.reader), time.monotonic(), 0
         spread = np.argsort((np.arange(n) * 0.6180339887498949) % 1.0, kind="stable")
         todo = spread[self._decoded[spread] == 0]
-        while done < len(todo) and time.monotonic() - start < seconds:
-            self.read(todo[done : done + 64])
-            done += 64
+        while done < len(todo) and (spent := time.monotonic() - start) < seconds:
+            chunk = max(16, int(0.1 * seconds * done / spent))  # a tenth of the time, at the rate so far
+            self.read(todo[done : done + chunk])
+            done += chunk
         self._refuse_if_bad(min(done, len(todo)) + n - len(todo))
 
     def _decode(self, rows: Array, pixels: Array, places: Array | None = None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
-from unlabeled import heads
 from unlabeled.losses import nt_xent
 from unlabeled.methods.base import Method
 from unlabeled.registry import register

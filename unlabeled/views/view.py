@@ -162,6 +162,10 @@ class View:
                 gauss = ops.blur_weights(drawn["sigma"], size, ops.blur_radius(size))
                 rows, columns = torch.bmm(gauss, rows), torch.bmm(gauss, columns)
             x = ops.separable(x, rows, columns)
+        return self.finish(x, drawn, out)
+
+    def finish(self, x: Tensor, drawn: Parameters, out: Tensor | None = None) -> Tensor:
+        """What follows the resampling: turn, colours, clamp, solarise, cut-out. x (B, C, size, size)."""
         if "turns" in drawn:
             x = ops.quarter_turns(x, drawn["turns"])
         if self.colours:

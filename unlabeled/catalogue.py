@@ -1,0 +1,54 @@
+"""The verb `methods`: made from signatures and docstrings, so that nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from unlabeled import registry
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All methods; or one, with its options, defaults and paper."""
+
+    name: str | None = None
+
+    def lines(self) -> Iterator[RenderableType]:
+        """What a terminal shows."""
+        yield from _page(registry.get("methods", self.name)) if self.name else _overview()
+
+
+def _overview() -> Iterator[RenderableType]:
+    table = Table("method", "what it is", box=None)
+    for name in registry.names("methods"):
+        document = registry.get("methods", name).make.__doc__ or ""
+        table.add_row(name, document.strip().splitlines()[0])
+    yield table
+    yield "`unlabeled methods NAME` shows the options of one."
+
+
+def _page(entry: registry.Entry) -> Iterator[RenderableType]:
+    from docstring_parser import parse
+
+    document = parse(entry.make.__doc__ or "")
+    yield f"{entry.name}: {document.short_description}"
+    if document.long_description:
+        yield " ".join(document.long_description.split())
+    table = Table("option", "default", "meaning", box=None)
+    for name, option in entry.options().items():
+        table.add_row(f"--method.{name}", str(option.default), option.help)
+    if table.row_count:
+        yield table
+    for part, value in entry.recipe.items():
+        yield f"{part} unless told otherwise: {_spell(value)}"
+
+
+def _spell(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{value['name']} (" + ", ".join(f"{k} {v}" for k, v in value.items() if k != "name") + ")"

@@ -1,0 +1,109 @@
+"""The command line: parses and prints, computes nothing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import FunctionType
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+import unlabeled
+from unlabeled import api
+from unlabeled.errors import UserError
+
+app = App(
+    name="unlabeled",
+    help="Learn representations from images without labels, and prove what was learned.",
+    version=unlabeled.__version__,
+    default_parameter=Parameter(parse=re.compile("^(?!options$)"), negative=()),
+    help_format="plaintext",
+)
+
+DOTTED = re.compile(r"--([a-z_-]+\.[\w.-]+)(?:=(.*))?", re.DOTALL)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and exits: 0 done, 2 the user can put it right (one line, no traceback), 130 interrupted."""
+    try:
+        words, options = dotted(sys.argv[1:] if arguments is None else arguments)
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        if options and "options" not in command.__annotations__:
+            raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled {words[0]} --help`")
+        sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
+    except CycloptsError as error:
+        _fail(" ".join(str(error).split()))
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes `--a.b=c` and `--a.b c` out of the words.
+
+    Raises:
+        UserError: a dotted option without a value.
+
+    >>> dotted(["x", "--method.temperature", "0.2", "--seed", "1"])
+    (['x', '--seed', '1'], {'method.temperature': '0.2'})
+    """
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    stream = iter(words)
+    for word in stream:
+        match = DOTTED.fullmatch(word)
+        if not match:
+            rest.append(word)
+            continue
+        value = match[2] if match[2] is not None else next(stream, None)
+        if value is None:
+            raise UserError(f"{word} has no value: write {word} VALUE")
+        found[match[1]] = value
+    return rest, found
+
+
+def show(result: Any) -> int:
+    """Prints what a verb gave back; returns the exit code."""
+    if result is None:
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for part in result.lines() if hasattr(result, "lines") else [f"written: {result}"]:
+        console.print(part, soft_wrap=isinstance(part, str))
+    return 0 if getattr(result, "finished", True) else 130
+
+
+def methods(name: str | None = None, /) -> None:
+    """List the methods; with a name, its options, their defaults and its paper.
+
+    Args:
+        name: of a method.
+    """
+    from unlabeled.catalogue import Catalogue
+
+    show(Catalogue(name))
+
+
+def _without_result(verb: Any) -> Any:
+    """The verb for cyclopts, which would import the type of the result to read the annotations."""
+    copied = FunctionType(verb.__code__, verb.__globals__, verb.__name__, verb.__defaults__)
+    copied.__kwdefaults__ = verb.__kwdefaults__
+    copied.__annotations__ = {k: v for k, v in verb.__annotations__.items() if k != "return"}
+    copied.__doc__ = verb.__doc__.partition("Returns:")[0]
+    return copied
+
+
+def _fail(message: str) -> None:
+    print(f"unlabeled: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+for _verb in (api.pretrain, api.evaluate, api.embed, api.views):
+    app.command(_without_result(_verb))
+app.command(methods)
+
+if __name__ == "__main__":
+    main()

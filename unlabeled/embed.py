@@ -1,0 +1,106 @@
+"""The verbs `embed` and `views`: features in a file, and a picture of what a method sees."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlabeled import registry
+from unlabeled.data import open_data
+from unlabeled.errors import UserError
+from unlabeled.pretrain import LARGEST, SMALLEST
+from unlabeled.probes.extract import features
+from unlabeled.registry import Choice
+from unlabeled.run import Run
+from unlabeled.train import make_fabric, shape_of
+
+Columns = dict[str, np.ndarray[Any, Any]]
+
+
+def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, accelerator: str, batch_size: int) -> Path:
+    """See `unlabeled.api.embed`."""
+    writers = {".parquet": _write_parquet, ".npz": _write_npz}
+    if out.suffix not in writers:
+        raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in .parquet or .npz")
+    opened_run = Run.open(run)
+    encoder = opened_run.encoder()
+    recipe = opened_run.recipe
+    opened = open_data(data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    device = make_fabric(recipe, accelerator, 1).device
+    encoder = encoder.to(device)
+    columns: dict[str, list[Any]] = {name: [] for name in ("index", "path", "split", "label", "embedding")}
+    for split, source in (("train", opened.train), ("test", opened.test)):
+        if source is None:
+            continue
+        h = features(encoder, source, device=device, batch_size=batch_size).numpy()
+        good = np.flatnonzero(source.good())
+        columns["index"].append(good)
+        columns["path"].append(np.array([source.path(int(i)) for i in good], dtype=object))
+        columns["split"].append(np.full(len(good), split, dtype=object))
+        columns["label"].append((np.full(len(source), -1) if source.labels is None else source.labels)[good])
+        columns["embedding"].append(h[good])
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    _atomically(out, lambda path: writers[out.suffix](path, joined))
+    return out
+
+
+def draw_views(
+    data: Any,
+    policy: str,
+    options: Mapping[str, Any],
+    out: Path,
+    image_size: int | None,
+    images: int,
+    seed: int,
+    root: str | Path | None,
+) -> Path:
+    """See `unlabeled.api.views`."""
+    from unlabeled.views.sheet import contact_sheet
+
+    chosen = {}
+    for key, value in options.items():
+        head, _, option = key.partition(".")
+        if head != "policy" or not option:
+            raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
+        chosen[option] = value
+    source = open_data(data, image_size=image_size, root=root, seed=seed).train
+    size = image_size or max(SMALLEST, min(LARGEST, source.size))
+    views = registry.build("views", Choice(policy, chosen), shape_of(source, size))
+    picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
+    return contact_sheet(source.fetch(picked), views, torch.Generator().manual_seed(seed), out)
+
+
+def _write_parquet(path: Path, columns: Columns) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    h = np.ascontiguousarray(columns["embedding"], dtype=np.float32)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(h.ravel()), h.shape[1])
+    plain = {name: pa.array(values) for name, values in columns.items() if name != "embedding"}
+    pq.write_table(pa.table({**plain, "embedding": embedding}), path)
+
+
+def _write_npz(path: Path, columns: Columns) -> None:
+    text = {name: columns[name].astype(np.str_) for name in ("path", "split")}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{**columns, **text})
+
+
+def _atomically(out: Path, write: Callable[[Path], None]) -> None:
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    os.close(handle)
+    try:
+        write(Path(name))
+        Path(name).chmod(0o644)
+        Path(name).replace(out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,165 @@
+"""Tells the person how a run is doing: first lines, progress bar, metrics, kNN, rank, collapse in plain words."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from unlabeled.batch import Loss, Progress
+from unlabeled.data import Data
+from unlabeled.distributed import rank
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.probes import health
+from unlabeled.probes.extract import features
+from unlabeled.probes.knn import KNN
+from unlabeled.recipe import Recipe
+from unlabeled.run import Run
+
+BANK, QUERIES = 10_000, 2_000
+"""Images that the kNN monitor compares at most: its time and memory do not grow with the data."""
+
+LOG_EVERY = 50
+"""Steps between two readings of the logged tensors, at most; each reading waits for the device."""
+
+
+class Monitor:
+    """Shows and records; changes nothing. The kNN accuracy is measured within the training split: queries that are no
+    neighbours of anything in the bank but training images, so that the test split stays unseen until `evaluate`."""
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, run: Run, data: Data, total: int, per_epoch: int) -> None:
+        self.fabric, self.recipe, self.run, self.data = fabric, recipe, run, data
+        self.total, self.per_epoch = total, per_epoch
+        self.every = max(1, min(LOG_EVERY, per_epoch))
+        self.console = Console(quiet=rank() > 0, highlight=False)
+        self.looked: dict[str, float] = {}
+        self.warned = ""
+        self.clock, self.counted = time.monotonic(), 0
+        columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+        self.bar = Bar(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
+        self.task = self.bar.add_task("", total=total, said="")
+
+    def begin(self, method: Method, start: int, schedule: str) -> None:
+        """The first lines: what runs, on what, with which learning rate."""
+        recipe, source = self.recipe, self.data.train
+        parameters = sum(p.numel() for p in method.encoder.parameters())
+        say = self.console.print
+        say(f"{recipe.method.name} on {source.name}: {len(source):,} images of {source.native[0]}×{source.native[1]}, "
+            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.image_size} px")  # fmt: skip
+        say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
+            + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
+        say(f"{recipe.optimizer.name}, {schedule}")
+        say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {self.fabric.world_size} × "
+            f"{self.fabric.device.type}, precision {self.fabric._precision.precision}")  # fmt: skip
+        if start:
+            say(f"resumed after step {start:,}")
+        if rank() == 0:
+            self.run.keep_history(start)
+        self.bar.update(self.task, completed=start)
+        self.clock, self.counted = time.monotonic(), start
+
+    def __enter__(self) -> Monitor:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def step(self, loss: Loss, at: Progress, lr: float) -> None:
+        """After a step; reads tensors on log steps only.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        done = at.step + 1
+        self.bar.update(self.task, completed=done)
+        if done % self.every and done != self.total and done != 1:
+            return
+        value = float(loss.total.detach())
+        if not math.isfinite(value):
+            raise UserError(
+                f"the loss is {value} at step {done:,} of {self.total:,} (learning rate {lr:.3g}): what usually helps is "
+                "a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
+            )
+        terms = {name: float(term) for name, term in loss.terms.items()}
+        z = loss.memory["z"].float()
+        speed = (done - self.counted) * self.recipe.batch_size / max(1e-9, time.monotonic() - self.clock)
+        self.clock, self.counted = time.monotonic(), done
+        line = {"step": done, "epoch": done / self.per_epoch, "loss": value, **terms, "lr": lr}
+        line |= {"images_per_s": speed, "z_std": health.std_ratio(z), "z_rank": health.effective_rank(z)}
+        self._record(line)
+        said = health.verdict(line["z_std"], line["z_rank"], min(z.shape)) if self.every > 1 or done > 10 else None
+        self._warn(said, at)
+        self.looked["loss"], self.looked["speed"] = value, speed
+        self._show()
+
+    def epoch(self, encoder: Encoder, at: Progress) -> None:
+        """After an epoch: kNN accuracy and rank of the representation, every `monitor_every` epochs and after the last."""
+        epoch = at.epoch + 1
+        if self.recipe.monitor_every and epoch % self.recipe.monitor_every == 0 and epoch < self.recipe.epochs:
+            self._look(encoder, at)
+
+    def end(self, encoder: Encoder, at: Progress) -> None:
+        """After the last step, or instead of one where nothing is trainable."""
+        if self.recipe.monitor_every:
+            self._look(encoder, at)
+
+    def interrupted(self, step: int) -> None:
+        """Says how to go on."""
+        done = f"stopped and saved after step {step:,} of {self.total:,}"
+        self.console.print(f"{done}; to go on, repeat the command with --resume")
+
+    def _look(self, encoder: Encoder, at: Progress) -> None:
+        if rank() > 0:
+            return
+        began = time.monotonic()
+        source = self.data.train
+        labelled = np.arange(len(source)) if source.labels is None else np.flatnonzero(source.labels >= 0)
+        if len(labelled) < 2:
+            labelled = np.arange(len(source))
+        mixed = np.random.default_rng(self.recipe.seed).permutation(labelled)
+        queries = min(QUERIES, max(1, len(mixed) // 5))
+        taken = mixed[: queries + BANK]
+        with self.fabric.autocast():
+            h = features(encoder, source, device=self.fabric.device, indices=taken).to(self.fabric.device)
+        sample = h[:1024]
+        trained = bool(self.total)
+        line: dict[str, Any] = {"step": at.step + 1 if trained else 0, "epoch": at.epoch + 1 if trained else 0}
+        line["h_rank"] = health.effective_rank(sample)
+        if source.labels is not None and (source.labels[taken] >= 0).all():
+            y = torch.from_numpy(source.labels[taken]).to(h.device)
+            line["knn"] = KNN().fit(h[queries:], y[queries:]).score(h[:queries], y[:queries])["top1"]
+            self.looked["knn"] = line["knn"]
+        line["monitor_s"] = time.monotonic() - began
+        self._record(line)
+        knn = f"kNN {100 * line['knn']:.1f}% (within the training split), " if "knn" in line else ""
+        self.console.print(f"epoch {line['epoch']}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}")
+        self.clock += time.monotonic() - began
+        self._show()
+
+    def _show(self) -> None:
+        knn = f"kNN {100 * self.looked['knn']:.1f}%  " if "knn" in self.looked else ""
+        if "loss" in self.looked:
+            said = f"loss {self.looked['loss']:.3f}  {knn}{self.looked['speed']:,.0f} images/s"
+            self.bar.update(self.task, said=said)
+
+    def _record(self, line: dict[str, Any]) -> None:
+        if rank() == 0:
+            self.run.log(line)
+            self.fabric.log_dict({k: v for k, v in line.items() if k != "step"}, step=line["step"])
+
+    def _warn(self, said: str | None, at: Progress) -> None:
+        kind = (said or "").split(":")[0]
+        if said and kind != self.warned and at.fraction > 0.02:
+            self.console.print(f"warning after step {at.step + 1:,}: {said}", style="yellow")
+            self.warned = kind

@@ -1,0 +1,133 @@
+"""The verb `pretrain`: from what the user said to a trained run in a folder."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from unlabeled.data import Data, Source, open_data
+from unlabeled.errors import UserError
+from unlabeled.recipe import Recipe, compose, read
+from unlabeled.registry import nearest
+from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.train import train
+
+SMALLEST, LARGEST = 16, 224
+"""Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
+
+
+def pretrain(
+    data: Any,
+    layer: Mapping[str, Any],
+    out: Path,
+    recipe_file: str | Path | None,
+    resume: bool,
+    root: str | Path | None,
+    accelerator: str,
+    devices: int,
+    logger: Sequence[str],
+) -> Run:
+    """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
+    layers = [*([read(recipe_file)] if recipe_file else []), layer, {"data": data if isinstance(data, str | Path) else ""}]
+    run = Run(out)
+    existing = (out / CHECKPOINT).is_file()
+    if existing and not resume:
+        raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
+    if not existing and out.is_dir() and any(p.name != RECIPE for p in out.iterdir()) and not (out / RECIPE).is_file():
+        raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
+    writers = _loggers(logger, out)
+    recipe = _continued(run, layers) if existing else compose(*layers)
+    opened = open_data(data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    if recipe.image_size is None:
+        recipe = replace(recipe, image_size=max(SMALLEST, min(LARGEST, opened.train.size)))
+    said = {**environment(), "data": _identity(opened)}
+    if existing:
+        if run.environment["data"]["fingerprint"] != said["data"]["fingerprint"]:
+            raise UserError(
+                f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
+            )
+    else:
+        run.start(recipe, said)
+    try:
+        train(recipe, opened, run, accelerator=accelerator, devices=devices, loggers=writers)
+    finally:
+        _tell_skipped(run, opened)
+    return run
+
+
+def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe of a run to be resumed, once what was said again agrees with it."""
+    before = run.recipe
+    now = compose(before.to_dict(), *layers)
+    changed = [k for k, v in now.to_dict().items() if v != before.to_dict()[k] and k not in ("about", "monitor_every")]
+    if changed:
+        was, wants = before.to_dict()[changed[0]], now.to_dict()[changed[0]]
+        raise UserError(
+            f"{str(run.path)!r} began with {changed[0]} = {was}, and cannot go on with {wants}: "
+            "leave it out, or start a new run with another --out"
+        )
+    return before
+
+
+def _identity(data: Data) -> dict[str, Any]:
+    def split(source: Source | None) -> int:
+        return 0 if source is None else len(source)
+
+    source = data.train
+    return {
+        "name": source.name,
+        "fingerprint": source.fingerprint,
+        "train": len(source),
+        "test": split(data.test),
+        "held_out": data.held_out,
+        "channels": source.channels,
+        "native": list(source.native),
+        "classes": list(source.classes),
+        "invariances": sorted(source.invariances),
+    }
+
+
+def _tell_skipped(run: Run, data: Data) -> None:
+    """Lists bad samples in skipped.csv, and says how many there were."""
+    splits = {"train": data.train, **({"test": data.test} if data.test else {})}
+    bad = [(name, s.path, s.reason) for name, source in splits.items() for s in source.skipped]
+    if not bad or not run.path.is_dir():
+        return
+    text = io.StringIO()
+    csv.writer(text).writerows([("split", "path", "reason"), *bad])
+    path = run.write_text("skipped.csv", text.getvalue())
+    Console(highlight=False).print(f"skipped {len(bad):,} bad image{'s' * (len(bad) > 1)}: see {path}", soft_wrap=True)
+
+
+def _loggers(names: Sequence[str], out: Path) -> list[Any]:
+    """TensorBoard's, and those asked for, of Fabric and Lightning."""
+    from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+
+    made: list[Any] = [TensorBoardLogger(out, name="", version="", sub_dir="tensorboard")]
+    lightning = {"wandb": "WandbLogger", "mlflow": "MLFlowLogger"}
+    for name in names:
+        if name == "csv":
+            made.append(CSVLogger(out, name="", version=""))
+        elif name in lightning:
+            try:
+                importlib.import_module(name)
+                module = importlib.import_module("pytorch_lightning.loggers")
+            except ImportError as error:
+                raise UserError(
+                    f"logger {name!r} needs a package that is missing: pip install {name} pytorch-lightning"
+                ) from error
+            place = {"project": "unlabeled", "name": out.name} if name == "wandb" else {"experiment_name": "unlabeled"}
+            made.append(getattr(module, lightning[name])(save_dir=str(out), **place))
+        elif name != "tensorboard":
+            known = ["tensorboard", "csv", *lightning]
+            raise UserError(f"unknown logger {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return made

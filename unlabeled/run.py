@@ -1,0 +1,201 @@
+"""A run's folder: its recipe, what it ran on, its metrics, its checkpoint, its encoder. All writes are atomic."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.errors import UserError
+from unlabeled.recipe import Recipe, compose, read
+from unlabeled.registry import Choice
+
+RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER = (
+    "recipe.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "checkpoint.pt",
+    "encoder.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a folder that `pretrain` wrote holds.
+
+    >>> Run.open("runs/nowhere")
+    Traceback (most recent call last):
+    unlabeled.errors.UserError: 'runs/nowhere' holds no run (no recipe.yaml): give the folder that `pretrain --out` wrote
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not (Path(path) / RECIPE).is_file():
+            raise UserError(f"{str(path)!r} holds no run (no {RECIPE}): give the folder that `pretrain --out` wrote")
+        return cls(Path(path))
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe: every option with its value."""
+        return compose(read(self.path / RECIPE))
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, the data's identity, the command."""
+        found: dict[str, Any] = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The metrics so far, one mapping per logged step, oldest first."""
+        path = self.path / METRICS
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was taken."""
+        state = self.read_checkpoint()
+        return state is not None and bool(state["finished"])
+
+    def lines(self) -> list[str]:
+        """What a terminal shows of it."""
+        said = f"written: {self.path}"
+        return [said + (f"; next: unlabeled evaluate {self.path}" if self.finished else "")]
+
+    def encoder(self) -> Encoder:
+        """The trained encoder, on the CPU, in evaluation mode.
+
+        Raises:
+            UserError: the run has not written one yet.
+        """
+        path = self.path / ENCODER
+        if not path.is_file():
+            raise UserError(f"{str(self.path)!r} has no {ENCODER} yet: finish it with `unlabeled pretrain ... --resume`")
+        with safetensors.safe_open(path, "pt") as file:
+            made = json.loads(file.metadata()["unlabeled"])
+        blank = torch.zeros(made["channels"])
+        encoder = build_encoder(Choice(made["name"], made["options"]), made["channels"], made["size"], blank, blank)
+        encoder.load_state_dict(safetensors.torch.load_file(path))
+        return encoder.eval()
+
+    def write_encoder(self, encoder: Encoder) -> None:
+        """Writes the weights with what is needed to build the network again."""
+        choice = self.recipe.encoder
+        made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean), "size": encoder.size}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+        _write(self.path / ENCODER, lambda p: safetensors.torch.save_file(tensors, p, {"unlabeled": json.dumps(made)}))
+
+    def write_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Writes everything that a resumed run needs."""
+        _write(self.path / CHECKPOINT, lambda p: torch.save(dict(state), p))
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, on the CPU; None if there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{str(path)!r} is damaged ({type(error).__name__}): delete it and start the run anew"
+            ) from error
+        return state
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a small file of the run."""
+        return _write(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+
+    def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
+        """Writes what the run is, before its first step."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_text(RECIPE, recipe.to_yaml())
+        self.write_text(ENVIRONMENT, json.dumps(environment, indent=1) + "\n")
+
+    def keep_history(self, step: int) -> None:
+        """Drops metrics of steps after `step`: those that a resumed run will take again."""
+        kept = [json.dumps(line) + "\n" for line in self.history if line["step"] <= step]
+        self.write_text(METRICS, "".join(kept))
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Appends one line to the metrics."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+
+def load(path: str | Path) -> Encoder:
+    """The encoder of a run: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
+
+    Args:
+        path: the run's folder.
+
+    Raises:
+        UserError: no run there, or it has no encoder yet.
+    """
+    return Run.open(path).encoder()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and the command of this process, for a run to keep."""
+    versions = {"python": platform.python_version()}
+    for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": versions,
+        "hardware": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(name))
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,264 @@
+"""THE loop. It knows no method: it draws views, calls forward, and keeps the four moments at which state is written."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor
+
+from unlabeled import registry
+from unlabeled.batch import Batch, DataShape, Progress
+from unlabeled.data import Data, Source
+from unlabeled.distributed import any_process, rank, share_statistics, world
+from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.monitor import Monitor
+from unlabeled.optim import groups
+from unlabeled.probes.extract import features
+from unlabeled.recipe import Recipe
+from unlabeled.run import Run
+from unlabeled.schedules import scaled_lr, warmup_cosine
+
+SAVE_EVERY = 60.0
+"""Seconds between checkpoints."""
+
+
+def train(
+    recipe: Recipe, data: Data, run: Run, *, accelerator: str = "auto", devices: int = 1, loggers: Sequence[Any] = ()
+) -> bool:
+    """Trains the recipe's method on the data, from the run's last checkpoint if it has one.
+
+    Args:
+        recipe: resolved, with an image size.
+        data: opened.
+        run: started.
+        accelerator: Fabric's name of the hardware.
+        devices: processes, one a device.
+        loggers: of Fabric, beside the run's own metrics.
+
+    Returns:
+        Whether the run is finished (it is not after Ctrl-C).
+
+    Raises:
+        UserError: a loss that is not finite, a batch larger than the data, and what method and views refuse.
+    """
+    fabric = make_fabric(recipe, accelerator, devices, loggers)
+    fabric.launch()
+    source = data.train
+    assert recipe.image_size is not None
+    torch.manual_seed(recipe.seed)
+    shape = shape_of(source, recipe.image_size)
+    encoder = initial_encoder(recipe, source)
+    method: Method = registry.build("methods", recipe.method, encoder, shape)
+    views = registry.build("views", recipe.views, shape)
+    chosen = np.flatnonzero(source.labels >= 0) if method.only_labelled and source.labels is not None else np.arange(shape.n)
+    if recipe.batch_size > len(chosen):
+        raise UserError(
+            f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
+            f"give --batch-size {max(1, len(chosen) // 2)} or less"
+        )
+    method = fabric.to_device(share_statistics(method))
+    trainable = any(p.requires_grad for p in method.parameters())
+    clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
+    lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
+    warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
+    warmup = round(warmup_epochs * clock.per_epoch)
+    monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
+    if clock.total == 0:
+        _save(run, method, None, 0, finished=True)
+        monitor.end(method.encoder, clock.at(0))
+        return True
+    optimizer = registry.build("optim", recipe.optimizer, groups(method))
+    start = _restore(run, method, optimizer)
+    stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
+    monitor.begin(method, start, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
+    step_module = fabric.strategy.setup_module(method) if world() > 1 else method
+
+    saved, step = time.monotonic(), start
+    with _stoppable() as stop, _batches(recipe, source, chosen, clock, start) as batches, monitor:
+        for step, (index, images) in zip(range(start, clock.total), batches, strict=False):
+            at = clock.at(step)
+            if step % clock.per_epoch == 0:
+                method.before_epoch(at, lambda: features(method.encoder, source, device=fabric.device))
+            method.train()
+            torch.manual_seed(_seed(recipe.seed, rank(), step, 1))
+            for group in optimizer.param_groups:
+                group["lr"] = warmup_cosine(at, lr, warmup)
+
+            drawn, targets = views(images.to(fabric.device, non_blocking=True), generator(recipe.seed, rank(), step))
+            if method.needs_labels and source.labels is not None:
+                targets = {**targets, "label": torch.from_numpy(source.labels[index]).to(fabric.device)}
+            batch = Batch(drawn, torch.from_numpy(index).to(fabric.device), targets)
+            with fabric.autocast():
+                loss = step_module(batch, at)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss.total)
+            with torch.no_grad():
+                method.observe(loss, at)
+                optimizer.step()
+                method.after_step(at)
+
+            done = step + 1
+            monitor.step(loss, at, optimizer.param_groups[0]["lr"])
+            stopped = any_process(stop.is_set())
+            if done % clock.per_epoch == 0:
+                monitor.epoch(method.encoder, at)
+            if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
+                _save(run, method, optimizer, done)
+                saved = time.monotonic()
+            if stopped:
+                monitor.interrupted(done)
+                return False
+    if start < clock.total:
+        monitor.end(method.encoder, clock.at(clock.total - 1))
+        _save(run, method, optimizer, clock.total, finished=True)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Turns a step into `Progress`."""
+
+    per_epoch: int
+    epochs: int
+
+    @property
+    def total(self) -> int:
+        """Steps of the run."""
+        return self.per_epoch * self.epochs
+
+    def at(self, step: int) -> Progress:
+        """Where the run is before its `step`-th step."""
+        return Progress(step, max(1, self.total), step // self.per_epoch)
+
+
+def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
+    """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it."""
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and _computes_in_bf16(on_cpu))
+    strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+    return Fabric(
+        accelerator="cpu" if on_cpu else accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision="bf16-mixed" if half else "32-true",
+        loggers=list(loggers),
+    )
+
+
+def shape_of(source: Source, size: int) -> DataShape:
+    """What methods and views may know of a source."""
+    return DataShape(len(source), source.channels, size, len(source.classes), source.invariances)
+
+
+def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
+    """The untrained encoder of a recipe: a function of its seed and of the training images' mean and deviation."""
+    sample = np.unique(np.linspace(0, len(source) - 1, min(len(source), 2048)).astype(np.int64))
+    pixels = source.fetch(sample).float() / 255
+    assert recipe.image_size is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return build_encoder(
+            recipe.encoder, source.channels, recipe.image_size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        )
+
+
+def generator(seed: int, rank: int, step: int) -> torch.Generator:
+    """The randomness of one step's views in one process."""
+    return torch.Generator().manual_seed(_seed(seed, rank, step, 0))
+
+
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The order (n,) in which an epoch visits the samples."""
+    return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def _batches(
+    recipe: Recipe, source: Source, chosen: np.ndarray, clock: Clock, start: int
+) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
+    """This process's part of each batch, index (B,) and images (B, C, H, W), fetched one step ahead."""
+    per_process = recipe.batch_size // world()
+    orders: dict[int, np.ndarray] = {}
+
+    def fetch(step: int) -> tuple[np.ndarray, Tensor]:
+        epoch, place = divmod(step, clock.per_epoch)
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = chosen[order(recipe.seed, epoch, len(chosen))]
+        first = place * recipe.batch_size + rank() * per_process
+        index = orders[epoch][first : first + per_process]
+        images = source.fetch(index)
+        return index, images.pin_memory() if torch.cuda.is_available() else images
+
+    with ThreadPoolExecutor(1) as ahead:
+
+        def steps() -> Iterator[tuple[np.ndarray, Tensor]]:
+            coming = ahead.submit(fetch, start) if start < clock.total else None
+            for step in range(start, clock.total):
+                assert coming is not None
+                ready = coming.result()
+                coming = ahead.submit(fetch, step + 1) if step + 1 < clock.total else None
+                yield ready
+
+        yield steps()
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; the step under way is finished. A second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, step: int, *, finished: bool = False) -> None:
+    if rank() == 0:
+        memory = optimizer.state_dict() if optimizer else {}
+        state = {"step": step, "finished": finished, "method": method.state_dict(), "optimizer": memory}
+        run.write_checkpoint(state)
+        run.write_encoder(method.encoder)
+
+
+def _restore(run: Run, method: Method, optimizer: torch.optim.Optimizer) -> int:
+    state = run.read_checkpoint()
+    if state is None:
+        return 0
+    method.load_state_dict(state["method"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _computes_in_bf16(on_cpu: bool) -> bool:
+    if on_cpu:
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,82 @@
+"""A contact sheet: what a method sees, for people to look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unlabeled.views.view import Views
+
+_CELL = 96
+_GAP = 6
+_HEAD = 30
+_PAPER, _INK = "white", "black"
+
+
+def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, path: Path | str, *, draws: int = 3) -> Path:
+    """Draws each picture beside several draws of each of its views, and writes a PNG, wholly or not at all.
+
+    Args:
+        images: uint8 (N, C, S, S); one row each. One channel is drawn grey, three as RGB, others as the mean of all.
+        policy: makes the views.
+        generator: advances by `draws` calls of the policy.
+        path: of the PNG; folders above it are made.
+        draws: how often each view is drawn.
+
+    Returns:
+        The path.
+    """
+    drawn = [policy(images, generator)[0] for _ in range(draws)]
+    columns = [[_picture(image) for image in images]]
+    headings = ["original"]
+    for view in range(len(drawn[0])):
+        for draw in range(draws):
+            columns.append([_picture((image * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
+            headings.append(f"view {view + 1}" if draw == 0 else "")
+    largest = max(column[0].width for column in columns)
+    zoom = max(1, round(_CELL / largest))
+    sheet = _lay(columns, headings, zoom, [view * draws + 1 for view in range(len(drawn[0]))])
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        sheet.save(unfinished, format="PNG", optimize=True)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _lay(columns: list[list[Image.Image]], headings: list[str], zoom: int, firsts: list[int]) -> Image.Image:
+    """Pictures in columns under headings; a wider gap before each view's first column."""
+    enlarged = [[image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST) for image in column]
+                for column in columns]  # fmt: skip
+    height = max(column[0].height for column in enlarged)
+    font = ImageFont.load_default(18)
+    lefts, left = [], _GAP
+    for index, column in enumerate(enlarged):
+        left += 2 * _GAP if index in firsts else 0
+        lefts.append(left)
+        left += column[0].width + _GAP
+        if headings[index] and (index + 1 == len(enlarged) or headings[index + 1]):  # nothing to spill over
+            left = max(left, lefts[-1] + int(font.getlength(headings[index])) + _GAP)
+    right = max(left, *(at + int(font.getlength(text)) + _GAP for at, text in zip(lefts, headings, strict=True)))
+    sheet = Image.new("RGB", (right, _HEAD + len(columns[0]) * (height + _GAP)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for at, heading, column in zip(lefts, headings, enlarged, strict=True):
+        pen.text((at, _HEAD / 2), heading, _INK, font, anchor="lm")
+        for row, image in enumerate(column):
+            sheet.paste(image, (at, _HEAD + row * (height + _GAP) + (height - image.height) // 2))
+    return sheet
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """uint8 (C, H, W) -> an RGB picture."""
+    if image.shape[0] != 3:
+        image = image.float().mean(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)
+    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()), "RGB")
