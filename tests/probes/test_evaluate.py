@@ -98,7 +98,7 @@ def test_nothing_of_the_test_split_reaches_fit(
 
 def test_a_label_that_was_not_drawn_is_not_used(split: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     """The same figures when every label outside the draw is wrong but leaves the draw as it is."""
-    from unlabeled.data.split import balanced_draw
+    from unlabeled.data import balanced_draw
 
     train_h, train_y, test_h, test_y = split
     drawn = torch.from_numpy(balanced_draw(train_y.numpy(), 5, 0))

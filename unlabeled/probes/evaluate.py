@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.data.split import balanced_draw
+from unlabeled.data import balanced_draw
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Probe
 from unlabeled.registry import Choice, build

@@ -23,6 +23,9 @@ class KNN:
     throughout, on the device of the features given to `fit`. Of equally similar samples the earlier is the nearer; of
     classes with equal votes the smaller wins.
 
+    Where k comes near the number of samples nearly everything votes, and on features that are all alike the larger class
+    wins: an untrained encoder on digits with 10% of the labels (144) reaches 34% with k = 200, but 74% with k = 14.
+
     Args:
         k: neighbours that vote; with fewer training samples all of them vote.
         temperature: > 0; the smaller, the more the nearest alone decide.
