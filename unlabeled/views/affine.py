@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Affine:
         shear: float = 15.0,
         scale: tuple[float, float] = (0.85, 1.15),
         elastic: float = 0.0,
-        border: str = "zeros",
+        border: Literal["zeros", "border", "reflection"] = "zeros",
         mirror: float = 0.5,
         jitter: float = 0.8,
         brightness: float = 0.2,

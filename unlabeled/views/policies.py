@@ -83,6 +83,7 @@ class TwoViews(Composition):
             UserError: a value out of range, or not allowed by the data's invariances.
         """
         s = check_number("strength", strength, 0.0, 2.5, "it multiplies the colour jitter")
+        check_number("hue", hue, 0.0, 0.5 / max(s, 1e-3), "times strength it is in turns of the colour circle")
         blur = _blur(blur, 0.5, shape)
         view = View(
             shape.size, scale, RATIO, mirror=mirror, flip=flip, turn=turn, jitter=jitter,
@@ -254,7 +255,7 @@ class Crop(Composition):
             UserError: a value out of range, or not allowed by the data's invariances.
         """
         check_number("views", views, 1, 64, "it is the number of views")
-        ratio = (1.0, 1.0) if tuple(scale) == (1.0, 1.0) else RATIO
+        ratio = (1.0, 1.0) if scale == (1.0, 1.0) else RATIO
         view = View(shape.size, scale, ratio, pad, mirror=mirror, flip=flip, turn=turn, cutout=cutout).within(shape)
         super().__init__(*[view] * int(views))
 

@@ -15,7 +15,7 @@ from unlabeled.views.view import Views
 _CELL = 96
 _GAP = 6
 _HEAD = 30
-_PAPER, _INK = "white", "black"
+_PAPER, _INK = "#d8d8d8", "black"
 
 
 def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, path: Path | str, *, draws: int = 3) -> Path:
@@ -38,9 +38,9 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
         for draw in range(draws):
             columns.append([_picture((image * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
             headings.append(f"view {view + 1}" if draw == 0 else "")
-    largest = max(column[0].width for column in columns)
-    zoom = max(1, round(_CELL / largest))
-    sheet = _lay(columns, headings, zoom, [view * draws + 1 for view in range(len(drawn[0]))])
+    own, views = _zoom(columns[:1]), _zoom(columns[1:])
+    zooms = [own] + [views] * (len(columns) - 1)
+    sheet = _lay(columns, headings, zooms, [view * draws + 1 for view in range(len(drawn[0]))])
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -52,10 +52,15 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
     return path
 
 
-def _lay(columns: list[list[Image.Image]], headings: list[str], zoom: int, firsts: list[int]) -> Image.Image:
+def _zoom(columns: list[list[Image.Image]]) -> int:
+    """The whole factor that brings the largest picture nearest to a cell; views of different sizes share one."""
+    return max(1, round(_CELL / max(column[0].width for column in columns)))
+
+
+def _lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int], firsts: list[int]) -> Image.Image:
     """Pictures in columns under headings; a wider gap before each view's first column."""
     enlarged = [[image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST) for image in column]
-                for column in columns]  # fmt: skip
+                for column, zoom in zip(columns, zooms, strict=True)]  # fmt: skip
     height = max(column[0].height for column in enlarged)
     font = ImageFont.load_default(18)
     lefts, left = [], _GAP
