@@ -71,15 +71,19 @@ class ArrayReader:
 class DatasetReader:
     """Items of a `torch.utils.data.Dataset`: an image, or a tuple that starts with one. One item at a time.
 
-    Tensors are (C, H, W) or (H, W), arrays (H, W[, C]). The decoded pixels are not kept for the next process, because
-    nothing says whether the data set is still the same then.
+    Tensors are (C, H, W) or (H, W), arrays (H, W[, C]).
+
+    Args:
+        dataset: map-style.
+        name: for paths.
+        lasting: whether the decoded pixels are kept for the next process: only if the data set cannot have changed then.
     """
 
     channels = None
-    lasting = False
     pixels = None
 
-    def __init__(self, dataset: Any, name: str) -> None:
+    def __init__(self, dataset: Any, name: str, lasting: bool = False) -> None:
+        self.lasting = lasting
         self._dataset, self._name, self._lock = dataset, name, threading.Lock()
         digest = hashlib.blake2b(f"{type(dataset).__name__} {len(dataset)}".encode(), digest_size=16)
         for index in np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int)).tolist():

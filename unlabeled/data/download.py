@@ -42,13 +42,14 @@ def torchvision_sets(kind: str, root: str | Path | None, splits: Sequence[Mappin
     from torchvision import datasets
 
     base, make = data_root(root), getattr(datasets, kind)
+    existed, before = base.is_dir(), _children(base)
     try:
         return [_quietly(make, base, split, download=False) for split in splits]
     except (RuntimeError, OSError, ImportError, ValueError) as error:
         if "install" in str(error) or isinstance(error, ImportError):
             raise UserError(f"{kind}: {' '.join(str(error).split())}") from None
         absent = " ".join(str(error).split())
-    existed = base.is_dir()
+    _remove_empty(_children(base) - before)
     try:
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=base) as folder, _impatient():
@@ -57,8 +58,9 @@ def torchvision_sets(kind: str, root: str | Path | None, splits: Sequence[Mappin
             _move_into(Path(folder), base)
         return [_quietly(make, base, split, download=False) for split in splits]
     except Exception as error:
-        if not existed and base.is_dir() and not any(base.iterdir()):
-            base.rmdir()
+        _remove_empty(_children(base) - before)
+        if not existed:
+            _remove_empty({base})
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{kind}: not found below {base} ({absent.removesuffix('.')}), and the download failed ({reason}): "
@@ -87,3 +89,14 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _children(folder: Path) -> set[Path]:
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+def _remove_empty(folders: set[Path]) -> None:
+    """Removes those that torchvision made and left empty."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -107,7 +107,8 @@ def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             raise BadImageError(
                 f"float values from {low:.4g} to {high:.4g}; give uint8 in 0..255 or floats in [0, 1], not normalised"
             )
-        return (array * array.dtype.type(255) + array.dtype.type(0.5)).astype(np.uint8)
+        scaled = array * array.dtype.type(255) + array.dtype.type(0.5)
+        return scaled.astype(np.uint8)
     raise BadImageError(f"values of type {array.dtype}; give uint8, uint16, bool, or floats in [0, 1]")
 
 

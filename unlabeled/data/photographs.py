@@ -91,15 +91,9 @@ def pcam(name: str, root: str | Path | None) -> Splits:
         _, targets = (dataset._base_folder / dataset._FILES[dataset._split][k][0] for k in ("images", "targets"))
         with dataset.h5py.File(targets) as file:
             labels = np.asarray(file["y"]).reshape(-1).astype(np.int64)
-        reader = _Patches(dataset, f"{name}/{dataset._split}")
+        reader = DatasetReader(dataset, f"{name}/{dataset._split}", lasting=True)
         listings.append(Listing(name, reader, labels, ("normal", "tumour"), _ANY_WAY_UP))
     return listings[0], listings[1]
-
-
-class _Patches(DatasetReader):
-    """PCam's files do not change, so its decoded pixels may be kept."""
-
-    lasting = True
 
 
 def _splits(name: str, root: str | Path | None, about: _Set) -> Splits:

@@ -1,0 +1,44 @@
+"""Images are made in the test's own folder; the cache lies there, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .pictures import write
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("UNLABELED_CACHE", str(folder))
+    monkeypatch.delenv("UNLABELED_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path) -> Path:
+    """30 images 16x16 in three classes of ten."""
+    for c, name in enumerate(("ant", "bee", "cat")):
+        for i in range(10):
+            write(tmp_path / "pictures" / name / f"{i}.png", seed=10 * c + i)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts how many samples are decoded."""
+    from unlabeled.data import store
+
+    counted: list[int] = []
+    decode: Callable[..., np.ndarray] = store.to_pixels
+
+    def counting(raw: object, channels: int, size: int) -> np.ndarray:
+        counted.append(1)
+        return decode(raw, channels, size)
+
+    monkeypatch.setattr(store, "to_pixels", counting)
+    return counted

@@ -1,0 +1,216 @@
+"""Whatever a user may do wrong: one clear line that names the value and the remedy."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from unlabeled.data import open_data
+from unlabeled.errors import UserError
+
+from .pictures import encoded, noise, write
+from .test_images import bomb
+
+
+def refused(data: Any, *words: str) -> str:
+    """The message, after checking that it is one line and holds the words."""
+    with pytest.raises(UserError) as caught:
+        open_data(data)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+    return message
+
+
+def folder(root: Path, n: int = 4) -> Path:
+    for i in range(n):
+        write(root / f"{i}.png", seed=i)
+    return root
+
+
+def test_paths(tmp_path: Path) -> None:
+    refused(tmp_path / "nope", "nope", "no such file or folder")
+    (tmp_path / "pictures").mkdir()
+    refused(str(tmp_path / "picture"), "did you mean 'pictures'")
+    refused(str(tmp_path / "a" / "b"), "and no folder")
+    refused("cifra10", "neither an existing path nor a named data set", "did you mean 'cifar10'")
+    refused("", "no data given")
+    refused(tmp_path / "pictures", "empty", "put images into it")
+    (tmp_path / "pictures" / "readme.txt").write_text("hello")
+    refused(tmp_path / "pictures", "no image in this folder", "readme.txt")
+    (tmp_path / "pictures" / "all.zip").write_bytes(b"")
+    refused(tmp_path / "pictures", "give", "all.zip")
+    write(tmp_path / "one.png")
+    refused(tmp_path / "one.png", "a single image")
+    for name, word in (("a.tar", "unpack it"), ("a.xyz", "unknown kind of file"), ("a", "unknown kind of file")):
+        (tmp_path / name).write_bytes(b"x")
+        refused(tmp_path / name, word)
+
+
+def test_pairs(tmp_path: Path) -> None:
+    folder(tmp_path / "d")
+    refused(f"train={tmp_path / 'd'}", "test= is missing")
+    refused(f"test={tmp_path / 'd'}", "train= is missing")
+    refused(f"train={tmp_path / 'd'},test=", "without a path")
+    refused(f"train={tmp_path / 'd'},test={tmp_path / 'e'}", "no such file")
+    refused(f"train={tmp_path / 'd'},train={tmp_path / 'd'}", "twice")
+
+
+def test_classes(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / "d" / "a" / f"{i}.png")
+    write(tmp_path / "d" / "b" / "0.png")
+    refused(tmp_path / "d", "single image", "train=PATH,test=PATH")
+    for split, classes in (("train", "ab"), ("test", "ac")):
+        for c in classes:
+            write(tmp_path / "e" / split / c / "0.png")
+    refused(tmp_path / "e", "class 'c' which train does not have")
+
+
+BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
+    "zero-byte": (lambda: b"", "empty file"),
+    "truncated": (lambda: encoded(noise(0, (64, 64)), "PNG")[:900], "truncated"),
+    "truncated JPEG": (lambda: encoded(noise(0, (64, 64)), "JPEG")[:900], "truncated"),
+    "header only": (lambda: encoded(noise(), "PNG")[:20], ""),
+    "text": (lambda: b"this is no image", "not an image"),
+    "bomb": (lambda: bomb(50_000, 50_000), "pixels by its header"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_bad_files_are_skipped_with_their_reason_or_stop(tmp_path: Path, kind: str) -> None:
+    make, reason = BROKEN[kind]
+    folder(tmp_path / "d", 20)
+    (tmp_path / "d" / "bad.png").write_bytes(make())
+    source = open_data(f"train={tmp_path / 'd'},test={tmp_path / 'd'}").train
+    assert [Path(s.path).name for s in source.skipped] == ["bad.png"]
+    assert reason in source.skipped[0].reason
+    assert "\n" not in source.skipped[0].reason
+    (tmp_path / "e").mkdir()
+    for i in range(3):
+        (tmp_path / "e" / f"{i}.png").write_bytes(make())
+    refused(tmp_path / "e", "e", "0.png")
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "d", 20)
+    read = Path.read_bytes
+
+    def denied(path: Path) -> bytes:
+        if path.name == "3.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    source = open_data(f"train={tmp_path / 'd'},test={tmp_path / 'd'}").train
+    assert [s.reason for s in source.skipped] == ["Permission denied"]
+
+
+def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    folder(tmp_path / "d" / "locked")
+
+    def denied(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    refused(tmp_path / "d", "cannot be listed (Permission denied)")
+
+
+def test_zips(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 no more")
+    refused(tmp_path / "broken.zip", "cannot be read as a zip")
+    for member in ("../evil.png", "/etc/evil.png", "a\\..\\evil.png", "C:/evil.png"):
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+            archive.writestr("a/0.png", encoded(noise()))
+            archive.writestr(member, encoded(noise()))
+        refused(tmp_path / "evil.zip", "points out of the archive", "evil.png")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    refused(tmp_path / "empty.zip", "no image in this zip")
+
+
+def test_a_damaged_member_of_a_zip_is_skipped(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for i in range(20):
+            archive.writestr(f"{i:02d}.png", encoded(noise(i)))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"05.png") + 100] ^= 255
+    (tmp_path / "a.zip").write_bytes(data)
+    source = open_data(f"train={tmp_path / 'a.zip'},test={tmp_path / 'a.zip'}").train
+    assert [s.index for s in source.skipped] == [5]
+    assert "CRC" in source.skipped[0].reason
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 nothing PAR1")
+    refused(path, "cannot be read as Parquet")
+    pq.write_table(pa.table({"text": ["a", "b"], "label": [0, 1]}), path)
+    refused(path, "no image column", "text: string")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), path)
+    refused(path, "no rows")
+    images = pa.array([encoded(noise(i)) for i in range(4)], pa.binary())
+    pq.write_table(pa.table({"image": images, "label": [0.5, 1.5, 2.5, 3.5]}), path)
+    refused(path, "labels of type float64")
+    pq.write_table(pa.table({"image": pa.array([None] * 4, pa.binary())}), path)
+    refused(path, "neither bytes nor a path")
+
+
+def test_a_broken_row_group_is_skipped_or_stops(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    images = pa.array([encoded(noise(i)) for i in range(40)], pa.binary())
+    table = pa.table({"image": images, "label": [i % 2 for i in range(40)]})
+    pq.write_table(table, path, row_group_size=2, compression="zstd", use_dictionary=False)
+    column = pq.ParquetFile(path).metadata.row_group(3).column(0)
+    data = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    data[column.data_page_offset : middle] = b"\xff" * (middle - column.data_page_offset)
+    path.write_bytes(data)
+    source = open_data(f"train={path},test={path}").train
+    assert [s.index for s in source.skipped] == [6, 7]
+    assert "row group 3 is broken" in source.skipped[0].reason
+
+
+def test_arrays(tmp_path: Path) -> None:
+    x = np.zeros((10, 8, 8, 3), np.uint8)
+    refused((x, np.arange(9)), "9 labels for 10 images")
+    refused((x, np.zeros((10, 4))), "labels of shape (10, 4)")
+    refused((x, [object()] * 10), "labels of type object")
+    refused((x, x, x), "a tuple of 3")
+    refused(np.full((4, 8, 8), np.nan), "NaN")
+    refused(np.full((4, 8, 8), 3.0), "float values from 3 to 3")
+    refused(np.zeros((4, 8, 8), np.int64), "values of type int64")
+    refused(np.array([["a"]]), "shape (1, 1)")
+    refused(np.zeros((0, 8, 8), np.uint8), "shape (0, 8, 8)")
+    refused({"first": x}, "no images among its keys (first)")
+    refused({"images": x, "labels": np.arange(10), "classes": ["a"]}, "label 9 but only 1 class names")
+    refused({"x_train": x, "x_test": x[..., :1]}, "test has 1 channels and train 3")
+    (tmp_path / "a.npz").write_bytes(b"PK junk")
+    refused(tmp_path / "a.npz", "cannot be read as .npz")
+    np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+    refused(tmp_path / "a.npy", "cannot be read as .npy")
+    refused(3, "data of type int")
+
+
+def test_datasets() -> None:
+    from torch.utils.data import IterableDataset, TensorDataset
+
+    class Stream(IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            return iter(())
+
+    refused(Stream(), "without length")
+    refused([], "empty")
+    refused(TensorDataset(torch.randn(10, 3, 8, 8)), "normalised")
+    refused(["a.png"] * 10, "an item of type str")

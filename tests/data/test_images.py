@@ -1,0 +1,140 @@
+"""Every mode that Pillow reads becomes uint8 of the wanted shape, with the values that one expects."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unlabeled.data.images import MAX_PIXELS, BadImageError, as_uint8, native_channels, open_image, to_pixels
+
+from .pictures import encoded, noise, write
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode(mode: str, channels: int) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((8, 8), 257 * 90, np.uint16))
+    elif mode == "F":
+        image = Image.fromarray(np.full((8, 8), 0.5, np.float32))
+    else:
+        image = Image.new("RGB", (8, 8), (200, 100, 50)).convert("L" if mode == "I" else "RGB").convert(mode)
+    pixels = to_pixels(image, channels, 8)
+    assert pixels.shape == (channels, 8, 8)
+    assert pixels.dtype == np.uint8
+    if mode in ("RGB", "RGBA", "P", "CMYK") and channels == 3:
+        assert np.abs(pixels[:, 4, 4].astype(int) - [200, 100, 50]).max() <= 6
+    if mode == "I;16":
+        assert (pixels == 90).all()
+    if mode == "F":
+        assert (pixels == 128).all()
+
+
+def test_transparency_is_flattened_on_white() -> None:
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[:2, :, 3] = 255
+    pixels = to_pixels(Image.fromarray(clear), 3, 4)
+    assert (pixels[:, :2] == 0).all()
+    assert (pixels[:, 2:] == 255).all()
+    palette = Image.new("P", (4, 4), 0)
+    palette.info["transparency"] = 0
+    assert (to_pixels(palette, 3, 4) == 255).all()
+
+
+def test_files_of_each_format(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg", "bmp", "gif", "webp", "tif", "ppm"):
+        assert to_pixels(open_image(write(tmp_path / f"a.{suffix}")), 3, 16).shape == (3, 16, 16)
+    cmyk = io.BytesIO()
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(cmyk, "JPEG")
+    red = to_pixels(open_image(cmyk.getvalue()), 3, 32)[:, 5, 5]
+    assert red[0] > 200
+    assert red[1:].max() < 60
+
+
+def test_a_16_bit_png() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)).save(buffer, "PNG")
+    assert np.array_equal(to_pixels(open_image(buffer.getvalue()), 1, 16).ravel(), np.arange(256))
+
+
+def test_the_central_square_is_cut_and_resized() -> None:
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 255
+    assert (to_pixels(Image.fromarray(wide), 3, 20) == 255).all()
+    assert to_pixels(Image.fromarray(wide), 3, 10)[:, 5, 5].min() == 255
+    same = to_pixels(wide, 3, 10)
+    assert np.array_equal(same, to_pixels(Image.fromarray(wide), 3, 10))
+
+
+def test_a_large_jpeg_decoded_at_reduced_size_is_near_the_full_decoding() -> None:
+    smooth = np.clip(np.add.outer(np.arange(640), np.arange(640)) / 5, 0, 255).astype(np.uint8)
+    data = encoded(np.stack([smooth, smooth[::-1], smooth.T], 2), "JPEG")
+    quick = to_pixels(open_image(data), 3, 32).astype(int)
+    full = to_pixels(open_image(data).convert("RGB"), 3, 32).astype(int)
+    assert np.abs(quick - full).max() <= 4
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.fromarray(np.concatenate([np.zeros((8, 16), np.uint8), np.full((8, 16), 255, np.uint8)]))
+    exif = image.getexif()
+    exif[0x0112] = 3  # upside down
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    pixels = to_pixels(open_image(buffer.getvalue()), 1, 16)
+    assert pixels[0, 0, 0] > 200
+    assert pixels[0, 15, 0] < 50
+
+
+def test_grey_is_seen_whatever_the_storage() -> None:
+    grey = np.repeat(noise(1, channels=1)[:, :, None], 3, 2)
+    assert native_channels(Image.fromarray(grey)) == 1
+    assert native_channels(Image.fromarray(noise())) == 3
+    assert native_channels(Image.fromarray(noise()).convert("P")) == 3
+    assert native_channels(np.zeros((4, 4, 7), np.uint8)) == 7
+
+
+def test_arrays_of_many_channels_are_resized_channel_by_channel() -> None:
+    array = noise(3, (12, 12), 7)
+    assert np.array_equal(to_pixels(array, 7, 12), array.transpose(2, 0, 1))
+    assert to_pixels(array, 7, 6).shape == (7, 6, 6)
+    with pytest.raises(BadImageError, match="7 channels"):
+        to_pixels(array, 3, 12)
+
+
+def test_values() -> None:
+    assert as_uint8(np.array([0, 257, 65535], np.uint16)).tolist() == [0, 1, 255]
+    assert as_uint8(np.array([0, 0.5, 1], np.float32)).tolist() == [0, 128, 255]
+    assert as_uint8(np.array([False, True])).tolist() == [0, 255]
+    for values, why in (([0.0, 2.0], "normalised"), ([np.nan], "NaN"), ([1], "int64")):
+        wrong = np.array(values)
+        with pytest.raises(BadImageError, match=why):
+            as_uint8(wrong)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header promises many pixels, and which has none."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])
+def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+    assert side**2 > MAX_PIXELS
+    with pytest.raises(BadImageError, match="pixels by its header"):
+        open_image(bomb(side, side))
+
+
+@pytest.mark.parametrize(("data", "why"), [(b"", "0 bytes"), (b"hello, I am text", "not an image")])
+def test_what_is_no_image(data: bytes, why: str) -> None:
+    with pytest.raises(BadImageError, match=why):
+        open_image(data)
