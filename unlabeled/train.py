@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -146,6 +147,7 @@ class Clock:
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
     """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     half = recipe.precision == "bf16" or (recipe.precision == "auto" and _computes_in_bf16(on_cpu))
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"

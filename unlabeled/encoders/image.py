@@ -78,6 +78,8 @@ def build_encoder(choice: Choice, channels: int, size: int, mean: Tensor, std: T
         raise UserError(f"unknown encoder {choice.name!r}{nearest(choice.name, known)}; any network of timm will do")
     resnet = "resnet" in timm.models.model_entrypoint(choice.name).__module__
     width = int(choice.options.get("width", WIDTH_OF_RESNET))
+    if resnet:
+        options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
     if resnet and width != WIDTH_OF_RESNET:
         options |= {"channels": tuple(width * 2**i for i in range(4)), "stem_type": "deep", "stem_width": max(1, width // 2)}
     if "width" in choice.options and not resnet:
