@@ -189,6 +189,17 @@ def test_any_dataset() -> None:
     assert len(open_data(Subset(tensors, list(range(0, 20, 2)))).train.classes) == 2
 
 
+def test_native_size_is_that_of_the_file_and_pictures_of_a_dataset_stay_as_they_are(tmp_path: Path) -> None:
+    grey = np.repeat(noise(0, (300, 400), 1)[:, :, None], 3, 2)
+    for i in range(4):
+        write(tmp_path / "grey" / f"{i}.jpg", grey)
+    assert open_data(tmp_path / "grey").train.native == (300, 400)
+    assert open_data(tmp_path / "grey").train.channels == 1
+    pictures = [Image.open(tmp_path / "grey" / f"{i}.jpg") for i in range(4)]
+    assert open_data(pictures, image_size=28).train.fetch([0]).shape == (1, 1, 32, 32)
+    assert pictures[0].size == (400, 300)
+
+
 def test_image_sizes(tmp_path: Path) -> None:
     for i in range(4):
         write(tmp_path / "big" / f"{i}.jpg", noise(i, (300, 400)))

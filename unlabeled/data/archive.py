@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unlabeled.data.images import BadImageError, open_image
-from unlabeled.data.layout import is_image, label_paths, same_classes, split_paths
-from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.data.layout import is_image, listings
+from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
 
 _MAX_MEMBER = 1 << 29  # bytes of one image once decompressed
@@ -68,11 +68,4 @@ def open_zip(path: Path, name: str) -> Splits:
     if not images:
         archive.close()
         raise UserError(f"{name}: no image in this zip ({len(members)} other files): zip a folder of images")
-    train, test = split_paths(images)
-    labels, classes = label_paths(train)
-    listing = Listing(name, ZipReader(path, archive, train), labels, classes)
-    if test is None:
-        return listing, None
-    test_labels, test_classes = label_paths(test)
-    renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
-    return listing, Listing(name, ZipReader(path, archive, test), renumbered, classes)
+    return listings(images, lambda chosen: ZipReader(path, archive, chosen), name)

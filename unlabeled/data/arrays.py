@@ -103,7 +103,10 @@ class DatasetReader:
         if isinstance(image, Tensor):
             array: Array = image.detach().cpu().numpy()
             return array.transpose(1, 2, 0) if array.ndim == 3 else array
-        if isinstance(image, Image.Image | np.ndarray):
+        if isinstance(image, Image.Image):
+            image.load()  # what is loaded is not changed by a later `draft`: the image may be the data set's own
+            return image
+        if isinstance(image, np.ndarray):
             return image
         raise BadImageError(f"an item of type {type(image).__name__}; an image is a PIL image, an array or a tensor")
 

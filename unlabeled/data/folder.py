@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unlabeled.data.images import open_image
-from unlabeled.data.layout import is_image, label_paths, same_classes, split_paths
-from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.data.layout import is_image, listings
+from unlabeled.data.parquet import open_parquet
+from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
 
 
@@ -43,22 +44,18 @@ class FileReader:
 
 
 def open_folder(root: Path, name: str) -> Splits:
-    """Lists a folder; opens no image.
+    """Lists a folder; opens no image. Without images but with Parquet files in it, those are the data.
 
     Raises:
         UserError: no image in it, an unreadable sub-folder, or classes that differ between the splits.
     """
-    stamps = dict(sorted((path, stamp) for path, stamp in _walk(root) if is_image(path)))
-    if not stamps:
-        raise UserError(_nothing_in(root, name))
-    train, test = split_paths(list(stamps))
-    labels, classes = label_paths(train)
-    listing = Listing(name, FileReader(root, train, [stamps[p] for p in train]), labels, classes)
-    if test is None:
-        return listing, None
-    test_labels, test_classes = label_paths(test)
-    renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
-    return listing, Listing(name, FileReader(root, test, [stamps[p] for p in test]), renumbered, classes)
+    files = sorted(_walk(root))
+    stamps = {path: stamp for path, stamp in files if is_image(path)}
+    if stamps:
+        return listings(list(stamps), lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen]), name)
+    if any(path.endswith(".parquet") for path, _ in files):
+        return open_parquet(root, name)
+    raise UserError(_nothing_in(root, name))
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,10 @@ def native_size(raw: Raw) -> tuple[int, int]:
 
 
 def native_channels(raw: Raw) -> int:
-    """1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels."""
+    """1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels.
+
+    May leave a JPEG decoded at a reduced size: the sample is of no further use.
+    """
     if not isinstance(raw, Image.Image):
         return 1 if raw.ndim == 2 else int(raw.shape[2])
     if raw.mode in _GREY or raw.mode.startswith("I;"):
@@ -96,7 +99,7 @@ def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
         scaled: np.ndarray[Any, Any] = (array.astype(np.uint32) + 128) // 257
         return scaled.astype(np.uint8)
     if array.dtype.kind == "f":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from unlabeled.data.images import SUFFIXES
+from unlabeled.data.reader import Listing, Reader, Splits
 from unlabeled.errors import UserError
 
 _TRAIN = frozenset({"train", "training"})
@@ -20,9 +20,29 @@ Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
 
 def is_image(path: str) -> bool:
     """Whether the name is that of an image file that is meant to be seen (not hidden, not a system's companion file)."""
-    parts = PurePosixPath(path)
-    hidden = any(p.startswith(".") or p == "__MACOSX" for p in parts.parts)
-    return not hidden and parts.suffix.lower() in SUFFIXES
+    suffix = path[path.rfind(".") :].lower()
+    return suffix in SUFFIXES and "/." not in f"/{path}" and "__MACOSX/" not in path
+
+
+def listings(paths: Sequence[str], reader: Callable[[Sequence[str]], Reader], name: str) -> Splits:
+    """The splits of a tree of images.
+
+    Args:
+        paths: of the images, relative, sorted.
+        reader: makes the reader of some of them.
+        name: of the data.
+
+    Raises:
+        UserError: a class of the test split that train does not have.
+    """
+    train, test = split_paths(paths)
+    labels, classes = label_paths(train)
+    listing = Listing(name, reader(train), labels, classes)
+    if test is None:
+        return listing, None
+    test_labels, test_classes = label_paths(test)
+    renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
+    return listing, Listing(name, reader(test), renumbered, classes)
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str] | None]:

@@ -126,7 +126,7 @@ def _open_path(path: Path, name: str) -> Splits:
     if not path.exists():
         raise UserError(_missing(path, name))
     if path.is_dir():
-        return open_parquet(path, name) if next(path.rglob("*.parquet"), None) else open_folder(path, name)
+        return open_folder(path, name)
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return open_zip(path, name)

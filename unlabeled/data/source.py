@@ -136,9 +136,9 @@ def survey(listing: Listing, image_size: int | None) -> Geometry:
     for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():
         try:
             raw = reader.read(index)
+            sizes.append(native_size(raw))  # before the look at its colours, which decodes at a reduced size
             if reader.channels is None and channels != 3 and decoded < _COLOUR_SAMPLED:
                 channels, decoded = max(channels, native_channels(raw)), decoded + 1
-            sizes.append(native_size(raw))
         except Exception as error:  # decoders raise anything on broken data; the check counts them
             reason = reason or f"{reader.path(index)}: {error}"
     if not sizes:
