@@ -48,7 +48,7 @@ def torchvision_sets(kind: str, root: str | Path | None, splits: Sequence[Mappin
     except (RuntimeError, OSError, ImportError, ValueError) as error:
         if "install" in str(error) or isinstance(error, ImportError):
             raise UserError(f"{kind}: {' '.join(str(error).split())}") from None
-        absent = " ".join(str(error).split())
+        absent = " ".join(str(error).split()).partition(" You can use")[0]
     _remove_empty(_children(base) - before)
     try:
         base.mkdir(parents=True, exist_ok=True)
