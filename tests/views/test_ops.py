@@ -58,7 +58,7 @@ def test_the_whole_picture_at_its_own_size_is_unchanged() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize(("height", "width", "radius"), [(32, 32, 1), (31, 45, 4), (224, 224, 11)])
+@pytest.mark.parametrize(("height", "width", "radius"), [(32, 32, 1), (31, 45, 4), (5, 6, 4), (224, 224, 11)])
 def test_blur_is_torchvisions(channels: int, height: int, width: int, radius: int) -> None:
     x, sigma = images(B, channels, height, width), values(0.1, 0.7, 2.0, 5.0)
     ours = ops.gaussian_blur(x, sigma, radius)
@@ -108,46 +108,40 @@ def test_without_colour_contrast_is_about_the_mean_of_all_channels(channels: int
 
 
 def rotated(pixel: np.ndarray, turn: float) -> np.ndarray:
-    """Rodrigues' formula about the grey axis by cross products, then a shift along that axis that restores the luma."""
+    """Rodrigues' formula about the grey axis, by cross products."""
     axis, angle = np.ones(3) / np.sqrt(3), 2 * np.pi * turn
-    spun = (
-        pixel * np.cos(angle) + np.cross(axis, pixel) * np.sin(angle) + axis * (axis @ pixel) * (1 - np.cos(angle))
-    )
-    return spun + LUMA @ pixel - LUMA @ spun
+    return pixel * np.cos(angle) + np.cross(axis, pixel) * np.sin(angle) + axis * (axis @ pixel) * (1 - np.cos(angle))
 
 
-def test_hue_rotates_about_the_grey_axis_and_keeps_luma() -> None:
+def test_hue_rotates_about_the_grey_axis() -> None:
     x, turns = images(B, 3, 5, 5), values(-0.5, -0.1, 0.0, 0.2)
     ours = jittered(x, hue=turns)
     for i, turn in enumerate(turns.tolist()):
         theirs = np.apply_along_axis(rotated, 0, x[i].double().numpy(), turn)
         close(ours[i], theirs)
-    close(ops.mean_luma(ours), ops.mean_luma(x))
+    close(ours.sum(1), x.sum(1))
     grey = x[:, :1].expand(-1, 3, -1, -1)
     close(jittered(grey, hue=turns), grey)
 
 
-def test_a_third_of_a_turn_takes_the_hue_of_red_to_that_of_green_as_torchvision_does() -> None:
-    red = values(0.8, 0.2, 0.2).view(1, 3, 1, 1)
-    ours = jittered(red, hue=values(1 / 3)).flatten()
-    theirs = tv.adjust_hue(red[0], 1 / 3).flatten()
-    assert ours[1] > ours[0] and ours[0] == pytest.approx(float(ours[2]), abs=1e-6)
-    assert theirs.tolist() == pytest.approx([0.2, 0.8, 0.2], abs=1e-6)  # value kept: brighter than the red that it was
-    assert (ours - ours.min()).tolist() == pytest.approx([0, 0.6, 0], abs=1e-6)  # chroma kept
+@pytest.mark.parametrize("turn", [-1 / 3, 1 / 3])
+def test_a_third_of_a_turn_swaps_channels_as_torchvisions_hue_does(turn: float) -> None:
+    x = images(2, 3, 8, 8)
+    close(jittered(x, hue=torch.full((2,), turn)), tv.adjust_hue(x, turn), 2e-6)
 
 
-@pytest.mark.parametrize(("turn", "most"), [(0.05, 0.04), (0.1, 0.07), (0.2, 0.11)])
+@pytest.mark.parametrize(("turn", "most"), [(0.05, 0.04), (0.1, 0.06), (0.2, 0.06)])
 def test_mean_difference_to_torchvisions_hue_is_what_the_documentation_says(turn: float, most: float) -> None:
     x = images(2, 3, 32, 32) * 0.6 + 0.2
     ours = jittered(x, hue=torch.full((2,), turn)).clamp(0, 1)
     assert float((ours - tv.adjust_hue(x, turn)).abs().mean()) < most
 
 
-def test_all_colours_at_once_are_one_matrix_one_offset_and_no_clamp_in_any_order() -> None:
+def test_all_colours_at_once_are_hue_and_then_the_others_in_any_order_without_a_clamp() -> None:
     x = images(B, 3, 6, 7)
     drawn = {"brightness": FACTORS, "contrast": FACTORS.flip(0), "saturation": values(0, 1.5, 0.5, 1), "hue": FACTORS / 9}
     ours = ops.colour(x, **drawn)
-    for order in (["brightness", "contrast", "saturation", "hue"], ["hue", "saturation", "contrast", "brightness"]):
+    for order in (["hue", "brightness", "contrast", "saturation"], ["hue", "saturation", "contrast", "brightness"]):
         for i in range(B):
             p = np.moveaxis(x[i].double().numpy(), 0, 2)  # (H, W, 3)
             for name in order:

@@ -66,12 +66,14 @@ def blur_weights(sigma: Tensor, size: int, radius: int) -> Tensor:
     distance = torch.arange(size, device=sigma.device)
     taps = (scale * distance.square()).exp() * (distance <= radius)  # (B, size): the kernel's right half
     taps = taps / (2 * taps.sum(1, keepdim=True) - 1)
-    taps = F.pad(taps, (0, size))
-    i, j = distance.view(-1, 1), distance.view(1, -1)
-    direct = taps[:, (i - j).abs()]
-    left = taps[:, i + j] * (j > 0)
-    right = taps[:, 2 * (size - 1) - i - j] * (j < size - 1)
-    return direct + left + right
+    kernel = torch.cat([taps[:, 1:].flip(1), taps], 1)  # (B, 2 size - 1)
+    weights = kernel.unfold(1, size, 1).flip(1)  # row i is the kernel about pixel i
+    if radius:
+        mirrored = taps[:, 1 : radius + 1].clone()  # what falls on pixel -j lands on pixel j
+        corner = F.pad(mirrored, (0, radius)).unfold(1, radius, 1)[:, :radius]  # (i, j) -> taps[i + j + 1]
+        weights[:, :radius, 1 : radius + 1] += corner
+        weights[:, size - radius :, size - 1 - radius : size - 1] += corner.flip(1, 2)
+    return weights
 
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -107,12 +109,10 @@ def gaussian_blur(x: Tensor, sigma: Tensor, radius: int | None = None) -> Tensor
 
 
 def hue_matrix(turn: Tensor) -> Tensor:
-    """Rotates colours about the grey axis and keeps their luma.
+    """Rotates colours about the grey axis, (1, 1, 1): the sum of the channels and the saturation stay, greys stay.
 
-    The chroma (the part of the colour perpendicular to grey) is rotated, so a third of a turn takes the hue of red to that
-    of green, as in HSV; then the colour is shifted along the grey axis until its luma is what it was. Torchvision goes
-    through HSV instead, which is not linear and keeps max(R, G, B). Because greys and luma are kept, this matrix commutes
-    with those of saturation and contrast: the order of the four colour operations does not matter.
+    A third of a turn swaps the channels, which is what torchvision's way through HSV gives too; between, HSV keeps
+    max(R, G, B) instead and is not linear.
 
     Args:
         turn: (B,) in turns: 0.5 is the complementary hue.
@@ -124,50 +124,33 @@ def hue_matrix(turn: Tensor) -> Tensor:
     same = (1 + 2 * cos) / 3
     after = (1 - cos) / 3 + sin / math.sqrt(3)
     before = (1 - cos) / 3 - sin / math.sqrt(3)
-    # Rodrigues' formula about (1, 1, 1): a circulant matrix.
-    rotation = torch.stack([same, before, after, after, same, before, before, after, same], 1).view(-1, 3, 3)
-    luma = turn.new_tensor(LUMA)
-    return rotation + (luma - luma @ rotation).unsqueeze(1)
-
-
-def colour_matrix(brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """The linear part of all colour operations, for 3 channels: b c (s H + (1 - s) 1 luma^T), (B, 3, 3).
-
-    Args:
-        brightness: (B,) factor >= 0.
-        contrast: (B,) factor >= 0, about the image's mean luma.
-        saturation: (B,) factor >= 0, about each pixel's luma; 0 is grey.
-        hue: (B,) in turns.
-    """
-    grey = brightness.new_tensor(LUMA).expand(1, 3, 3)
-    s = saturation.view(-1, 1, 1)
-    return (s * hue_matrix(hue) + (1 - s) * grey) * (brightness * contrast).view(-1, 1, 1)
-
-
-def mean_luma(x: Tensor) -> Tensor:
-    """(B,): mean over the pixels of the luma of 3 channels, or of all channels alike where there are not 3."""
-    means = x.flatten(2).mean(2)
-    return means @ x.new_tensor(LUMA) if x.shape[1] == 3 else means.mean(1)
+    return torch.stack([same, before, after, after, same, before, before, after, same], 1).view(-1, 3, 3)
 
 
 def colour(
     x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None, hue: Tensor | None = None
 ) -> Tensor:
-    """Brightness, contrast, saturation and hue at once: b c (s H + (1 - s) 1 luma^T) x + b (1 - c) mean_luma(x); no clamp.
+    """Hue, then saturation, contrast and brightness, as one matrix and one offset per sample. Not clamped.
 
-    Torchvision clamps after each operation, so there the order matters; here it does not (see `hue_matrix`).
+    With hue's matrix H and the luma weights l of the pixel (3,): b c (s H + (1 - s) 1 l^T H) x + b (1 - c) l^T H mean(x).
+    Without clamps between, the last three commute, so that only the place of hue is a choice.
 
     Args:
         x: (B, C, H, W).
         brightness: (B,) factor >= 0; 1 changes nothing.
-        contrast: (B,) factor >= 0; 1 changes nothing.
-        saturation: (B,) factor >= 0; 1 changes nothing, 0 is grey. Only with 3 channels.
-        hue: (B,) in turns; 0 changes nothing. Only with 3 channels.
+        contrast: (B,) factor >= 0 about the sample's mean luma (of all channels alike, if they are not 3).
+        saturation: (B,) factor >= 0 about the pixel's luma; 1 changes nothing, 0 is grey. Only with 3 channels.
+        hue: (B,) in turns; 0 changes nothing. Only together with saturation.
     """
-    offset = (brightness * (1 - contrast) * mean_luma(x)).view(-1, 1, 1)
+    means = x.flatten(2).mean(2)
+    gain, lift = brightness * contrast, brightness * (1 - contrast)
+    luma = x.new_tensor(LUMA) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
     if saturation is None or hue is None:
-        return x * (brightness * contrast).view(-1, 1, 1, 1) + offset.unsqueeze(3)
-    matrix = colour_matrix(brightness, contrast, saturation, hue)
+        return x * gain.view(-1, 1, 1, 1) + (lift * (means @ luma)).view(-1, 1, 1, 1)
+    rotation, s = hue_matrix(hue), saturation.view(-1, 1, 1)
+    luma = luma @ rotation  # (B, 3), of the rotated colour
+    matrix = (s * rotation + (1 - s) * luma.unsqueeze(1)) * gain.view(-1, 1, 1)
+    offset = (lift * (means * luma).sum(1)).view(-1, 1, 1)
     return torch.baddbmm(offset, matrix, x.flatten(2)).view_as(x)
 
 

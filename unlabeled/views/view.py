@@ -38,7 +38,7 @@ class Views(Protocol):
 class View:
     """The distribution of one view. As constructed it only resizes. Probabilities are in [0, 1].
 
-    Order: crop, mirror and flip; quarter turn; colours and blur, which commute; one clamp; solarise; cut-out.
+    Order: crop, mirror, flip and blur at once; quarter turn; colours at once; the one clamp; solarise; cut-out.
 
     Attributes:
         size: side of the view in pixels.
