@@ -20,7 +20,7 @@ RATIO = (3 / 4, 4 / 3)
 """Aspect ratios of random resized crops (Szegedy et al. 2014, section 6), used by every paper here."""
 
 _PROPOSALS = 10
-_CACHED = 2**18
+_CACHED = 2**19
 
 
 class Views(Protocol):
