@@ -26,6 +26,7 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int | None = None,
     image_size: int | None = None,
+    eval_size: int | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
     precision: str | None = None,
@@ -56,6 +57,7 @@ def pretrain(
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        eval_size: side in pixels at which images are judged after training (default: image_size).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
         precision: auto, bf16 or 32 (default: auto, bf16 where the machine computes in it).
@@ -86,6 +88,7 @@ def pretrain(
         "epochs": epochs,
         "batch_size": batch_size,
         "image_size": image_size,
+        "eval_size": eval_size,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,
         "precision": precision,

@@ -28,7 +28,7 @@ def rank() -> int:
 
 def gather(x: Tensor) -> Tensor:
     """(B, ...) of each process -> (W·B, ...) in the order of ranks, differentiable with respect to every process's part."""
-    return _Gather.apply(x) if world() > 1 else x  # type: ignore[no-any-return, no-untyped-call]
+    return _Gather.apply(x) if world() > 1 else x
 
 
 def any_process(flag: bool) -> bool:
@@ -45,7 +45,7 @@ def share_statistics(module: _Module) -> _Module:
     if world() == 1:
         return module
     if next(module.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return, no-untyped-call]
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.__class__ = type("SharedBatchNorm", (_SharedBatchNorm, type(child)), {})
@@ -88,10 +88,10 @@ class _SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (x.ndim - 2)]
         values = x.float()
         count = values.numel() // values.shape[1] * world()
-        sums: Tensor = _Sum.apply(values.sum(axes))  # type: ignore[no-untyped-call]
+        sums: Tensor = _Sum.apply(values.sum(axes))
         mean = sums / count
         centred = values - mean.view(shape)
-        squares: Tensor = _Sum.apply(centred.square().sum(axes))  # type: ignore[no-untyped-call]
+        squares: Tensor = _Sum.apply(centred.square().sum(axes))
         variance = squares / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             momentum = 0.1 if self.momentum is None else self.momentum

@@ -55,9 +55,7 @@ class Evaluation:
         """What a terminal shows: the tables, then the answer in words, then where it is written."""
         subjects, amounts = (list(dict.fromkeys(keys)) for keys in zip(*self.scores, strict=True))
         for at, protocol in enumerate(s.protocol for s in self.scores[subjects[0], amounts[0]]):
-            shown = self.scores[subjects[0], amounts[0]][at].metrics
-            for metric in shown:
-                yield self._table(protocol, metric, at, subjects, amounts)
+            yield self._table(protocol, at, subjects, amounts)
         yield from self._answer(subjects, amounts)
         yield f"written: {self.path}"
 
@@ -66,14 +64,15 @@ class Evaluation:
         scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.scores.items() for score in found]
         return {"run": self.run, "data": self.data, "split": self.split, "scores": scores, **self.metadata}
 
-    def _table(self, protocol: str, metric: str, at: int, subjects: list[str], amounts: list[str]) -> Table:
-        table = Table(title=f"{self.data}: {protocol} {metric}, {self.split}", title_justify="left")
-        table.add_column("labels")
+    def _table(self, protocol: str, at: int, subjects: list[str], amounts: list[str]) -> Table:
+        table = Table("labels", "images", "", title=f"{self.data}: {protocol}, {self.split}", title_justify="left")
         for subject in subjects:
             table.add_column(SUBJECTS[subject], justify="right")
         for amount in amounts:
             row = [self.scores[s, amount][at] for s in subjects]
-            table.add_row(f"{_spell(amount)} ({row[0].labelled[0]:,} images)", *(score.text(metric) for score in row))
+            for i, metric in enumerate(row[0].metrics):
+                first = (_spell(amount), f"{row[0].labelled[0]:,}") if i == 0 else ("", "")
+                table.add_row(*first, metric, *(score.text(metric) for score in row))
         return table
 
     def _answer(self, subjects: list[str], amounts: list[str]) -> Iterator[str]:
@@ -86,7 +85,8 @@ class Evaluation:
                 yield (f"The pretrained encoder does not beat the {name}: pretraining did not help here. What usually does: "
                        "gentler crops where the object is small, other views, more epochs, another method.")  # fmt: skip
             else:
-                yield f"The pretrained encoder does not beat the {name} by more than the spread with {', '.join(map(_spell, worse))}."
+                where = ", ".join(map(_spell, worse))
+                yield f"The pretrained encoder does not beat the {name} by more than the spread with labels: {where}."
         notes = {note for found in self.scores.values() for score in found for note in score.notes}
         yield from sorted(notes)
 

@@ -110,7 +110,8 @@ def _tell_skipped(run: Run, data: Data) -> None:
 
 def _loggers(names: Sequence[str], out: Path) -> list[Any]:
     """TensorBoard's, and those asked for, of Fabric and Lightning."""
-    from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     made: list[Any] = [TensorBoardLogger(out, name="", version="", sub_dir="tensorboard")]
     lightning = {"wandb": "WandbLogger", "mlflow": "MLFlowLogger"}

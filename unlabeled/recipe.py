@@ -29,6 +29,8 @@ class Recipe:
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
         image_size: side of a view in pixels; None: the data's own, at most 224.
+        eval_size: side in pixels at which images are judged after training; None: `image_size`. Somewhat more than that
+            helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
         epochs: passes over the training images.
         batch_size: images per step over all processes.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, appendix B.6).
@@ -45,6 +47,7 @@ class Recipe:
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
     image_size: int | None = None
+    eval_size: int | None = None
     epochs: int = 100
     batch_size: int = 256
     warmup_epochs: float | None = None
@@ -114,7 +117,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         else:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
-    for name, least in {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4}.items():
+    least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4, "eval_size": 4}
+    for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")

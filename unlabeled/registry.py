@@ -199,12 +199,12 @@ def _files(kind: str) -> dict[str, str]:
     root = Path(__file__).parent
     package = root / kind
     paths = sorted(package.glob("*.py")) if package.is_dir() else [root / f"{kind}.py"]
-    found = {}
+    found: dict[str, str] = {}
     for path in paths:
         module = "unlabeled." + ".".join(path.relative_to(root).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register":
-                found.update({a.value: module for a in node.args if isinstance(a, ast.Constant)})
+                found.update({str(a.value): module for a in node.args if isinstance(a, ast.Constant)})
     return found
 
 

@@ -94,14 +94,16 @@ class Run:
         with safetensors.safe_open(path, "pt") as file:
             made = json.loads(file.metadata()["unlabeled"])
         blank = torch.zeros(made["channels"])
-        encoder = build_encoder(Choice(made["name"], made["options"]), made["channels"], made["size"], blank, blank)
+        choice = Choice(made["name"], made["options"])
+        encoder = build_encoder(choice, made["channels"], made["size"], blank, blank, made["eval_size"])
         encoder.load_state_dict(safetensors.torch.load_file(path))
         return encoder.eval()
 
     def write_encoder(self, encoder: Encoder) -> None:
         """Writes the weights with what is needed to build the network again."""
         choice = self.recipe.encoder
-        made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean), "size": encoder.size}
+        made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
+        made |= {"size": encoder.size, "eval_size": encoder.eval_size}
         tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
         _write(self.path / ENCODER, lambda p: safetensors.torch.save_file(tensors, p, {"unlabeled": json.dumps(made)}))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from unlabeled import registry
@@ -70,7 +70,10 @@ def train(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
             f"give --batch-size {max(1, len(chosen) // 2)} or less"
         )
-    method = fabric.to_device(share_statistics(method))
+    share_statistics(method)
+    fabric.to_device(method)
+    if _prefers_channels_last(fabric.device):
+        method.to(memory_format=torch.channels_last)
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
@@ -172,9 +175,8 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
     assert recipe.image_size is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build_encoder(
-            recipe.encoder, source.channels, recipe.image_size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-        )
+        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
 
 
 def generator(seed: int, rank: int, step: int) -> torch.Generator:
@@ -258,6 +260,11 @@ def _restore(run: Run, method: Method, optimizer: torch.optim.Optimizer) -> int:
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
+
+
+def _prefers_channels_last(device: torch.device) -> bool:
+    """Without AMX, a ResNet-18 of width 16 trains 1.28 times as fast so (one core, bf16); with AMX, it was slower."""
+    return device.type == "cuda" or (device.type == "cpu" and not torch.cpu._is_amx_tile_supported())
 
 
 def _computes_in_bf16(on_cpu: bool) -> bool:

@@ -69,6 +69,10 @@ class Source:
         bad = np.flatnonzero(self._store.bad[self._rows])
         return [replace(self._store.skipped[int(self._rows[i])], index=int(i)) for i in bad]
 
+    def path(self, index: int) -> str:
+        """Where the sample came from, as its reader names it."""
+        return self._listing.reader.path(int(self._rows[index]))
+
     def good(self) -> Array:
         """(n,) bool, False for the samples that are known to be bad; all of them, once everything has been fetched."""
         good: Array = ~self._store.bad[self._rows]

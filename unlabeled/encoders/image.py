@@ -21,20 +21,23 @@ WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 
 class Encoder(nn.Module):
     """f: images (B, C, H, W), uint8 or float in [0, 1] -> representation h (B, dim). Normalises inside;
-    in evaluation mode it also resizes (antialiased) to the side that it was trained on.
+    in evaluation mode it also resizes (antialiased) to `eval_size`.
 
     Attributes:
         dim: length of h.
-        size: side of the images it was made for, in pixels.
+        size: side of the images it was trained on, in pixels.
+        eval_size: side at which it judges images, in pixels.
         notes: what was changed in the backbone, for the run to say.
     """
 
     mean: Tensor  # (C, 1, 1)
     std: Tensor  # (C, 1, 1)
 
-    def __init__(self, backbone: nn.Module, dim: int, size: int, mean: Tensor, std: Tensor, notes: list[str]) -> None:
+    def __init__(
+        self, backbone: nn.Module, dim: int, size: int, eval_size: int, mean: Tensor, std: Tensor, notes: list[str]
+    ) -> None:
         super().__init__()
-        self.backbone, self.dim, self.size, self.notes = backbone, dim, size, notes
+        self.backbone, self.dim, self.size, self.eval_size, self.notes = backbone, dim, size, eval_size, notes
         self.register_buffer("mean", mean.float().view(-1, 1, 1))
         self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
 
@@ -50,12 +53,14 @@ class Encoder(nn.Module):
                 "convert them, or train an encoder on such images"
             )
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-        if not self.training and x.shape[-2:] != (self.size, self.size):
-            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+        if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
+            x = F.interpolate(x, (self.eval_size, self.eval_size), mode="bilinear", antialias=True, align_corners=False)
         return self.backbone((x - self.mean) / self.std)  # type: ignore[no-any-return]
 
 
-def build_encoder(choice: Choice, channels: int, size: int, mean: Tensor, std: Tensor) -> Encoder:
+def build_encoder(
+    choice: Choice, channels: int, size: int, mean: Tensor, std: Tensor, eval_size: int | None = None
+) -> Encoder:
     """The untrained backbone that `choice` names, of timm's catalogue, without its classifier.
 
     Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); all others go to timm.
@@ -67,6 +72,7 @@ def build_encoder(choice: Choice, channels: int, size: int, mean: Tensor, std: T
             max-pool (SimCLR, appendix B.9), a ViT's patches shrink so that there are 8×8 of them.
         mean: (C,), of the training images in [0, 1].
         std: (C,), likewise.
+        eval_size: side at which images are judged after training; None: `size`.
 
     Raises:
         UserError: an unknown name or option.
@@ -98,7 +104,7 @@ def build_encoder(choice: Choice, channels: int, size: int, mean: Tensor, std: T
         if small:
             backbone.maxpool = nn.Identity()
             notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
-    return Encoder(backbone, int(backbone.num_features), size, mean, std, notes)
+    return Encoder(backbone, int(backbone.num_features), size, eval_size or size, mean, std, notes)
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:

@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target installs what it lacks into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types install clean bench
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	rm -rf runs/demo
+	$(BIN)/unlabeled pretrain digits --recipe recipes/digits/simclr.yaml --out runs/demo
+	$(BIN)/unlabeled evaluate runs/demo --protocol linear --labels 1 --labels 1% --labels 10% --labels 100% \
+		--against pixels --against random
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/views.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info runs
