@@ -1,4 +1,4 @@
-"""Images are made in the test's own folder; the cache lies there, too."""
+"""Images are made in the test's own folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import numpy as np
 import pytest
 
 from .pictures import write
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("UNLABELED_CACHE", str(folder))
-    monkeypatch.delenv("UNLABELED_DATA", raising=False)
-    return folder
 
 
 @pytest.fixture

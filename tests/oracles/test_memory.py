@@ -1,0 +1,93 @@
+"""EMA and queue against closed forms and loops."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from unlabeled.errors import UserError
+from unlabeled.memory import Ema, Queue
+
+
+def test_ema_after_n_steps_is_the_geometric_sum() -> None:
+    online = nn.Linear(2, 2).double()
+    start = online.weight.detach().numpy().copy()
+    follower, m = Ema(online), 0.9
+    path = [np.random.default_rng(s).normal(size=(2, 2)) for s in range(6)]
+    for weight in path:
+        with torch.no_grad():
+            online.weight.copy_(torch.from_numpy(weight))
+        follower.update(online, m)
+    n = len(path)
+    expected = m**n * start + sum((1 - m) * m ** (n - 1 - i) * w for i, w in enumerate(path))
+    np.testing.assert_allclose(follower.module.weight.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("momentum", "moves"), [(1.0, 0.0), (0.0, 1.0), (0.75, 0.25)])
+def test_ema_moves_statistics_like_weights_and_copies_counts(momentum: float, moves: float) -> None:
+    online = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    follower = Ema(online)
+    before = {k: v.clone() for k, v in follower.module.state_dict().items()}
+    online(torch.randn(8, 3) + 5)
+    with torch.no_grad():
+        online[0].weight.add_(1)
+    follower.update(online, momentum)
+    after, goal = follower.module.state_dict(), online.state_dict()
+    for name in ("0.weight", "1.running_mean", "1.running_var"):
+        assert not torch.equal(goal[name], before[name])
+        torch.testing.assert_close(after[name], before[name] + moves * (goal[name] - before[name]))
+    assert int(after["1.num_batches_tracked"]) == 1
+
+
+def test_ema_is_a_frozen_copy_without_graph() -> None:
+    online = nn.Linear(3, 3)
+    follower = Ema(online)
+    assert not any(p.requires_grad for p in follower.parameters())
+    assert not follower(torch.randn(2, 3, requires_grad=True)).requires_grad
+    with torch.no_grad():
+        online.weight.zero_()
+    assert follower.module.weight.any()
+    assert online.weight.requires_grad
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(1, 7), pushes=st.lists(st.integers(0, 7), max_size=8))
+def test_queue_holds_the_last_keys_in_order(size: int, pushes: list[int]) -> None:
+    queue = Queue(size, 3)
+    expected = deque((row.clone() for row in queue.keys), maxlen=size)
+    for turn, n in enumerate(pushes):
+        keys = torch.randn(min(n, size), 3, generator=torch.Generator().manual_seed(turn))
+        queue.push(keys)
+        expected.extend(F.normalize(keys, dim=1))
+    oldest_first = queue.keys.roll(-int(queue.end), 0)
+    torch.testing.assert_close(oldest_first, torch.stack(list(expected)))
+    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(size))
+
+
+def test_queue_refuses_more_than_it_holds() -> None:
+    queue = Queue(4, 2)
+    with pytest.raises(UserError, match=r"batch of 5 does not fit a queue of 4: .*smaller batch"):
+        queue.push(torch.randn(5, 2))
+
+
+def test_queue_keeps_no_graph_and_takes_half_precision() -> None:
+    queue = Queue(4, 2)
+    queue.push(torch.randn(2, 2, requires_grad=True).bfloat16())
+    assert not queue.keys.requires_grad
+    assert queue.keys.dtype == torch.float32
+
+
+def test_queue_is_saved_with_its_place() -> None:
+    queue, other = Queue(4, 2), Queue(4, 2)
+    queue.push(torch.randn(3, 2))
+    other.load_state_dict(queue.state_dict())
+    for q in (queue, other):
+        q.push(torch.ones(2, 2))
+    assert torch.equal(queue.keys, other.keys)
