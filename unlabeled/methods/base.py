@@ -9,7 +9,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
 
 
 class Method(nn.Module, ABC):
@@ -29,6 +31,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.encoder = encoder
         self.shape = shape
+        self.register_forward_pre_hook(_enough_for_statistics)
 
     @abstractmethod
     def forward(self, batch: Batch, at: Progress) -> Loss:
@@ -42,3 +45,12 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, at: Progress, extract: Callable[[], Tensor]) -> None:
         """Before the first step of an epoch; `extract()` gives the features (n, D) of the whole source, for clustering."""
+
+
+def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) -> None:
+    """One sample has no variance: batch norm would fail on vectors, and make every output the same."""
+    if len(inputs[0].index) * world() > 1 or not method.training:
+        return
+    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and any(p.requires_grad for p in method.parameters()):
+        raise UserError("a batch of 1 image has no statistics for batch norm: give --batch-size 2 or more")

@@ -31,7 +31,7 @@ class MoCo(Method):
         temperature: τ of InfoNCE (v1: 0.07, §3.3; v2: 0.2, §3).
         dim: of queries and keys (128: v1, §3.3).
         hidden: width of the MLP projector's hidden layer; 0 takes the encoder's own (2048 for ResNet-50: v2, §3).
-        projector: `linear` (v1) or `mlp` (v2).
+        projector: `linear` (v1, §3.3) or `mlp` (v2, §3).
         splits: groups of keys with batch statistics of their own (8 GPUs: v1, §3.3); 1 for one group.
     """
 
@@ -63,7 +63,7 @@ class MoCo(Method):
 
     def _keys(self, x: Tensor) -> Tensor:
         order = torch.randperm(len(x)).to(x.device)
-        groups = x[order].chunk(min(self.splits, len(x) // 2)) if self.splits > 1 else [x[order]]
+        groups = x[order].tensor_split(max(1, min(self.splits, len(x) // 2)))  # of at least 2, as batch statistics need
         keys: Tensor = torch.cat([self.key_encoder(group) for group in groups])
         return keys[order.argsort()]
 

@@ -1,0 +1,158 @@
+"""What the contract suite builds methods, batches and steps from: small nets, synthetic clusters, and train.py's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled import registry
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.encoders import build_encoder
+from unlabeled.methods.base import Method
+from unlabeled.optim import groups
+from unlabeled.probes.extract import features
+from unlabeled.registry import Choice
+from unlabeled.train import generator
+from unlabeled.views.view import Views
+
+NAMES = registry.names("methods")
+SIZE, CLASSES = 16, 8
+TOTAL, PER_EPOCH = 12, 4
+
+RESNET = Choice("resnet10t", {"width": 4})
+VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
+"""Without batch norm: for what batch statistics in groups would make incomparable."""
+
+SMALL = {"hidden": 64, "dim": 32, "queue": 64}
+"""Options that make a method small, where it has them."""
+MILD = {"scale": (0.5, 1.0)}
+"""Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
+
+
+def clusters(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images (n, 3, 16, 16) uint8 and their cluster (n,): one of 8 patterns, shifted, under noise.
+
+    The noise is what an untrained encoder sees as well as the pattern, and what two crops do not share.
+    """
+    patterns = np.random.default_rng(0).normal(size=(CLASSES, 4, 4))
+    patterns -= patterns.mean((1, 2), keepdims=True)
+    patterns /= patterns.std((1, 2), keepdims=True)
+    large = np.kron(patterns, np.ones((SIZE // 4, SIZE // 4)))
+    numbers = np.random.default_rng([1, seed])
+    y = numbers.integers(0, CLASSES, n)
+    shifted = np.stack([np.roll(large[c], tuple(numbers.integers(0, 3, 2)), (0, 1)) for c in y])
+    grey = numbers.uniform(0.45, 0.55, (n, 1, 1, 1))
+    x = grey + 0.15 * shifted[:, None] + 0.2 * numbers.normal(size=(n, 3, SIZE, SIZE))
+    return torch.from_numpy((255 * x.clip(0, 1)).astype(np.uint8)), torch.from_numpy(y)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A source in memory, as `features` reads it."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def fetch(self, index: np.ndarray) -> Tensor:
+        return self.x[torch.from_numpy(index)]
+
+
+@cache
+def images(n: int = 512, seed: int = 0) -> Images:
+    return Images(*clusters(n, seed))
+
+
+SHAPE = DataShape(512, 3, SIZE, CLASSES, frozenset({"colour", "intensity"}))
+
+
+def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) -> Method:
+    """The method, small, on a small encoder; `options` are given where it has them."""
+    torch.manual_seed(seed)
+    pixels = images().x.float() / 255
+    built = build_encoder(encoder, 3, SIZE, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
+    known = registry.get("methods", name).options()
+    method: Method = registry.build(
+        "methods", Choice(name, {k: v for k, v in {**SMALL, **options}.items() if k in known}), built, SHAPE
+    )
+    return method
+
+
+def policy(name: str) -> Views:
+    """The views of the method's recipe."""
+    views = registry.get("methods", name).recipe.get("views", "simclr")
+    known = registry.get("views", views).options()
+    made: Views = registry.build("views", Choice(views, {k: v for k, v in MILD.items() if k in known}), SHAPE)
+    return made
+
+
+def optimizer(method: Method, name: str = "adamw", **options: object) -> torch.optim.Optimizer:
+    made: torch.optim.Optimizer = registry.build("optim", Choice(name, options), groups(method))
+    return made
+
+
+def batch(name: str, method: Method, step: int, size: int = 16) -> Batch:
+    """The `step`-th batch that `train` would draw."""
+    source = images()
+    index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
+    views, targets = policy(name)(source.x[index], generator(0, 0, step))
+    return Batch(views, index, targets | ({"label": source.y[index]} if method.needs_labels else {}))
+
+
+def learns(method: Method) -> bool:
+    return any(p.requires_grad for p in method.parameters())
+
+
+def forward(method: Method, of: Batch, at: Progress) -> Loss:
+    method.train()
+    torch.manual_seed(1000 + at.step)
+    loss: Loss = method(of, at)
+    return loss
+
+
+def train(
+    name: str,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    steps: Iterable[int],
+    *,
+    total: int = TOTAL,
+    size: int = 16,
+    each: Callable[[Loss], None] = lambda loss: None,
+) -> list[Loss]:
+    """The loop of train.py, without what a run writes; `each` is called between backward and the writes."""
+    losses = []
+    for step in steps:
+        at = Progress(step, total, step // PER_EPOCH)
+        if step % PER_EPOCH == 0:
+            method.before_epoch(at, lambda: features(method.encoder, images(), device="cpu"))
+        loss = forward(method, batch(name, method, step, size), at)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        each(loss)
+        with torch.no_grad():
+            method.observe(loss, at)
+            optimizer.step()
+            method.after_step(at)
+        losses.append(loss)
+    return losses
+
+
+def snapshot(method: Method, *, statistics: bool = True) -> dict[str, Tensor]:
+    """A copy of the state; without the running statistics of batch norms unless asked for."""
+    running = ("running_mean", "running_var", "num_batches_tracked")
+    state = method.state_dict().items()
+    return {k: v.clone() for k, v in state if statistics or k.rpartition(".")[2] not in running}
+
+
+def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
+    """Names whose values are not the same bits."""
+    assert a.keys() == b.keys()
+    return [k for k in a if not torch.equal(a[k], b[k])]
