@@ -1,0 +1,102 @@
+"""Makes the tables of results/README.md and of the front page from what the program wrote under results/.
+
+    python benchmarks/tables.py
+
+Each folder `results/DATA/METHOD` holds files of a run: recipe.yaml, environment.json, metrics.jsonl, evaluation.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+NOTES = {"cifar10": "CIFAR-10 **re-encoded as JPEG of quality 75**: a little lower than on the original"}
+INTRODUCTION = """## Results
+
+Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; every run has its recipe in `recipes/`.
+kNN and linear classifiers see frozen features and all training labels, unless said otherwise."""
+DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images; tested on
+a held-out fifth."""
+HEADER = [
+    "| method | encoder | epochs | minutes of training | cores | kNN | kNN, untrained | linear | linear, untrained |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+START, END = "<!-- results -->", "<!-- /results -->"
+
+
+def minutes(run: Path, batch_size: int) -> float:
+    """Time of the training steps alone, from the speeds that the run logged."""
+    seconds, before = 0.0, 0
+    for line in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()):
+        if "images_per_s" in line:
+            seconds += (line["step"] - before) * batch_size / line["images_per_s"]
+            before = line["step"]
+    return seconds / 60
+
+
+def figure(scores: list[dict[str, Any]], subject: str, protocol: str, labels: str = "100%") -> str:
+    """Mean ± standard deviation over the draws, in percent."""
+    for score in scores:
+        if (score["subject"], score["protocol"], score["labels"]) == (subject, protocol, labels):
+            values = [100 * v for v in score["metrics"]["top1"]]
+            return f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return "–"
+
+
+def rows(data: Path) -> list[str]:
+    """One line for each run of a data set."""
+    lines = []
+    for run in sorted(p for p in data.iterdir() if (p / "evaluation.json").is_file()):
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        scores = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["scores"]
+        hardware = environment["hardware"]
+        encoder = f"{recipe['encoder']['name']}, width {recipe['encoder'].get('width', 64)}"
+        cells = [recipe["method"]["name"], encoder, str(recipe["epochs"]), f"{minutes(run, recipe['batch_size']):.0f}"]
+        cells.append(f"{hardware['cores']} × {hardware['processor']}")
+        cells += [figure(scores, who, protocol) for protocol in ("knn", "linear") for who in ("run", "random")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def few_labels(run: Path) -> list[str]:
+    """The table of `make demo`."""
+    scores = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["scores"]
+    amounts = list(dict.fromkeys(s["labels"] for s in scores))
+    lines = ["| labels | images | raw pixels | untrained encoder | pretrained encoder |", "|---|---|---|---|---|"]
+    for amount in amounts:
+        images = next(s["labelled"][0] for s in scores if s["labels"] == amount)
+        said = amount if "%" in amount else f"{amount} per class"
+        cells = [figure(scores, who, "linear", amount) for who in ("pixels", "random", "run")]
+        lines.append(f"| {said} | {images} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def tables() -> str:
+    """All of them, in Markdown."""
+    text = [INTRODUCTION, ""]
+    for data in sorted(p for p in (ROOT / "results").iterdir() if p.is_dir()):
+        if data.name == "digits":
+            text += [DIGITS, "", *few_labels(data / "simclr"), ""]
+        elif found := rows(data):
+            text += [f"**{data.name}**" + (f": {NOTES[data.name]}." if data.name in NOTES else "."), "", *HEADER, *found, ""]
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Writes results/README.md, and the part of README.md between the markers."""
+    made = tables()
+    (ROOT / "results" / "README.md").write_text(made.replace("## Results", "# Results", 1), encoding="utf-8")
+    page = ROOT / "README.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{START}\n{made}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
