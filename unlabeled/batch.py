@@ -52,8 +52,9 @@ class Loss:
     Attributes:
         total: scalar, differentiated by the loop.
         terms: scalars to be logged, detached.
-        memory: tensors for `observe`, detached. `"z"` (B, D), the embedding that the objective compares, is always
-            there: the loop watches it for collapse.
+        memory: tensors for `observe`, detached. Methods whose objective compares embeddings put them under `"z"` (B, D):
+            the loop watches that for collapse. Others leave it out: the features of a classifier of ten classes may well
+            lie in nine dimensions.
     """
 
     total: Tensor

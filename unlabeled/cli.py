@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         words, options = dotted(sys.argv[1:] if arguments is None else arguments)
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
-            raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled {words[0]} --help`")
+            raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
         sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
     except CycloptsError as error:
         _fail(" ".join(str(error).split()))
@@ -58,7 +58,7 @@ def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
             rest.append(word)
             continue
         value = match[2] if match[2] is not None else next(stream, None)
-        if value is None:
+        if value is None or (match[2] is None and value.startswith("--")):
             raise UserError(f"{word} has no value: write {word} VALUE")
         found[match[1]] = value
     return rest, found

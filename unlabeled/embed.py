@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
+from unlabeled.files import write_whole
 from unlabeled.pretrain import LARGEST, SMALLEST
 from unlabeled.probes.extract import features
 from unlabeled.registry import Choice
@@ -28,10 +27,12 @@ def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, acc
     writers = {".parquet": _write_parquet, ".npz": _write_npz}
     if out.suffix not in writers:
         raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in .parquet or .npz")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
     opened_run = Run.open(run)
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
-    opened = open_data(data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    opened = open_data(data, image_size=recipe.image_size, root=root, seed=None)
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)
     columns: dict[str, list[Any]] = {name: [] for name in ("index", "path", "split", "label", "embedding")}
@@ -46,8 +47,7 @@ def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, acc
         columns["label"].append((np.full(len(source), -1) if source.labels is None else source.labels)[good])
         columns["embedding"].append(h[good])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    _atomically(out, lambda path: writers[out.suffix](path, joined))
-    return out
+    return write_whole(out, lambda path: writers[out.suffix](path, joined))
 
 
 def draw_views(
@@ -88,19 +88,6 @@ def _write_parquet(path: Path, columns: Columns) -> None:
 
 def _write_npz(path: Path, columns: Columns) -> None:
     text = {name: columns[name].astype(np.str_) for name in ("path", "split")}
+    arrays: dict[str, Any] = {**columns, **text}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{**columns, **text})
-
-
-def _atomically(out: Path, write: Callable[[Path], None]) -> None:
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    os.close(handle)
-    try:
-        write(Path(name))
-        Path(name).chmod(0o644)
-        Path(name).replace(out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        np.savez(file, **arrays)

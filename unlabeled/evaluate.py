@@ -18,6 +18,7 @@ from unlabeled import registry
 from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.files import write_whole
 from unlabeled.probes.evaluate import Score, evaluate_features, parse_amount
 from unlabeled.probes.extract import features, pixels
 from unlabeled.recipe import Recipe
@@ -77,24 +78,16 @@ class Evaluation:
 
     def _answer(self, subjects: list[str], amounts: list[str]) -> Iterator[str]:
         for rival in (s for s in subjects if s != "run"):
-            worse = [a for a in amounts if not self._beats(rival, a)]
-            name = SUBJECTS[rival]
-            if not worse:
-                yield f"The pretrained encoder beats the {name} at every number of labels, by more than the spread."
-            elif len(worse) == len(amounts):
-                yield (f"The pretrained encoder does not beat the {name}: pretraining did not help here. What usually does: "
-                       "gentler crops where the object is small, other views, more epochs, another method.")  # fmt: skip
-            else:
-                where = ", ".join(map(_spell, worse))
-                yield f"The pretrained encoder does not beat the {name} by more than the spread with labels: {where}."
+            pairs = [
+                (f"{ours.protocol} {_spell(amount)}", ours, theirs)
+                for amount in amounts
+                for ours, theirs in zip(self.scores["run", amount], self.scores[rival, amount], strict=True)
+            ]
+            lost = [where for where, ours, theirs in pairs if ours.mean() <= theirs.mean()]
+            close = [where for where, ours, theirs in pairs if where not in lost and not _clearly(ours, theirs)]
+            yield _sentence(SUBJECTS[rival], len(pairs), lost, close, any(ours.draws > 1 for _, ours, _ in pairs))
         notes = {note for found in self.scores.values() for score in found for note in score.notes}
         yield from sorted(notes)
-
-    def _beats(self, rival: str, amount: str) -> bool:
-        def better(a: Score, b: Score) -> bool:
-            return a.mean() - b.mean() > max(a.std() or 0.0, b.std() or 0.0)
-
-        return all(better(a, b) for a, b in zip(self.scores["run", amount], self.scores[rival, amount], strict=True))
 
 
 def evaluate(
@@ -113,9 +106,14 @@ def evaluate(
     """See `unlabeled.api.evaluate`."""
     opened_run = Run.open(run)
     recipe = opened_run.recipe
-    amounts = {text: parse_amount(text) for text in labels}
-    choices = [registry.get("probes", name).resolve({}) for name in protocol]
-    rivals = [name for name in against if name != "none"]
+    amounts = {text: parse_amount(text) for text in _several(labels)}
+    choices = [registry.get("probes", name).resolve({}) for name in _several(protocol)]
+    rivals = [name for name in _several(against) if name != "none"]
+    path = Path(out) if out else opened_run.path / "evaluation.json"
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
+    if not amounts or not choices:
+        raise UserError("nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)")
     for name in rivals:
         if name not in ("pixels", "random"):
             raise UserError(
@@ -123,6 +121,11 @@ def evaluate(
             )
     encoder = opened_run.encoder()
     train, test, split = _splits(data, recipe, root)
+    if train.channels != len(encoder.mean):
+        raise UserError(
+            f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on images "
+            f"with {len(encoder.mean)}: give other --data, or pretrain on such images"
+        )
     device = make_fabric(recipe, accelerator, 1).device
 
     def untrained() -> Encoder:
@@ -142,10 +145,9 @@ def evaluate(
                 evaluate_features(x, y, test_x, test_y, protocol=choice, amount=amount, draws=draws, seed=seed)
                 for choice in choices
             ]
-    path = Path(out) if out else opened_run.path / "evaluation.json"
     metadata = {"recipe": recipe.to_dict(), **environment()}
     made = Evaluation(path, str(run), train.name, split, scores, metadata)
-    Run(path.parent).write_text(path.name, json.dumps(made.json(), indent=1) + "\n")
+    write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
 
 
@@ -155,7 +157,8 @@ def _splits(data: Any, recipe: Recipe, root: str | Path | None) -> tuple[Source,
     opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     if opened.test is None or opened.test.labels is None or opened.train.labels is None:
         raise UserError(
-            f"{opened.train.name!r} has no labels to evaluate with: give a folder with one sub-folder a class as --data"
+            f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
+            "with one sub-folder a class"
         )
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
     return opened.train, opened.test, f"{len(opened.test):,} images of {held}"
@@ -167,6 +170,40 @@ def _labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
     good = torch.from_numpy(source.good())
     assert source.labels is not None
     return x[good], torch.from_numpy(np.asarray(source.labels))[good]
+
+
+def _clearly(ours: Score, theirs: Score) -> bool:
+    """Whether the means differ by more than either standard deviation; with a single draw, whether they differ."""
+    return ours.mean() - theirs.mean() > max(ours.std() or 0.0, theirs.std() or 0.0)
+
+
+def _sentence(rival: str, compared: int, lost: list[str], close: list[str], spread: bool) -> str:
+    """Whether the pretrained encoder beats the rival, in words.
+
+    Args:
+        rival: in words.
+        compared: number of comparisons.
+        lost: those in which the rival is at least as good.
+        close: those which the pretrained encoder wins by less than a standard deviation.
+        spread: whether any comparison has one.
+    """
+    if len(lost) == compared:
+        return (
+            f"The pretrained encoder does not beat the {rival}: pretraining did not help here. What usually does: "
+            "gentler crops where the object is small, other views, more epochs, another method."
+        )
+    if lost:
+        return f"The pretrained encoder does not beat the {rival} everywhere; not with {', '.join(lost)}."
+    everywhere = "in every comparison" if compared > 1 else "here"
+    if close:
+        return f"The pretrained encoder beats the {rival} {everywhere}, but within the spread with {', '.join(close)}."
+    return f"The pretrained encoder beats the {rival} {everywhere}{', by more than the spread' * spread}."
+
+
+def _several(given: str | int | Sequence[Any]) -> list[str]:
+    """One word or several, each once, as text."""
+    words = [given] if isinstance(given, str | int) else given
+    return list(dict.fromkeys(map(str, words)))
 
 
 def _spell(amount: str) -> str:

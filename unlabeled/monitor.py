@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -43,7 +46,7 @@ class Monitor:
         self.every = max(1, min(LOG_EVERY, per_epoch))
         self.console = Console(quiet=rank() > 0, highlight=False)
         self.looked: dict[str, float] = {}
-        self.warned = ""
+        self.suspected, self.warned = "", ""
         self.clock, self.counted = time.monotonic(), 0
         columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
         self.bar = Bar(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
@@ -53,14 +56,21 @@ class Monitor:
         """The first lines: what runs, on what, with which learning rate."""
         recipe, source = self.recipe, self.data.train
         parameters = sum(p.numel() for p in method.encoder.parameters())
-        say = self.console.print
+
+        def say(line: str) -> None:
+            self.console.print(line, soft_wrap=True)
+
         say(f"{recipe.method.name} on {source.name}: {len(source):,} images of {source.native[0]}×{source.native[1]}, "
-            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.image_size} px")  # fmt: skip
+            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.image_size} px"
+            + "; a fifth of the images is held out" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
-        say(f"{recipe.optimizer.name}, {schedule}")
-        say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {self.fabric.world_size} × "
-            f"{self.fabric.device.type}, precision {self.fabric._precision.precision}")  # fmt: skip
+        hardware = f"{self.fabric.world_size} × {self.fabric.device.type}, precision {self.fabric._precision.precision}"
+        if self.total:
+            say(f"{recipe.optimizer.name}, {schedule}")
+            say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {hardware}")
+        else:
+            say(f"no step to take on {hardware}")
         if start:
             say(f"resumed after step {start:,}")
         if rank() == 0:
@@ -87,19 +97,17 @@ class Monitor:
             return
         value = float(loss.total.detach())
         if not math.isfinite(value):
-            raise UserError(
-                f"the loss is {value} at step {done:,} of {self.total:,} (learning rate {lr:.3g}): what usually helps is "
-                "a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
-            )
+            raise self._diverged(f"the loss is {value}", done)
         terms = {name: float(term) for name, term in loss.terms.items()}
-        z = loss.memory["z"].float()
         speed = (done - self.counted) * self.recipe.batch_size / max(1e-9, time.monotonic() - self.clock)
         self.clock, self.counted = time.monotonic(), done
         line = {"step": done, "epoch": done / self.per_epoch, "loss": value, **terms, "lr": lr}
-        line |= {"images_per_s": speed, "z_std": health.std_ratio(z), "z_rank": health.effective_rank(z)}
+        line["images_per_s"] = speed
+        if "z" in loss.memory:
+            z = loss.memory["z"].float()
+            line |= {"z_std": health.std_ratio(z), "z_rank": health.effective_rank(z)}
+            self._warn(health.verdict(line["z_std"], line["z_rank"], min(z.shape)), at)
         self._record(line)
-        said = health.verdict(line["z_std"], line["z_rank"], min(z.shape)) if self.every > 1 or done > 10 else None
-        self._warn(said, at)
         self.looked["loss"], self.looked["speed"] = value, speed
         self._show()
 
@@ -116,8 +124,10 @@ class Monitor:
 
     def interrupted(self, step: int) -> None:
         """Says how to go on."""
-        done = f"stopped and saved after step {step:,} of {self.total:,}"
-        self.console.print(f"{done}; to go on, repeat the command with --resume")
+        words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        command = shlex.join(words if "--resume" in words else [*words, "--resume"])
+        how = command if words[0] == "unlabeled" else "repeat the call with resume=True"
+        self.console.print(f"stopped and saved after step {step:,} of {self.total:,}; to go on: {how}", soft_wrap=True)
 
     def _look(self, encoder: Encoder, at: Progress) -> None:
         if rank() > 0:
@@ -130,8 +140,11 @@ class Monitor:
         mixed = np.random.default_rng(self.recipe.seed).permutation(labelled)
         queries = min(QUERIES, max(1, len(mixed) // 5))
         taken = mixed[: queries + BANK]
-        with self.fabric.autocast():
-            h = features(encoder, source, device=self.fabric.device, indices=taken).to(self.fabric.device)
+        precision = torch.bfloat16 if "bf16" in self.fabric._precision.precision else torch.float32
+        h = features(encoder, source, device=self.fabric.device, indices=taken, precision=precision)
+        if not h.isfinite().all():
+            raise self._diverged("the representation holds numbers that are not finite", at.step + 1)
+        h = h.to(self.fabric.device)
         sample = h[:1024]
         trained = bool(self.total)
         line: dict[str, Any] = {"step": at.step + 1 if trained else 0, "epoch": at.epoch + 1 if trained else 0}
@@ -159,7 +172,16 @@ class Monitor:
             self.fabric.log_dict({k: v for k, v in line.items() if k != "step"}, step=line["step"])
 
     def _warn(self, said: str | None, at: Progress) -> None:
+        """Says a collapse once, when two looks in a row have seen it and the first steps are over: a queue of random keys
+        or a cold head looks like one at first."""
         kind = (said or "").split(":")[0]
-        if said and kind != self.warned and at.fraction > 0.02:
-            self.console.print(f"warning after step {at.step + 1:,}: {said}", style="yellow")
+        if said and kind == self.suspected != self.warned and at.fraction > 0.05:
+            self.console.print(f"warning after step {at.step + 1:,}: {said}", style="yellow", soft_wrap=True)
             self.warned = kind
+        self.suspected = kind
+
+    def _diverged(self, what: str, step: int) -> UserError:
+        return UserError(
+            f"{what} at step {step:,} of {self.total:,}: what usually helps is a smaller --optimizer.lr, "
+            "a longer --warmup-epochs, or --precision 32"
+        )

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from unlabeled.data import Data, Source, open_data
+from unlabeled.distributed import rank
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
@@ -37,45 +38,56 @@ def pretrain(
     """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
     layers = [*([read(recipe_file)] if recipe_file else []), layer, {"data": data if isinstance(data, str | Path) else ""}]
     run = Run(out)
-    existing = (out / CHECKPOINT).is_file()
-    if existing and not resume:
-        raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
-    if not existing and out.is_dir() and any(p.name != RECIPE for p in out.iterdir()) and not (out / RECIPE).is_file():
-        raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
+    existing = _existing(out, resume)
     writers = _loggers(logger, out)
     recipe = _continued(run, layers) if existing else compose(*layers)
+    if existing and run.finished:
+        Console(highlight=False).print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
+        return run
     opened = open_data(data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     if recipe.image_size is None:
         recipe = replace(recipe, image_size=max(SMALLEST, min(LARGEST, opened.train.size)))
-    said = {**environment(), "data": _identity(opened)}
-    if existing:
-        if run.environment["data"]["fingerprint"] != said["data"]["fingerprint"]:
-            raise UserError(
-                f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
-            )
-    else:
-        run.start(recipe, said)
+    about = {**environment(), "data": _identity(opened)}
+    if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
+        raise UserError(
+            f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
+        )
     try:
-        train(recipe, opened, run, accelerator=accelerator, devices=devices, loggers=writers)
+        train(recipe, opened, run, about, accelerator=accelerator, devices=devices, loggers=writers)
     finally:
-        _tell_skipped(run, opened)
+        if rank() == 0:
+            _tell_skipped(run, opened)
     return run
+
+
+def _existing(out: Path, resume: bool) -> bool:
+    """Whether `out` holds a run to go on with.
+
+    Raises:
+        UserError: it holds one, and `resume` was not asked for; or it holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
+    if (out / CHECKPOINT).is_file():
+        if not resume:
+            raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
+        return True
+    if out.is_dir() and any(out.iterdir()) and not (out / RECIPE).is_file():
+        raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
+    return False
 
 
 def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     """The recipe of a run to be resumed, once what was said again agrees with it."""
-    before = run.recipe
-    now = compose(before.to_dict(), *layers)
-    changed = [k for k, v in now.to_dict().items() if v != before.to_dict()[k] and k not in ("about", "monitor_every")]
-    if changed:
-        was, wants = before.to_dict()[changed[0]], now.to_dict()[changed[0]]
-        raise UserError(
-            f"{str(run.path)!r} began with {changed[0]} = {was}, and cannot go on with {wants}: "
-            "leave it out, or start a new run with another --out"
-        )
-    return before
+    before = run.recipe.to_dict()
+    now = compose(before, *layers).to_dict()
+    for name in now.keys() - {"about", "monitor_every", "data"}:
+        if now[name] != before[name]:
+            raise UserError(
+                f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
+                "leave it out, or start a new run with another --out"
+            )
+    return run.recipe
 
 
 def _identity(data: Data) -> dict[str, Any]:

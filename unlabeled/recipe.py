@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -77,7 +78,7 @@ def read(path: str | Path) -> dict[str, Any]:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"recipe {str(path)!r} cannot be read ({error.strerror}): give a YAML file") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UserError(f"recipe {str(path)!r} must hold a mapping such as 'epochs: 100', and holds {type(found).__name__}")
@@ -87,8 +88,8 @@ def read(path: str | Path) -> dict[str, Any]:
 def compose(*layers: Mapping[str, Any]) -> Recipe:
     """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes, over the defaults.
 
-    Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with a name replaces what was
-    there; options alone change it.
+    Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
+    was there with its options; options alone change it, whatever its name.
 
     Raises:
         UserError: an unknown field, name or option, or a value that cannot be.
@@ -113,11 +114,13 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         if key in CHOICES:
             options = {k: v for k, v in value.items() if k != "name"}
             kind = CHOICES[key]
-            values[key] = get(kind, value["name"]).resolve(options) if kind else Choice(value["name"], options)
+            plain_options = {k: _scalar(v) for k, v in options.items()}
+            values[key] = get(kind, value["name"]).resolve(options) if kind else Choice(value["name"], plain_options)
         else:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
     least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4, "eval_size": 4}
+    least_values["warmup_epochs"] = 0
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:
@@ -131,7 +134,7 @@ def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
     known = {f.name: f for f in dataclasses.fields(Recipe)}
     nested: dict[str, Any] = {}
     for key, value in layer.items():
-        head, _, option = key.replace("-", "_").partition(".")
+        head, _, option = str(key).replace("-", "_").partition(".")
         if head not in known:
             raise UserError(f"a recipe has no field {head!r}{nearest(head, known)}; its fields: {', '.join(known)}")
         if head not in CHOICES:
@@ -139,7 +142,7 @@ def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
                 raise UserError(f"{head!r} has no options, so {key!r} means nothing; write --{head.replace('_', '-')} VALUE")
             nested[head] = value
         elif option:
-            nested.setdefault(head, {})[option] = _scalar(value)
+            nested.setdefault(head, {})[option] = value
         else:
             nested[head] = nested.get(head, {}) | (dict(value) if isinstance(value, Mapping) else {"name": str(value)})
     return nested
@@ -148,13 +151,22 @@ def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
-        replaces = key not in CHOICES or value.get("name", under.get(key, {}).get("name")) != under.get(key, {}).get("name")
-        merged[key] = value if replaces else under.get(key, {}) | value
+        before = under.get(key, {}) if key in CHOICES else {}
+        same = key in CHOICES and ("name" not in value or value["name"] == before.get("name", value["name"]))
+        merged[key] = before | value if same else value
     return merged
 
 
 def _scalar(value: Any) -> Any:
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    """Text as YAML reads it, and `1e-3` as the number that it is; for options whose types are not known here."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return int(value) if value.lstrip("-").isdecimal() else float(value)
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -152,11 +153,14 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
                 return coerce(value, kind, what)
         raise error
     if origin is Literal:
-        if value in inner:
-            return value
+        for known in inner:
+            if str(known) == str(value):
+                return known
         raise error
     if origin is tuple:
-        parts = value.strip("()[]").split(",") if isinstance(value, str) else list(value)
+        if not isinstance(value, str | list | tuple):
+            raise error
+        parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
         kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
         if len(parts) != len(kinds):
             raise error
@@ -169,9 +173,11 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
     if wanted in (int, float, str):
         try:
             made = wanted(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise error from None
-        if (wanted is int and isinstance(value, float) and made != value) or isinstance(value, bool):
+        cut = wanted is int and isinstance(value, float) and made != value
+        endless = wanted is float and not math.isfinite(made)
+        if cut or endless or value is None or isinstance(value, bool | list | dict):
             raise error
         return made
     return value
@@ -180,7 +186,13 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
 def _spell(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(repr(v) for v in get_args(wanted))
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(wanted, str(wanted))
+    if get_origin(wanted) is tuple:
+        kinds = get_args(wanted)
+        several = "numbers with commas between" if kinds[-1] is Ellipsis else f"{len(kinds)} numbers with a comma between"
+        return several + ", such as " + ",".join("1" if k is int else "0.5" for k in kinds if k is not Ellipsis)
+    if get_origin(wanted) in (Union, UnionType):
+        return " or ".join("null" if kind is type(None) else _spell(kind) for kind in get_args(wanted))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(wanted, str(wanted))
 
 
 def _type(annotation: Any, spaces: dict[str, Any]) -> Any:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ import torch
 
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
+from unlabeled.files import cannot_write, write_whole
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import Choice
 
@@ -61,15 +61,24 @@ class Run:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Versions, hardware, the data's identity, the command."""
-        found: dict[str, Any] = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        """Versions, hardware, the data's identity, the command.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        path = self.path / ENVIRONMENT
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
         return found
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The metrics so far, one mapping per logged step, oldest first."""
+        """The metrics so far, one mapping per logged step, oldest first; less a last line that was cut off."""
         path = self.path / METRICS
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     @property
     def finished(self) -> bool:
@@ -86,17 +95,21 @@ class Run:
         """The trained encoder, on the CPU, in evaluation mode.
 
         Raises:
-            UserError: the run has not written one yet.
+            UserError: the run has not written one yet, or the file is damaged.
         """
         path = self.path / ENCODER
         if not path.is_file():
             raise UserError(f"{str(self.path)!r} has no {ENCODER} yet: finish it with `unlabeled pretrain ... --resume`")
-        with safetensors.safe_open(path, "pt") as file:
-            made = json.loads(file.metadata()["unlabeled"])
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                made = json.loads(file.metadata()["unlabeled"])
+            tensors = safetensors.torch.load_file(path)
+        except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
         blank = torch.zeros(made["channels"])
         choice = Choice(made["name"], made["options"])
         encoder = build_encoder(choice, made["channels"], made["size"], blank, blank, made["eval_size"])
-        encoder.load_state_dict(safetensors.torch.load_file(path))
+        encoder.load_state_dict(tensors)
         return encoder.eval()
 
     def write_encoder(self, encoder: Encoder) -> None:
@@ -105,11 +118,12 @@ class Run:
         made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
         made |= {"size": encoder.size, "eval_size": encoder.eval_size}
         tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-        _write(self.path / ENCODER, lambda p: safetensors.torch.save_file(tensors, p, {"unlabeled": json.dumps(made)}))
+        about = {"unlabeled": json.dumps(made)}
+        write_whole(self.path / ENCODER, _saying(lambda p: safetensors.torch.save_file(tensors, p, about)))
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Writes everything that a resumed run needs."""
-        _write(self.path / CHECKPOINT, lambda p: torch.save(dict(state), p))
+        write_whole(self.path / CHECKPOINT, _saying(lambda p: torch.save(dict(state), p)))
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, on the CPU; None if there is none.
@@ -123,18 +137,23 @@ class Run:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise UserError(
-                f"{str(path)!r} is damaged ({type(error).__name__}): delete it and start the run anew"
-            ) from error
+            raise _damaged(path, error) from error
         return state
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a small file of the run."""
-        return _write(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+        return write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
 
     def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
-        """Writes what the run is, before its first step."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Writes what the run is, before its first step.
+
+        Raises:
+            UserError: the folder cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self.write_text(RECIPE, recipe.to_yaml())
         self.write_text(ENVIRONMENT, json.dumps(environment, indent=1) + "\n")
 
@@ -145,8 +164,12 @@ class Run:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Appends one line to the metrics."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+        path = self.path / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def load(path: str | Path) -> Encoder:
@@ -190,14 +213,17 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(Path(name))
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+def _saying(write: Callable[[Path], Any]) -> Callable[[Path], None]:
+    """`write` of a library that has its own words for a full disk."""
+
+    def written(path: Path) -> None:
+        try:
+            write(path)
+        except (RuntimeError, safetensors.SafetensorError) as error:
+            raise OSError(" ".join(str(error).split())) from error
+
+    return written
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{str(path)!r} is missing or damaged ({type(error).__name__}): start a new run with another --out")

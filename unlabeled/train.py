@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from unlabeled import registry
@@ -37,14 +38,22 @@ SAVE_EVERY = 60.0
 
 
 def train(
-    recipe: Recipe, data: Data, run: Run, *, accelerator: str = "auto", devices: int = 1, loggers: Sequence[Any] = ()
+    recipe: Recipe,
+    data: Data,
+    run: Run,
+    about: Mapping[str, Any],
+    *,
+    accelerator: str = "auto",
+    devices: int = 1,
+    loggers: Sequence[Any] = (),
 ) -> bool:
     """Trains the recipe's method on the data, from the run's last checkpoint if it has one.
 
     Args:
         recipe: resolved, with an image size.
         data: opened.
-        run: started.
+        run: where to; its folder is made once everything else has been built, so that a mistake leaves nothing behind.
+        about: what the run keeps of its environment, unless it has a checkpoint.
         accelerator: Fabric's name of the hardware.
         devices: processes, one a device.
         loggers: of Fabric, beside the run's own metrics.
@@ -53,7 +62,8 @@ def train(
         Whether the run is finished (it is not after Ctrl-C).
 
     Raises:
-        UserError: a loss that is not finite, a batch larger than the data, and what method and views refuse.
+        UserError: a loss that is not finite, a batch larger than the data, hardware that is not there, and what method
+            and views refuse.
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
@@ -70,6 +80,8 @@ def train(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
             f"give --batch-size {max(1, len(chosen) // 2)} or less"
         )
+    if recipe.batch_size % world():
+        raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
     share_statistics(method)
     fabric.to_device(method)
     if _prefers_channels_last(fabric.device):
@@ -80,14 +92,17 @@ def train(
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
     warmup = round(warmup_epochs * clock.per_epoch)
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
-    if clock.total == 0:
-        _save(run, method, None, 0, finished=True)
-        monitor.end(method.encoder, clock.at(0))
-        return True
-    optimizer = registry.build("optim", recipe.optimizer, groups(method))
-    start = _restore(run, method, optimizer)
+    optimizer = registry.build("optim", recipe.optimizer, groups(method)) if clock.total else None
+    state = run.read_checkpoint()
+    start = _restore(state, method, optimizer)
+    if state is None and rank() == 0:
+        run.start(recipe, about)
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
     monitor.begin(method, start, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
+    if optimizer is None:
+        monitor.end(method.encoder, clock.at(0))
+        _save(run, method, None, 0, finished=True)
+        return True
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
     saved, step = time.monotonic(), start
@@ -125,9 +140,8 @@ def train(
             if stopped:
                 monitor.interrupted(done)
                 return False
-    if start < clock.total:
-        monitor.end(method.encoder, clock.at(clock.total - 1))
-        _save(run, method, optimizer, clock.total, finished=True)
+    monitor.end(method.encoder, clock.at(clock.total - 1))
+    _save(run, method, optimizer, clock.total, finished=True)
     return True
 
 
@@ -149,18 +163,26 @@ class Clock:
 
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
-    """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it."""
+    """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it.
+
+    Raises:
+        UserError: no such hardware here.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     half = recipe.precision == "bf16" or (recipe.precision == "auto" and _computes_in_bf16(on_cpu))
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
-    return Fabric(
-        accelerator="cpu" if on_cpu else accelerator,
-        devices=devices,
-        strategy=strategy,
-        precision="bf16-mixed" if half else "32-true",
-        loggers=list(loggers),
-    )
+    try:
+        return Fabric(
+            accelerator="cpu" if on_cpu else accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision="bf16-mixed" if half else "32-true",
+            loggers=list(loggers),
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--accelerator {accelerator} --devices {devices} cannot be had here: {reason}") from error
 
 
 def shape_of(source: Source, size: int) -> DataShape:
@@ -253,9 +275,9 @@ def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, ste
         run.write_encoder(method.encoder)
 
 
-def _restore(run: Run, method: Method, optimizer: torch.optim.Optimizer) -> int:
-    state = run.read_checkpoint()
-    if state is None:
+def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None) -> int:
+    """Puts back what a checkpoint holds; returns the steps taken."""
+    if state is None or optimizer is None:
         return 0
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])

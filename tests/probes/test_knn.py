@@ -35,7 +35,7 @@ def loop_prediction(h: np.ndarray, y: np.ndarray, query: np.ndarray, k: int, tem
     return max(votes, key=lambda c: votes[c])
 
 
-@pytest.mark.parametrize(("n", "k", "temperature"), [(700, 200, 0.1), (700, 1, 0.1), (150, 20, 0.07), (700, 50, 10.0)])
+@pytest.mark.parametrize(("n", "k", "temperature"), [(1200, 200, 0.1), (700, 1, 0.1), (150, 20, 0.07), (700, 50, 10.0)])
 def test_predicts_as_scikit_learn(n: int, k: int, temperature: float) -> None:
     h, y = clusters(n)
     query, _ = clusters(300, seed=1)
@@ -93,8 +93,8 @@ def test_keys_order_by_value_then_position() -> None:
 
 
 def test_of_equally_similar_samples_the_earlier_is_the_nearer() -> None:
-    h = torch.tensor([[1.0, 0], [0, 1], [1, 0], [2, 0]])
-    y = torch.tensor([4, 1, 2, 3])
+    h = torch.tensor([[1.0, 0], [0, 1], [1, 0], [2, 0]] + 5 * [[0, 1]])
+    y = torch.tensor([4, 4, 2, 3, 2, 3, 2, 3, 4])
     query = torch.tensor([[3.0, 0]])
     assert KNN(k=1).fit(h, y).predict(query).tolist() == [4]
     assert KNN(k=2).fit(h, y).neighbours(query)[1].tolist() == [[0, 2]]
@@ -107,10 +107,13 @@ def test_identical_points_vote_by_majority() -> None:
     assert KNN(k=100).fit(h, y).predict(torch.ones(4, 8)).tolist() == [0, 0, 0, 0]
 
 
-def test_with_fewer_samples_than_k_all_vote() -> None:
-    h, y = clusters(30)
-    query, labels = clusters(20, seed=1)
-    assert KNN(k=10**6).fit(h, y).score(query, labels) == KNN(k=30).fit(h, y).score(query, labels)
+def test_with_few_samples_as_many_vote_as_a_class_has_on_average() -> None:
+    h, y = clusters(34)
+    query, _ = clusters(200, seed=1)
+    peer = KNeighborsClassifier(34 // 5, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
+    expected = peer.fit(h.double().numpy(), y.numpy()).predict(query.double().numpy())
+    assert KNN(k=200).fit(h, y).predict(query).tolist() == expected.tolist()
+    assert KNN(k=200).fit(torch.eye(5), torch.arange(5)).predict(torch.eye(5)).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_one_class_one_sample_zero_vectors_no_query() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.batch import DataShape
+from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 from unlabeled.views.sheet import contact_sheet
 
@@ -56,6 +57,6 @@ def test_a_failure_leaves_the_old_sheet_alone(tmp_path: Path, monkeypatch: pytes
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full"):
         contact_sheet(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), inverted_and_half, torch.Generator(), path)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]

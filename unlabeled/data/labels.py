@@ -10,9 +10,7 @@ import numpy as np
 from unlabeled.errors import UserError
 
 
-def as_labels(
-    values: Any, classes: Sequence[str], n: int, name: str
-) -> tuple[np.ndarray[Any, Any] | None, tuple[str, ...]]:
+def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[np.ndarray[Any, Any] | None, tuple[str, ...]]:
     """Labels (n,) int64 with -1 where unlabelled, and class names.
 
     Args:

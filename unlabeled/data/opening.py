@@ -43,7 +43,7 @@ class Data:
     held_out: bool
 
 
-def open_data(data: Any, *, image_size: int | None = None, root: str | Path | None = None, seed: int = 0) -> Data:
+def open_data(data: Any, *, image_size: int | None = None, root: str | Path | None = None, seed: int | None = 0) -> Data:
     """Opens a data set, checks samples of it for about 5 s, and holds out a test set if it has none.
 
     Args:
@@ -52,7 +52,7 @@ def open_data(data: Any, *, image_size: int | None = None, root: str | Path | No
             a folder of the same name: write `./name` for the folder.
         image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
-        seed: of the held-out split.
+        seed: of the held-out split; None holds nothing out.
 
     Raises:
         UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
@@ -63,6 +63,8 @@ def open_data(data: Any, *, image_size: int | None = None, root: str | Path | No
     source, geometry = open_source(train, image_size, None, sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0])
     if test is not None:
         return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1])[0], held_out=False)
+    if seed is None:
+        return Data(source, None, held_out=False)
     rest, held = hold_out(len(source), source.labels, seed, source.name)
     return Data(source.subset(rest), source.subset(held), held_out=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.errors import UserError
-from unlabeled.registry import Choice, nearest
+from unlabeled.registry import Choice, coerce, nearest
 
 SMALL = 64
 """Images up to this side, in pixels, get a small-image stem."""
@@ -75,23 +76,26 @@ def build_encoder(
         eval_size: side at which images are judged after training; None: `size`.
 
     Raises:
-        UserError: an unknown name or option.
+        UserError: an unknown name or option, or images of a size that the network cannot take.
     """
     options = {k: v for k, v in choice.options.items() if k != "width"}
     notes: list[str] = []
     known = timm.list_models()
     if choice.name not in known:
         raise UserError(f"unknown encoder {choice.name!r}{nearest(choice.name, known)}; any network of timm will do")
-    resnet = "resnet" in timm.models.model_entrypoint(choice.name).__module__
-    width = int(choice.options.get("width", WIDTH_OF_RESNET))
+    family = timm.models.model_entrypoint(choice.name).__module__.rpartition(".")[2]
+    resnet, vit = family == "resnet", family in ("vision_transformer", "deit")
+    width = coerce(choice.options.get("width", WIDTH_OF_RESNET), int, "encoder option width")
+    if width < 2 or width % 2:
+        raise UserError(f"encoder option width is {width}, and must be an even number of channels from 2 on")
     if resnet:
         options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
     if resnet and width != WIDTH_OF_RESNET:
         options |= {"channels": tuple(width * 2**i for i in range(4)), "stem_type": "deep", "stem_width": max(1, width // 2)}
     if "width" in choice.options and not resnet:
         raise UserError(f"encoder {choice.name!r} has no option 'width': only ResNets have; choose another name of timm")
-    if "vit" in choice.name or "deit" in choice.name:
-        options = {"img_size": size, "dynamic_img_size": True} | options
+    if vit:
+        options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
         if size <= SMALL and "patch_size" not in options:
             options["patch_size"] = max(1, size // 8)
             notes.append(f"small images ({size} px): patches of {options['patch_size']} px")
@@ -104,7 +108,10 @@ def build_encoder(
         if small:
             backbone.maxpool = nn.Identity()
             notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
-    return Encoder(backbone, int(backbone.num_features), size, eval_size or size, mean, std, notes)
+    if size <= SMALL and not notes:
+        notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
+    dim = _dimension(backbone, choice.name, channels, {size, eval_size or size})
+    return Encoder(backbone, dim, size, eval_size or size, mean, std, notes)
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:
@@ -112,5 +119,31 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
         warnings.simplefilter("ignore")
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
-        except TypeError as error:
-            raise UserError(f"encoder {name!r} does not take these options {options}: {error}") from error
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            strange = [o for o in options if f"'{o}'" in str(error)]
+            if not strange:
+                raise UserError(f"encoder {name!r} cannot be built with {options}: {error}") from error
+            known = inspect.signature(type(timm.create_model(name)).__init__).parameters
+            near = nearest(strange[0], {"width", *known})
+            raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
+
+
+def _dimension(backbone: nn.Module, name: str, channels: int, sizes: set[int]) -> int:
+    """Length of the representation, found with one blank image of each size that the network will see.
+
+    Raises:
+        UserError: the network does not take images of such a size.
+    """
+    backbone.eval()
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                h = backbone(torch.zeros(1, channels, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"encoder {name!r} does not take images of {size} px ({reason}): "
+                "give a larger --image-size, or another encoder"
+            ) from error
+    backbone.train()
+    return int(h.shape[1])

@@ -23,11 +23,12 @@ class KNN:
     throughout, on the device of the features given to `fit`. Of equally similar samples the earlier is the nearer; of
     classes with equal votes the smaller wins.
 
-    Where k comes near the number of samples nearly everything votes, and on features that are all alike the larger class
-    wins: an untrained encoder on digits with 10% of the labels (144) reaches 34% with k = 200, but 74% with k = 14.
+    With few samples, k is lowered to the mean number of samples a class: if nearly everything votes, features that are all
+    alike give the class with the most samples. An untrained encoder on digits with 10% of the labels (144) reaches 34% with
+    k = 200, but 74% with k = 14. With one label a class the nearest alone decides.
 
     Args:
-        k: neighbours that vote; with fewer training samples all of them vote.
+        k: neighbours that vote, at most; `min(k, max(1, n // classes))` of n training samples do.
         temperature: > 0; the smaller, the more the nearest alone decide.
     """
 
@@ -48,6 +49,7 @@ class KNN:
         check_fit(h, y)
         self.bank_ = F.normalize(h.float(), dim=1)
         self.classes_, self.class_index_ = torch.unique(y.to(h.device), return_inverse=True)
+        self.k_ = min(self.k, max(1, len(h) // len(self.classes_)))
         return self
 
     def predict(self, h: Tensor, *, query_tile: int = 256, bank_tile: int = 16384) -> Tensor:
@@ -63,10 +65,10 @@ class KNN:
         """The k nearest training samples of each of h (M, D), the nearest first.
 
         Returns:
-            cosine (M, k) float32 and position (M, k) int64 in what was given to `fit`; k reduced to the size of that.
+            cosine (M, k) float32 and position (M, k) int64 in what was given to `fit`, with the k that `fit` chose.
         """
         queries = F.normalize(h.to(self.bank_.device).float(), dim=1)
-        k = min(self.k, len(self.bank_))
+        k = self.k_
         best = queries.new_empty(len(queries), 0, dtype=torch.int64)
         for start in range(0, len(self.bank_), bank_tile):
             cosine = queries @ self.bank_[start : start + bank_tile].T  # (M, tile)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from unlabeled.files import cannot_write, write_whole
 from unlabeled.views.view import Views
 
 _CELL = 96
@@ -30,6 +30,9 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
 
     Returns:
         The path.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     drawn = [policy(images, generator)[0] for _ in range(draws)]
     columns = [[_picture(image) for image in images]]
@@ -42,14 +45,11 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
     zooms = [own] + [views] * (len(columns) - 1)
     sheet = _lay(columns, headings, zooms, [view * draws + 1 for view in range(len(drawn[0]))])
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        sheet.save(unfinished, format="PNG", optimize=True)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return write_whole(path, lambda p: sheet.save(p, format="PNG", optimize=True))
 
 
 def _zoom(columns: list[list[Image.Image]]) -> int:

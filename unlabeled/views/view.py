@@ -256,5 +256,3 @@ def _boxes(
     top = (u * (side - height + 1)).floor().minimum(side - height)
     left = (v * (side - width + 1)).floor().minimum(side - width)
     return top, left, height, width
-
-
