@@ -81,7 +81,7 @@ def test_what_forward_gives_back(name: str) -> None:
     assert loss.total.dtype == torch.float32
     assert loss.total.isfinite()
     assert loss.total.requires_grad == learns(method)
-    assert loss.memory["z"].ndim == 2
+    assert "z" not in loss.memory or loss.memory["z"].ndim == 2
     assert not any(t.requires_grad for t in [*loss.terms.values(), *loss.memory.values()])
     assert all(t.shape == () for t in loss.terms.values())
 

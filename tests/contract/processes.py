@@ -1,0 +1,97 @@
+"""What each of two processes computes, for the parent to compare with one process. Importable by a spawned child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from unlabeled.batch import Batch, Progress
+from unlabeled.distributed import any_process, gather, share_statistics
+from unlabeled.registry import Choice
+
+from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimizer, snapshot
+
+WORLD, STEPS, SIZE = 2, 3, 16
+ENCODERS: dict[str, tuple[Choice, dict[str, Any]]] = {
+    "batch norm": (RESNET, {"splits": 1}),  # keys in shuffled groups have statistics that depend on who is in a group
+    "layer norm": (VIT, {}),
+}
+
+
+def part(of: Batch, rank: int) -> Batch:
+    """This process's samples of a whole batch."""
+
+    def mine(x: Tensor) -> Tensor:
+        return x.chunk(WORLD)[rank]
+
+    return Batch([mine(v) for v in of.views], mine(of.index), {k: mine(t) for k, t in of.targets.items()})
+
+
+def run(name: str, encoder: str, rank: int | None) -> dict[str, Any]:
+    """A few steps as train.py takes them: the losses, the last gradients, the state. `rank` None is one process."""
+    choice, options = ENCODERS[encoder]
+    method = share_statistics(make(name, choice, **options))
+    step = optimizer(method, "sgd", lr=0.05)
+    callable_: Any = method if rank is None else DistributedDataParallel(method, broadcast_buffers=False)
+    losses = []
+    for number in range(STEPS):
+        at = Progress(number, TOTAL, 0)
+        drawn = batch(name, method, number, SIZE)
+        loss = forward(callable_, drawn if rank is None else part(drawn, rank), at)
+        step.zero_grad(set_to_none=True)
+        loss.total.backward()
+        gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+        with torch.no_grad():
+            method.observe(loss, at)
+            step.step()
+            method.after_step(at)
+        losses.append(float(loss.total.detach()))
+        if number == 0:
+            first = gradients
+    return {"losses": losses, "gradients": first, "state": snapshot(method)}
+
+
+def normalised(rank: int | None) -> dict[str, Tensor]:
+    """Batch norm of unequal halves (their means differ by 3), forward and backward, over images and vectors."""
+    found = {}
+    for kind, norm, shape in (("2d", nn.BatchNorm2d(3), (8, 3, 2, 2)), ("1d", nn.BatchNorm1d(3), (8, 3))):
+        whole = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        whole[4:] += 3
+        weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        norm = share_statistics(nn.Sequential(norm))
+        x = (whole if rank is None else whole.chunk(WORLD)[rank]).requires_grad_()
+        y = norm(x)
+        (y.sin() * (weight if rank is None else weight.chunk(WORLD)[rank])).sum().backward()
+        assert x.grad is not None
+        found |= {f"{kind} y": y.detach(), f"{kind} gradient": x.grad}
+        found |= {f"{kind} {k}": v.float() for k, v in norm[0].state_dict().items()}
+    return found
+
+
+def gathered(rank: int | None) -> dict[str, Tensor]:
+    """All rows, and the gradient of the mean over processes of (1 + rank)/2 · ‖XᵀX‖², X being all rows."""
+    whole = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    x = (whole if rank is None else whole.chunk(WORLD)[rank]).clone().requires_grad_()
+    rows = gather(x)
+    factor = 3 / 4 if rank is None else (1 + rank) / 2 / WORLD
+    (factor * (rows.T @ rows).square().sum()).backward()
+    assert x.grad is not None
+    return {"rows": rows.detach(), "gradient": x.grad}
+
+
+def child(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    found: dict[str, Any] = {"norm": normalised(rank), "gather": gathered(rank)}
+    found["any"] = [any_process(rank == 1), any_process(False)]
+    for name in NAMES:
+        for encoder in ENCODERS:
+            if learns(make(name)):
+                found[f"{name}, {encoder}"] = run(name, encoder, rank)
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()

@@ -1,0 +1,98 @@
+"""The real loop: a run that Ctrl-C stops in the middle of an epoch and that is resumed ends in the same bits."""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import unlabeled
+from unlabeled import registry, train
+from unlabeled.run import Run
+
+from .kit import NAMES, SMALL, clusters, learns, make
+
+EPOCHS, BATCH, IMAGES = 2, 16, 80  # a fifth of the images is held out: 4 steps an epoch
+
+
+def pretrain(out: Path, method: str, **more: Any) -> Run:
+    x, y = clusters(IMAGES)
+    images = x.permute(0, 2, 3, 1).numpy()
+    options = {f"method.{k}": v for k, v in SMALL.items() if k in registry.get("methods", method).options()}
+    given = {"encoder": "resnet10t", "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
+    return unlabeled.pretrain(
+        (images, y.numpy()),
+        method=method,
+        out=out,
+        accelerator="cpu",
+        options={**options, "encoder.width": 4},
+        **given,
+        **more,
+    )
+
+
+def interrupt(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the views of that step are drawn."""
+    draw = train.generator
+
+    def pressing(seed: int, rank: int, step: int) -> torch.Generator:
+        if step == at:
+            signal.raise_signal(signal.SIGINT)
+        return draw(seed, rank, step)
+
+    monkeypatch.setattr(train, "generator", pressing)
+
+
+def bits(value: Any) -> Any:
+    """A checkpoint with its tensors as plain values, for `==`."""
+    if isinstance(value, torch.Tensor):
+        return value.shape, value.flatten().tolist()
+    if isinstance(value, dict):
+        return {k: bits(v) for k, v in value.items()}
+    return [bits(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(tmp_path / "whole", method)
+    assert whole.finished
+    if not learns(make(method)):
+        return
+    with monkeypatch.context() as patch:
+        interrupt(5, patch)
+        stopped = pretrain(tmp_path / "stopped", method)
+    state = stopped.read_checkpoint()
+    assert state is not None
+    assert not stopped.finished
+    assert state["step"] == 6
+    resumed = pretrain(tmp_path / "stopped", method, resume=True)
+    assert resumed.finished
+    assert bits(resumed.read_checkpoint()) == bits(whole.read_checkpoint())
+    assert (resumed.path / "encoder.safetensors").read_bytes() == (whole.path / "encoder.safetensors").read_bytes()
+
+
+def test_the_learning_rate_is_scaled_once_and_follows_the_schedule(tmp_path: Path) -> None:
+    run = pretrain(tmp_path / "a", "simclr", optimizer="sgd", lr_scaling="linear")
+    base = run.recipe.optimizer.options["lr"] * BATCH / 256
+    state = run.read_checkpoint()
+    assert state is not None
+    total, warmup = 8, 2
+    last = base * (1 + math.cos(math.pi * (total - 1 - warmup) / (total - warmup))) / 2
+    recorded = [group["lr"] for group in state["optimizer"]["param_groups"]]
+    assert recorded == pytest.approx([last] * len(recorded))
+
+
+def test_a_verb_stays_a_verb_once_its_module_is_imported() -> None:
+    import unlabeled.embed
+    import unlabeled.evaluate
+    import unlabeled.pretrain
+    import unlabeled.views.policies
+
+    for verb in unlabeled.__all__:
+        assert callable(getattr(unlabeled, verb)), verb
