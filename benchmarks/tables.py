@@ -18,10 +18,10 @@ ROOT = Path(__file__).parent.parent
 NOTES = {"cifar10": "CIFAR-10 **re-encoded as JPEG of quality 75**: a little lower than on the original"}
 INTRODUCTION = """## Results
 
-Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; every run has its recipe in `recipes/`.
+Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; every run's recipe is in `recipes/`.
 kNN and linear classifiers see frozen features and all training labels, unless said otherwise."""
-DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images; tested on
-a held-out fifth."""
+DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images;
+tested on a held-out fifth."""
 HEADER = [
     "| method | encoder | epochs | minutes of training | cores | kNN | kNN, untrained | linear | linear, untrained |",
     "|---|---|---|---|---|---|---|---|---|",
