@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.errors import UserError
+from unlabeled.losses import info_nce, nt_xent
 from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Method
 from unlabeled.recipe import Recipe, compose, read
@@ -179,6 +181,19 @@ def test_a_queue_is_read_before_the_current_keys_are_in_it(name: str) -> None:
             for t in entered:
                 for held in seen[-2:]:
                     assert not (t[:, None] == held[n]).all(2).any(), f"{n} holds the current keys when it is read"
+
+
+@every
+def test_a_perfect_match_costs_a_contrastive_method_nothing(name: str) -> None:
+    """Both views the same, at a tiny temperature: log 2 or more is left if positive or anchor is a negative, too."""
+    entry = registry.get("methods", name)
+    used = {id(v) for v in vars(sys.modules[entry.make.__module__]).values()}
+    if "temperature" not in entry.options() or not used & {id(info_nce), id(nt_xent)}:
+        return
+    method = make(name, temperature=1e-5, splits=1)
+    drawn = batch(name, method, 0)
+    drawn.views = [drawn.views[0]] * len(drawn.views)
+    assert float(forward(method, drawn, AT).total.detach()) < 0.1
 
 
 @every
