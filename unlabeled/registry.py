@@ -164,7 +164,10 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
         kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
         if len(parts) != len(kinds):
             raise error
-        return tuple(coerce(p, k, what) for p, k in zip(parts, kinds, strict=True))
+        try:
+            return tuple(coerce(p, k, what) for p, k in zip(parts, kinds, strict=True))
+        except UserError:
+            raise error from None
     if wanted is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if str(value).lower() not in words:

@@ -1,0 +1,157 @@
+"""The command line: fast, the same words as in Python, and every mistake one line, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import ONE, file, mistake, ok, unlabeled
+
+from unlabeled import __version__, api
+
+VERBS = ["pretrain", "evaluate", "embed", "views"]
+
+
+@pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"]], ids=" ".join)
+def test_help_is_fast_and_imports_no_torch(words: list[str]) -> None:
+    program = (
+        "import sys; from unlabeled.cli import main\n"
+        f"try: main({[*words, '--help']!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'timm', 'numpy', 'PIL'} & sys.modules.keys(), 'heavy import'"
+    )
+    seconds = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, done.stderr
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(seconds) < 0.5
+    assert "Usage: unlabeled" in done.stdout
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    program = "import sys, unlabeled; unlabeled.pretrain; assert not {'torch', 'numpy'} & sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_command_line_has_the_words_of_python(verb: str) -> None:
+    said = ok(verb, "--help")
+    for name, parameter in inspect.signature(getattr(api, verb)).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "options":
+            assert f"--{name.replace('_', '-')} " in said
+
+
+def test_the_version() -> None:
+    assert ok("--version") == __version__
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--epchs", "2"], "Did you mean --epochs?"),
+        (["--method", "simlr"], "did you mean 'simclr'?"),
+        (["--method.temprature", "1"], "did you mean 'temperature'?"),
+        (["--method", "byol", "--method.temperature", "1"], "method 'byol' has no option 'temperature'"),
+        (["--optimizer", "lrs"], "did you mean 'lars'?"),
+        (["--optimizer.lrr", "1"], "did you mean 'lr'?"),
+        (["--views", "simcl"], "did you mean 'simclr'?"),
+        (["--views.strenght", "1"], "did you mean 'strength'?"),
+        (["--views.scale", "0.5"], "must be 2 numbers with a comma between"),
+        (["--encoder", "resnet81"], "did you mean 'resnet18'?"),
+        (["--encoder.widht", "8"], "did you mean 'width'?"),
+        (["--encoder.width", "abc"], "must be a whole number"),
+        (["--encoder.width", "5"], "must be an even number"),
+        (["--epochs.x", "1"], "'epochs' has no options"),
+        (["--mthod.temperature", "1"], "did you mean 'method'?"),
+        (["--method.temperature", "warm"], "must be a number"),
+        (["--method.temperature", "["], "must be a number"),
+        (["--method.temperature", "nan"], "must be a number"),
+        (["--method.temperature"], "has no value"),
+        (["--method.temperature", "--seed", "1"], "has no value"),
+        (["--method.dim", "2.5"], "must be a whole number"),
+        (["--lr-scaling", "lin"], "must be one of 'linear', 'sqrt', 'none'"),
+        (["--precision", "16"], "must be auto, bf16 or 32"),
+        (["--warmup-epochs", "-1"], "must be at least 0"),
+        (["--image-size", "2"], "must be at least 4"),
+        (["--batch-size", "49"], "larger than the 48 images to train on: give --batch-size 24 or less"),
+        (["--accelerator", "abacus"], "--accelerator abacus"),
+        (["--accelerator", "cpu", "--devices", "0"], "--devices 0 cannot be had here"),
+        (["--logger", "wand"], "did you mean 'wandb'?"),
+        (["--logger", "mlflow"], "pip install mlflow"),
+        (["--recipe", "nowhere.yaml"], "cannot be read"),
+        (["--recipe", sys.executable], "is not YAML"),
+        (["--encoder", "convnext_atto", "--image-size", "16"], "does not take images of 16 px"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[str], said: str) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "run"
+    assert said in mistake("pretrain", data, *options, "--out", out)
+    assert sorted(p.name for p in tmp_path.iterdir()) in (["x.npz"], ["cache", "x.npz"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrian"], 'Did you mean "pretrain"?'),
+        (["--method.temperature", "0.2"], "no option of this command"),
+        (["methods", "--a.b", "1"], "no option of this command"),
+        (["methods", "simclrr"], "did you mean 'simclr'?"),
+        (["evaluate", "nowhere"], "'nowhere' holds no run"),
+        (["embed", "nowhere", "digits", "--out", "z.npz"], "'nowhere' holds no run"),
+        (["embed", "nowhere", "digits", "--out", "z.csv"], "ends in .parquet or .npz"),
+        (["embed", "nowhere", "digits", "--out", "no/z.npz"], "no folder 'no'"),
+        (["pretrain", "nowhere/at/all"], "nowhere/at/all"),
+        (["pretrain", "fashion-mnits"], "did you mean 'fashion-mnist'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_mistakes(words: list[str], said: str) -> None:
+    assert said in mistake(*words)
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    data = file(tmp_path / "x.npz")
+    assert "is a file: give a folder" in mistake("pretrain", data, *ONE, "--out", data)
+    assert "cannot be written" in mistake("pretrain", data, *ONE, "--out", data / "run")
+    assert "cannot be written" in mistake("views", data, "--out", data / "views.png")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    assert "holds other things" in mistake("pretrain", data, *ONE, "--out", tmp_path / "other")
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["letter.txt"]
+
+
+def test_methods_shows_options_defaults_and_paper() -> None:
+    for name in ("simclr", "moco-v1", "moco-v2", "byol", "random", "supervised"):
+        assert name in ok("methods")
+    said = ok("methods", "moco-v1")
+    assert "He et al. 2020" in said
+    assert "--method.temperature 0.07" in said
+    assert "--method.projector linear" in said
+    assert "--method.temperature 0.2" in ok("methods", "moco")
+    assert "lars (lr 0.3" in ok("methods", "simclr")
+
+
+def test_views_draws_a_sheet(tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "views.png"
+    ok("views", data, "--policy", "simclr", "--policy.strength", "0.3", "--images", "2", "--out", out)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "did you mean 'strength'?" in mistake("views", data, "--policy.strenght", "1")
+    assert "--policy.NAME" in mistake("views", data, "--views.strength", "1")
+
+
+def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(importlib.import_module("unlabeled.embed"), "draw_views", broken)
+    with pytest.raises(ZeroDivisionError):
+        unlabeled("views", "digits", "--out", tmp_path / "v.png")

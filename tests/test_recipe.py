@@ -1,0 +1,111 @@
+"""Recipe: dataclass <-> YAML <-> dotted options, and how layers lie over each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unlabeled.errors import UserError
+from unlabeled.recipe import Recipe, compose, read
+
+
+def written(path: Path, text: str) -> dict[str, Any]:
+    path.write_text(text)
+    return read(path)
+
+
+def test_a_recipe_survives_its_yaml(tmp_path: Path) -> None:
+    made = compose(
+        {
+            "method": "moco-v1",
+            "method.queue": "128",
+            "encoder.width": "16",
+            "encoder.drop_rate": "1e-1",
+            "views.scale": "0.2,1",
+        },
+        {"optimizer.lr": "1e-6", "eval_size": 32, "warmup_epochs": 0.5, "about": {"minutes": 3}},
+    )
+    assert compose(written(tmp_path / "r.yaml", made.to_yaml())) == made
+    assert made.encoder.options == {"width": 16, "drop_rate": 0.1}
+    assert made.views.options["scale"] == (0.2, 1.0)
+    assert made.method.options["temperature"] == 0.07
+    assert made.optimizer.options["lr"] == 1e-6
+
+
+def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
+    layer = written(
+        tmp_path / "r.yaml",
+        "optimizer: {name: sgd, lr: 1e-3, nesterov: no}\nencoder: {name: resnet18, drop_rate: 1e-3}\n"
+        "views: {name: simclr, scale: [0.2, 1]}\nimage_size: null\nwarmup_epochs: 2\n",
+    )
+    by_file = compose(layer)
+    by_words = compose(
+        {"optimizer": "sgd", "optimizer.lr": "1e-3", "optimizer.nesterov": "no", "encoder": "resnet18"},
+        {"encoder.drop-rate": "1e-3", "views.scale": "(0.2, 1)", "image-size": "null", "warmup-epochs": "2"},
+    )
+    assert by_file == by_words
+    assert by_file.optimizer.options["lr"] == 0.001
+    assert by_file.optimizer.options["nesterov"] is False
+    assert by_file.encoder.options["drop_rate"] == 0.001
+    assert by_file.warmup_epochs == 2.0
+    assert by_file.image_size is None
+
+
+def test_later_layers_win_and_a_new_name_drops_the_options_of_the_old() -> None:
+    under = {"method": {"name": "simclr", "temperature": 0.2}, "epochs": 5, "optimizer": {"name": "sgd", "lr": 1.0}}
+    assert compose(under, {"method.dim": 16, "epochs": 6}).method.options["temperature"] == 0.2
+    assert compose(under, {"method": "simclr"}).method.options["temperature"] == 0.2
+    assert compose(under, {"method": "moco-v1"}).method.options["temperature"] == 0.07
+    assert compose(under, {"epochs": 6}).epochs == 6
+    assert compose(under, {"optimizer": "adamw"}).optimizer.options["lr"] == 1e-3
+
+
+def test_options_without_a_name_are_never_dropped_silently() -> None:
+    unnamed = {"method": {"temperature": 0.3}}
+    assert compose(unnamed).method.options["temperature"] == 0.3
+    assert compose(unnamed, {"method": "moco"}).method.options["temperature"] == 0.3
+    with pytest.raises(UserError, match="method 'byol' has no option 'temperature'"):
+        compose(unnamed, {"method": "byol"})
+
+
+def test_the_method_prescribes_views_and_optimizer_unless_told_otherwise() -> None:
+    assert compose({"method": "byol"}).views.name == "byol"
+    assert compose({"method": "byol"}).optimizer.options["weight_decay"] == 1.5e-6
+    changed = compose({"method": "byol", "optimizer.lr": 1, "views": "simclr"})
+    assert (changed.views.name, changed.optimizer.name, changed.optimizer.options["lr"]) == ("simclr", "lars", 1.0)
+    assert changed.optimizer.options["weight_decay"] == 1.5e-6
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    made = compose({})
+    assert (made.method.name, made.encoder.name, made.epochs, made.batch_size, made.seed) == (
+        "simclr",
+        "resnet18",
+        100,
+        256,
+        0,
+    )
+    assert Recipe().precision == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("methd: simclr", "did you mean 'method'?"),
+        ("1: 2", "no field '1'"),
+        ("- a", "must hold a mapping"),
+        ("a: [", "is not YAML"),
+        ("data: null", "must be text"),
+        ("epochs: many", "must be a whole number"),
+        ("epochs: .inf", "must be a whole number"),
+        ("epochs: [3]", "must be a whole number"),
+        ("batch_size: 0", "must be at least 1"),
+        ("views: {name: simclr, scale: 0.5}", "must be 2 numbers"),
+        ("method: {name: simclr, projector: mpl}", "must be one of"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("?", r"\?")):
+        compose(written(tmp_path / "r.yaml", text))
