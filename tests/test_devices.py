@@ -1,0 +1,34 @@
+"""Two processes through the command line: they share the work, and only the first writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import ONE, file, mistake, ok
+
+import unlabeled
+from unlabeled.run import Run
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "run"
+    command = str(Path(sys.executable).with_name("unlabeled"))
+    words = ["pretrain", str(data), *ONE, "--devices", "2", "--precision", "32", "--out", str(out)]
+    done = subprocess.run([command, *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert said.count("3 steps of 16 in 1 epochs on 2 × cpu") == 1
+    assert said.count("rank of h") == 1
+    assert [line["step"] for line in Run(out).history] == [1, 3, 3]
+    assert "100%" in ok("evaluate", out, "--protocol", "knn")
+    assert unlabeled.load(out).dim == 32
+    assert "is finished" in ok(*words, "--resume")
+
+
+def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlabeled.train.world", lambda: 3)
+    monkeypatch.setattr("unlabeled.train.share_statistics", lambda method: method)
+    assert "3 devices cannot share" in mistake("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")

@@ -1,0 +1,74 @@
+"""The verb embed: rows in the order of the data, equal to what `load` computes, readable by others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from command import ONE, file, folder, images, mistake, ok
+from numpy.testing import assert_allclose, assert_array_equal
+
+import unlabeled
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made")
+    ok("pretrain", file(path / "x.npz"), *ONE, "--out", path / "run")
+    return path
+
+
+def features(made: Path, x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        h: np.ndarray = unlabeled.load(made / "run")(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+    return h
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npz"])
+def test_the_columns(made: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"z.{suffix}"
+    assert f"written: {out}" in ok("embed", made / "run", made / "x.npz", "--out", out, "--batch-size", "7")
+    if suffix == "npz":
+        with np.load(out, allow_pickle=False) as opened:
+            columns = dict(opened)
+    else:
+        table = pq.read_table(out)
+        columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    x, y = images()
+    assert list(columns) == ["index", "path", "split", "label", "embedding"]
+    assert_array_equal(columns["index"], np.arange(60))
+    assert_array_equal(columns["label"], y)
+    assert set(columns["split"]) == {"train"}
+    assert columns["path"][7].endswith("x.npz[7]")
+    assert columns["embedding"].dtype in (np.float32, np.float64)
+    assert_allclose(columns["embedding"], features(made, x), atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix] == [out.name]
+
+
+def test_a_folder_with_a_bad_file_and_no_labels(made: Path, tmp_path: Path) -> None:
+    data = folder(tmp_path / "data")
+    (data / "a" / "0bad.png").write_bytes(b"no picture")
+    unlabeled.embed(made / "run", data / "a", out=tmp_path / "z.npz")
+    with np.load(tmp_path / "z.npz") as z:
+        assert len(z["path"]) == 20
+        assert not any("0bad" in path for path in z["path"])
+        assert all(Path(path).is_file() for path in z["path"])
+        assert set(z["label"]) == {-1}
+
+
+def test_both_splits_are_there_where_the_data_have_two(made: Path, tmp_path: Path) -> None:
+    test = file(tmp_path / "test.npz", n=9, seed=5)
+    out = unlabeled.embed(made / "run", f"train={made / 'x.npz'},test={test}", out=tmp_path / "z.npz")
+    with np.load(out) as z:
+        assert z["split"].tolist() == ["train"] * 60 + ["test"] * 9
+        assert z["index"].tolist() == [*range(60), *range(9)]
+        assert_allclose(z["embedding"][60:], features(made, images(9, seed=5)[0]), atol=1e-5)
+
+
+def test_other_images_are_refused_and_nothing_is_left(made: Path, tmp_path: Path) -> None:
+    grey = file(tmp_path / "grey.npz", channels=1)
+    assert "takes images of shape (B, 3, H, W)" in mistake("embed", made / "run", grey, "--out", tmp_path / "z.npz")
+    assert not (tmp_path / "z.npz").exists()

@@ -1,0 +1,107 @@
+"""timm's backbones: fitted to small images and any channels, and the same network again from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.errors import UserError
+from unlabeled.recipe import compose
+from unlabeled.registry import Choice
+from unlabeled.run import Run, load
+
+SMALL_STEM = "the stem is one 3×3 convolution of stride 1, without max-pool"
+
+
+def build(name: str, size: int, channels: int = 3, eval_size: int | None = None, **options: Any) -> Encoder:
+    torch.manual_seed(0)
+    mean, std = torch.rand(channels), torch.rand(channels) + 0.1
+    return build_encoder(Choice(name, options), channels, size, mean, std, eval_size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "note"),
+    [
+        ("resnet18", 8, {"width": 4}, SMALL_STEM),
+        ("resnet18", 65, {"width": 4}, ""),
+        ("resnet50", 16, {"width": 4}, SMALL_STEM),
+        ("resnet18", 32, {}, SMALL_STEM),
+        ("resnet10t", 16, {"drop_rate": 0.1}, SMALL_STEM),
+        ("resnet18d", 16, {"width": 6}, SMALL_STEM),
+        ("vit_tiny_patch16_224", 32, {"depth": 1}, "patches of 4 px"),
+        ("vit_tiny_patch16_224", 16, {"depth": 1}, "patches of 2 px"),
+        ("vit_tiny_patch16_224", 28, {"depth": 1}, "patches of 3 px"),
+        ("deit_tiny_patch16_224", 16, {"depth": 1}, "patches of 2 px"),
+        ("convnext_atto", 32, {}, "its stem stays as it is"),
+        ("efficientnet_b0", 32, {}, "its stem stays as it is"),
+        ("regnety_002", 32, {}, "its stem stays as it is"),
+        ("resnetv2_50", 32, {}, "its stem stays as it is"),
+    ],
+)
+def test_a_backbone_at_its_size_and_back_from_its_file(
+    tmp_path: Path, name: str, size: int, options: dict[str, Any], note: str
+) -> None:
+    encoder = build(name, size, **options).eval()
+    assert note in "".join(encoder.notes)
+    assert bool(encoder.notes) == bool(note)
+    x = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        h = encoder(x)
+        assert h.shape == (2, encoder.dim)
+        assert (h[0] - h[1]).abs().max() > 1e-4
+        run = Run(tmp_path)
+        run.start(compose({"encoder": {"name": name, **options}}), {})
+        run.write_encoder(encoder)
+        assert torch.equal(load(tmp_path)(x), h)
+    parameters = dict(encoder.named_parameters())
+    encoder.train()(x).sum().backward()
+    assert [n for n, p in parameters.items() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_any_number_of_channels(name: str, channels: int) -> None:
+    encoder = build(name, 16, channels, **({"width": 4} if name == "resnet18" else {"depth": 1}))
+    assert encoder(torch.zeros(2, channels, 16, 16, dtype=torch.uint8)).shape == (2, encoder.dim)
+    with pytest.raises(UserError, match=f"shape \\(B, {channels}, H, W\\)"):
+        encoder(torch.zeros(2, channels + 1, 16, 16))
+
+
+def test_it_normalises_and_judges_at_its_own_size() -> None:
+    encoder = build("resnet18", 16, eval_size=24, width=4)
+    seen: list[torch.Tensor] = []
+    encoder.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    encoder.train()(x)
+    torch.testing.assert_close(seen[0], (x / 255 - encoder.mean) / encoder.std)
+    encoder.eval()(x)
+    assert seen[1].shape == (2, 3, 24, 24)
+    torch.testing.assert_close(encoder(torch.full((1, 3, 9, 9), 0.5)), encoder(torch.full((1, 3, 40, 40), 0.5)))
+
+
+def test_the_width_is_that_of_the_first_stage() -> None:
+    assert build("resnet18", 16, width=4).dim == 32
+    assert build("resnet18", 16).dim == 512
+    assert build("resnet50", 16, width=4).dim == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "said"),
+    [
+        ("resnet81", 32, {}, "did you mean 'resnet18'"),
+        ("resnet18", 32, {"widht": 8}, "did you mean 'width'"),
+        ("vit_tiny_patch16_224", 32, {"embd_dim": 8}, "did you mean 'embed_dim'"),
+        ("convnext_atto", 32, {"width": 8}, "only ResNets have"),
+        ("resnet18", 32, {"width": 5}, "an even number"),
+        ("resnet18", 32, {"width": 0}, "an even number"),
+        ("convnext_atto", 16, {}, "does not take images of 16 px"),
+        ("mixer_s32_224", 32, {}, "does not take images of 32 px"),
+    ],
+)
+def test_mistakes(name: str, size: int, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build(name, size, **options)

@@ -1,0 +1,113 @@
+"""A run's folder: damage, a full disk, its history; and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command import ONE, file, mistake, ok, unlabeled
+
+from unlabeled.errors import UserError
+from unlabeled.files import write_whole
+from unlabeled.run import Run, load
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and a run of one epoch."""
+    path = tmp_path_factory.mktemp("made")
+    ok("pretrain", file(path / "x.npz"), *ONE, "--out", path / "run")
+    return path
+
+
+def copied(made: Path, tmp_path: Path) -> Path:
+    for original in (made / "run").iterdir():
+        if original.is_file():
+            (tmp_path / original.name).write_bytes(original.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("length", [0, 7, 2000])
+@pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt", "recipe.yaml", "environment.json"])
+def test_damage_is_one_line(made: Path, tmp_path: Path, name: str, length: int) -> None:
+    run = copied(made, tmp_path)
+    whole = (run / name).read_bytes()
+    (run / name).write_bytes(whole[:length] if length < len(whole) else whole[: len(whole) // 2] + b"\xff\x00{")
+    if name == "encoder.safetensors":
+        assert "is missing or damaged" in mistake("evaluate", run, "--data", made / "x.npz")
+    elif name == "checkpoint.pt":
+        assert "is missing or damaged" in mistake("pretrain", made / "x.npz", "--out", run, "--resume")
+    elif name == "recipe.yaml" and length != 7:
+        assert "recipe" in mistake("evaluate", run)
+    else:
+        assert unlabeled("pretrain", made / "x.npz", "--out", run, "--resume").code in (0, 2)
+
+
+def test_an_encoder_that_is_not_there_or_not_ours(made: Path, tmp_path: Path) -> None:
+    run = copied(made, tmp_path)
+    (run / "encoder.safetensors").unlink()
+    with pytest.raises(UserError, match="finish it with"):
+        load(run)
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, run / "encoder.safetensors")
+    with pytest.raises(UserError, match="is missing or damaged"):
+        load(run)
+    with pytest.raises(UserError, match="holds no run"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:
+    data = file(tmp_path / "x.npz")
+    program = (
+        "import resource, sys; from unlabeled.cli import main\n"
+        "import unlabeled.train\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        f"main({['pretrain', str(data), *ONE, '--out', str(tmp_path / 'run')]!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "cannot be written" in done.stderr
+    left = {p.name for p in (tmp_path / "run").iterdir()}
+    assert left <= {"recipe.yaml", "environment.json", "metrics.jsonl", "tensorboard"}
+
+
+def test_history_forgets_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.history == []
+    run.log({"step": 1, "loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 2, "lo')
+    assert run.history == [{"step": 1, "loss": 0.5}]
+    run.keep_history(1)
+    run.log({"step": 2})
+    assert [line["step"] for line in run.history] == [1, 2]
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+
+    def fail(to: Path) -> None:
+        to.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_whole(path, fail)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a": "old"}
+    write_whole(path, lambda p: p.write_text("new"))
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a": "new"}
+
+
+def test_uint8_and_float_images_of_any_size_give_the_same_features(made: Path) -> None:
+    encoder = load(made / "run")
+    assert not encoder.training
+    for side in (8, 16, 5):
+        x = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8)
+        assert encoder(x).shape == (4, 32)
+        torch.testing.assert_close(encoder(x), encoder(x.double() / 255))
+    with pytest.raises(UserError, match=r"images of shape \(B, 3, H, W\), and got \(4, 1, 8, 8\)"):
+        encoder(torch.zeros(4, 1, 8, 8))
