@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    data: Any,
+    data: Any = None,
     /,
     *,
     method: str | None = None,
@@ -49,7 +49,7 @@ def pretrain(
 
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
-            a `torch.utils.data.Dataset`.
+            a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
         encoder: any backbone of timm (default: resnet18).
         views: policy that draws the views (default: the method's own).
