@@ -41,7 +41,7 @@ def test_the_columns(made: Path, tmp_path: Path, suffix: str) -> None:
     assert list(columns) == ["index", "path", "split", "label", "embedding"]
     assert_array_equal(columns["index"], np.arange(60))
     assert_array_equal(columns["label"], y)
-    assert set(columns["split"]) == {"train"}
+    assert set(columns["split"]) == {"all"}
     assert columns["path"][7].endswith("x.npz[7]")
     assert columns["embedding"].dtype in (np.float32, np.float64)
     assert_allclose(columns["embedding"], features(made, x), atol=1e-5)

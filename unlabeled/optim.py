@@ -17,7 +17,7 @@ Groups = list[dict[str, Any]]
 def groups(module: nn.Module) -> Groups:
     """Trainable parameters in two groups: matrices and kernels, then vectors (biases, norms), flagged `vector`.
 
-    Vectors get no weight decay and, under LARS, no adaptation (SimCLR, appendix B.6; BYOL, §3.3).
+    Vectors get no weight decay and, under LARS, no adaptation (BYOL, §3.3; SimCLR's published code).
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     return [
@@ -37,7 +37,8 @@ def sgd(
     """SGD with Nesterov momentum.
 
     Args:
-        lr: learning rate for a batch of 256 (0.03 in MoCo v1 for ImageNet; 0.06 is MoCo's CIFAR-10 demonstration).
+        lr: learning rate for a batch of 256 (ours, for small images: twice the 0.03 of MoCo v1, §3.3, and of its CIFAR-10
+            demonstration).
         momentum: 0.9 (MoCo v1, §3.3).
         weight_decay: L2, for matrices and kernels only (5e-4, MoCo's CIFAR-10 demonstration).
         nesterov: look ahead (Sutskever et al. 2013).
@@ -67,9 +68,9 @@ def lars(
     """LARS (You et al. 2017, algorithm 1).
 
     Args:
-        lr: learning rate for a batch of 256 (0.3, SimCLR, §2.2).
-        momentum: 0.9 (SimCLR, appendix B.6).
-        weight_decay: L2, for matrices and kernels only (1e-6, SimCLR, §2.2).
+        lr: learning rate for a batch of 256 (0.3, SimCLR, §2.3).
+        momentum: 0.9 (SimCLR's published code).
+        weight_decay: L2, for matrices and kernels only (1e-6, SimCLR, §2.3).
         trust: coefficient η of the layer-wise rate (0.001, You et al. 2017, §4).
     """
     return LARS(_decayed(parameters, weight_decay), lr=lr, momentum=momentum, trust=trust)

@@ -34,7 +34,7 @@ class Recipe:
             helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
         epochs: passes over the training images.
         batch_size: images per step over all processes.
-        warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, appendix B.6).
+        warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
         lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
         precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never.

@@ -13,8 +13,8 @@ Scaling = Literal["linear", "sqrt", "none"]
 def scaled_lr(lr: float, batch_size: int, scaling: Scaling) -> float:
     """The learning rate for a batch, from the one stated for a batch of 256.
 
-    `linear`: lr × B/256 (Goyal et al. 2017, §2.1). `sqrt`: lr × √(B/256) (SimCLR, appendix B.1; better for small batches
-    and LARS). `none`: lr.
+    `linear`: lr × B/256 (Goyal et al. 2017, §2.1). `sqrt`: lr × √(B/256) (SimCLR, appendix B.1, whose 0.075·√B is 1.2
+    for 256; better for small batches under LARS). `none`: lr.
     """
     ratio = batch_size / 256
     return lr * {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[scaling]

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from unlabeled.data import Data, open_data
+from unlabeled.errors import UserError
 
 from .pictures import encoded, noise, write
 
@@ -79,6 +80,20 @@ def test_classes_named_like_splits_stay_classes(tmp_path: Path) -> None:
         for i in range(4):
             write(tmp_path / "vehicles" / c / f"{i}.png")
     assert open_data(tmp_path / "vehicles").train.classes == ("bus", "train")
+
+
+def test_a_folder_beside_the_splits_is_no_class(tmp_path: Path) -> None:
+    for c in ("train", "test", "extra"):
+        write(tmp_path / "d" / c / "0.png")
+    with pytest.raises(UserError, match="'extra'"):
+        open_data(tmp_path / "d")
+
+
+def test_grey_files_are_opened_with_the_channels_that_an_encoder_wants(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / "d" / f"{i}.png", noise(i)[..., 0])
+    assert open_data(tmp_path / "d", seed=None).train.channels == 1
+    assert open_data(tmp_path / "d", seed=None, channels=3).train.fetch([0]).shape[1] == 3
 
 
 def test_a_test_split_is_numbered_by_the_names_of_train(tmp_path: Path) -> None:

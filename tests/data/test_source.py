@@ -100,7 +100,7 @@ def test_bad_samples_without_a_cache(one_bad: Path, monkeypatch) -> None:
 def test_more_than_a_tenth_bad_stops_at_once_or_later(one_bad: Path, monkeypatch) -> None:
     for i in (1, 2):
         (one_bad / f"{i:02d}.png").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"3 of 20 .* bad, more than a tenth: .*01.png: not an image.*07.png: empty"):
+    with pytest.raises(UserError, match=r"(?s)3 of 20 .* bad, more than a tenth.*01.png: not an image.*07.png: empty"):
         open_data(one_bad)
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     source = open_data(f"train={one_bad},test={one_bad}").train

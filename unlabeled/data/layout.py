@@ -35,7 +35,7 @@ def listings(paths: Sequence[str], reader: Callable[[Sequence[str]], Reader], na
     Raises:
         UserError: a class of the test split that train does not have.
     """
-    train, test = split_paths(paths)
+    train, test = split_paths(paths, name)
     labels, classes = label_paths(train)
     listing = Listing(name, reader(train), labels, classes)
     if test is None:
@@ -45,11 +45,14 @@ def listings(paths: Sequence[str], reader: Callable[[Sequence[str]], Reader], na
     return listing, Listing(name, reader(test), renumbered, classes)
 
 
-def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str] | None]:
+def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] | None]:
     """Separates relative paths into those of `train/` and those of `test/` (or `val/`), inside any wrapping folders.
 
-    The tree has splits if all its top folders are named after splits and one of them is `train`. Of `test/` and `val/`
-    the first that has class folders is the test set. Without splits all paths are train, and test is None.
+    The tree has splits if one of its top folders is named `train` and the others `test` or `val`. Of these two the first
+    that has class folders is the test set. Without splits all paths are train, and test is None.
+
+    Raises:
+        UserError: folders beside `train/` and `test/`: taken as classes, they would bring the test images into training.
     """
     start = len(_wrapper(paths))
     groups: dict[str, list[str]] = {}
@@ -58,7 +61,12 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str] | None]:
         if len(parts) > start + 1:
             groups.setdefault(parts[start].lower(), []).append(path)
     train = [p for name in groups if name in _TRAIN for p in groups[name]]
-    if not train or not set(groups) <= _TRAIN | _TEST | _VAL:
+    others = sorted(set(groups) - _TRAIN - _TEST - _VAL)
+    if train and others and set(groups) & (_TEST | _VAL):
+        raise UserError(
+            f"{name}: beside its train and test folders there is {others[0]!r}: move it away, or write train=PATH,test=PATH"
+        )
+    if not train or others:
         return list(paths), None
     tests = [[p for name in groups if name in names for p in groups[name]] for names in (_TEST, _VAL)]
     found = [t for t in tests if t]

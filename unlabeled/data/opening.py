@@ -43,7 +43,14 @@ class Data:
     held_out: bool
 
 
-def open_data(data: Any, *, image_size: int | None = None, root: str | Path | None = None, seed: int | None = 0) -> Data:
+def open_data(
+    data: Any,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    root: str | Path | None = None,
+    seed: int | None = 0,
+) -> Data:
     """Opens a data set, checks samples of it for about 5 s, and holds out a test set if it has none.
 
     Args:
@@ -51,6 +58,7 @@ def open_data(data: Any, *, image_size: int | None = None, root: str | Path | No
             a tuple (images, labels), a dict of arrays, a `torch.utils.data.Dataset`, or an opened `Data`. A name wins over
             a folder of the same name: write `./name` for the folder.
         image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
+        channels: to convert image files to, 1 or 3, as an encoder wants them; None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
 
@@ -60,7 +68,8 @@ def open_data(data: Any, *, image_size: int | None = None, root: str | Path | No
     if isinstance(data, Data):
         return data
     train, test = _listings(data, root)
-    source, geometry = open_source(train, image_size, None, sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0])
+    seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
+    source, geometry = open_source(train, image_size, None, seconds, channels)
     if test is not None:
         return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1])[0], held_out=False)
     if seed is None:

@@ -108,7 +108,9 @@ class Source:
         raise UserError(f"{self.name}: none of its {len(self)} images can be read")
 
 
-def open_source(listing: Listing, image_size: int | None, like: Geometry | None, seconds: float) -> tuple[Source, Geometry]:
+def open_source(
+    listing: Listing, image_size: int | None, like: Geometry | None, seconds: float, channels: int | None = None
+) -> tuple[Source, Geometry]:
     """Opens a split and checks as many samples as `seconds` allow.
 
     Args:
@@ -116,11 +118,12 @@ def open_source(listing: Listing, image_size: int | None, like: Geometry | None,
         image_size: side of the views that will be cut from it, in pixels, or None if not known.
         like: the geometry of the training split, which a test split shares.
         seconds: time for the check.
+        channels: to convert image files to; None for what they are.
 
     Raises:
         UserError: more than a tenth of the samples looked at are bad, or their channels do not match.
     """
-    geometry = survey(listing, image_size) if like is None else like
+    geometry = survey(listing, image_size, channels) if like is None else like
     own = listing.reader.channels
     if own is not None and own != geometry.channels:
         raise UserError(f"{listing.name}: test has {own} channels and train {geometry.channels}: give both alike")
@@ -129,7 +132,7 @@ def open_source(listing: Listing, image_size: int | None, like: Geometry | None,
     return Source(listing, store, geometry.native), geometry
 
 
-def survey(listing: Listing, image_size: int | None) -> Geometry:
+def survey(listing: Listing, image_size: int | None, wanted: int | None = None) -> Geometry:
     """Finds channels, native size and canonical size from samples spread over the split.
 
     Raises:
@@ -150,7 +153,7 @@ def survey(listing: Listing, image_size: int | None) -> Geometry:
     own = reader.channels
     native = (int(np.median([h for h, _ in sizes])), int(np.median([w for _, w in sizes])))
     alike = len(set(sizes)) == 1 and native[0] == native[1]
-    return Geometry(own or channels or 3, _canonical_size(native, alike, image_size), native)
+    return Geometry(own or wanted or channels or 3, _canonical_size(native, alike, image_size), native)
 
 
 def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None) -> int:

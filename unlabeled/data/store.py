@@ -76,7 +76,7 @@ class Store:
         """Decodes samples spread evenly over the split until all are done or the time is over.
 
         Raises:
-            UserError: more than a tenth of those looked at are bad; it counts them and shows the first.
+            UserError: more than a tenth of those looked at are bad; it counts and lists them.
         """
         n, start, done = len(self.reader), time.monotonic(), 0
         spread = np.argsort((np.arange(n) * 0.6180339887498949) % 1.0, kind="stable")
@@ -114,10 +114,9 @@ class Store:
     def _refuse_if_bad(self, looked_at: int) -> None:
         count = len(self.skipped)
         if count > BAD_FRACTION * looked_at:
-            first = "; ".join(f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items())[:5])
-            more = f"; and {count - 5} more" if count > 5 else ""
+            listed = "; ".join(f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items()))
             raise UserError(
-                f"{self.name}: {count} of {looked_at} images looked at are bad, more than a tenth: {first}{more}. "
+                f"{self.name}: {count} of {looked_at} images looked at are bad, more than a tenth: {listed}. "
                 "Repair or remove them"
             )
 

@@ -76,7 +76,7 @@ def nt_xent(
     Args:
         z1: (B, D), first views.
         z2: (B, D), second views.
-        temperature: τ > 0 (0.5: SimCLR, §2.2, "for CIFAR-10", appendix B.9).
+        temperature: τ > 0 (0.5: SimCLR, appendix B.9, CIFAR-10).
         gathered: both views of all processes, each (N, D), where the anchors are only this process's.
         offset: where in `gathered` this process's samples begin.
 

@@ -50,6 +50,8 @@ class KNN:
         self.bank_ = F.normalize(h.float(), dim=1)
         self.classes_, self.class_index_ = torch.unique(y.to(h.device), return_inverse=True)
         self.k_ = min(self.k, max(1, len(h) // len(self.classes_)))
+        few = f"kNN: {self.k_} neighbours vote instead of {self.k}, for {len(h):,} labels of {len(self.classes_)} classes"
+        self.notes_ = [few] if self.k_ < self.k else []
         return self
 
     def predict(self, h: Tensor, *, query_tile: int = 256, bank_tile: int = 16384) -> Tensor:

@@ -27,11 +27,12 @@ def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, acc
     opened_run = Run.open(run)
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
-    opened = open_data(data, image_size=recipe.image_size, root=root, seed=None)
+    channels = len(encoder.mean)
+    opened = open_data(data, image_size=recipe.image_size, channels=channels, root=root, seed=None)
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)
     columns: dict[str, list[Any]] = {name: [] for name in ("index", "path", "split", "label", "embedding")}
-    for split, source in (("train", opened.train), ("test", opened.test)):
+    for split, source in (("train" if opened.test else "all", opened.train), ("test", opened.test)):
         if source is None:
             continue
         h = features(encoder, source, device=device, batch_size=batch_size).numpy()
