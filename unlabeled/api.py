@@ -25,6 +25,7 @@ def pretrain(
     optimizer: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
     image_size: int | None = None,
     eval_size: int | None = None,
     warmup_epochs: float | None = None,
@@ -56,6 +57,8 @@ def pretrain(
         optimizer: sgd, adamw or lars (default: the method's own).
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256).
+        accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
+            (default: 1).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         eval_size: side in pixels at which images are judged after training (default: image_size).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
@@ -87,6 +90,7 @@ def pretrain(
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
+        "accumulate": accumulate,
         "image_size": image_size,
         "eval_size": eval_size,
         "warmup_epochs": warmup_epochs,

@@ -69,6 +69,9 @@ class Monitor:
         if self.total:
             say(f"{recipe.optimizer.name}, {schedule}")
             say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {hardware}")
+            if recipe.accumulate > 1:
+                say(f"each batch in {recipe.accumulate} pieces: the gradient is that of the whole batch"
+                    + _piecewise_statistics(method))  # fmt: skip
         else:
             say(f"no step to take on {hardware}")
         if start:
@@ -185,3 +188,8 @@ class Monitor:
             f"{what} at step {step:,} of {self.total:,}: what usually helps is a smaller --optimizer.lr, "
             "a longer --warmup-epochs, or --precision 32"
         )
+
+
+def _piecewise_statistics(method: Method) -> str:
+    norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in method.encoder.modules())
+    return "; but the statistics of the encoder's batch norms are each piece's" * norms
