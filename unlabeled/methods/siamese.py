@@ -22,9 +22,9 @@ class Siamese(Comparison):
     shuffled, so both are random. An image without either kind of partner costs nothing.
 
     Args:
-        margin: m, the distance from which on different classes are left alone (Hadsell et al. 2006, eq. 4, any m > 0; 1 here).
+        margin: m, the distance from which on different classes are left alone (any m > 0: Hadsell et al. 2006, eq. 4).
         dim: of the embedding, which the paper does not normalise (Hadsell et al. 2006, §2; 128 as in Schroff et al. 2015).
-        hidden: width of the projector's hidden layer, if it has one; 0 takes the encoder's own (SimCLR, Chen et al. 2020, §4.2).
+        hidden: width of the projector's hidden layer, if it has one; 0 takes the encoder's own (Chen et al. 2020, §4.2).
         projector: from h to the embedding: `linear`, the last layer of a network (Chopra et al. 2005, §3); `mlp`; or `none`,
             and h itself is the embedding.
     """

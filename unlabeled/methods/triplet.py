@@ -18,15 +18,15 @@ SGD = {"name": "sgd", "lr": 0.05}  # FaceNet, §3.3: SGD, with AdaGrad, from 0.0
 class Triplet(Comparison):
     """FaceNet (Schroff et al. 2015): triplets of labelled images, mined within the batch (§3.2).
 
-    All pairs of a class are anchor and positive, and each takes a negative of the batch: the batch should hold several images
-    of a class (about 40 in §3.2). Memory grows with pairs × batch.
+    All pairs of a class are anchor and positive, and each takes a negative of the batch: the batch should hold several
+    images of a class (about 40 in §3.2). Memory grows with pairs × batch.
 
     Args:
         margin: α, between squared distances on the unit sphere (0.2: §3.3).
-        mining: which negatives count: `semi-hard`, the nearest that is farther than the positive (§3.2), `hardest`, `all`, or
-            `distance-weighted` (Wu et al. 2017, §3.2).
+        mining: which negatives count: `semi-hard`, the nearest that is farther than the positive (§3.2); `hardest`; `all`;
+            or `distance-weighted` (Wu et al. 2017, §3.2).
         dim: of the embedding (128: table 5).
-        hidden: width of the projector's hidden layer, if it has one; 0 takes the encoder's own (SimCLR, Chen et al. 2020, §4.2).
+        hidden: width of the projector's hidden layer, if it has one; 0 takes the encoder's own (Chen et al. 2020, §4.2).
         projector: from h to the embedding: `linear`, the last layer of the paper's networks (tables 1 and 2); `mlp`; or
             `none`, and h itself is the embedding.
     """
