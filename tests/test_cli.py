@@ -44,7 +44,9 @@ def test_importing_the_package_imports_no_torch() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_command_line_has_the_words_of_python(verb: str) -> None:
     said = ok(verb, "--help")
-    for name, parameter in inspect.signature(getattr(api, verb)).parameters.items():
+    for name, parameter in inspect.signature(
+        {"views": api.contact_sheet}.get(verb) or getattr(api, verb)
+    ).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "options":
             assert f"--{name.replace('_', '-')} " in said
 
@@ -152,6 +154,6 @@ def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(importlib.import_module("unlabeled.embed"), "draw_views", broken)
+    monkeypatch.setattr(importlib.import_module("unlabeled.verbs.views"), "draw", broken)
     with pytest.raises(ZeroDivisionError):
         unlabeled("views", "digits", "--out", tmp_path / "v.png")

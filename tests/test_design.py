@@ -16,8 +16,8 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 
 ORDER = [
     ["cli"],
-    ["report", "catalogue"],
-    ["pretrain", "evaluate", "embed"],
+    ["report"],
+    ["verbs"],
     ["train", "run", "monitor", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "losses", "views", "encoders", "data"],

@@ -15,7 +15,7 @@ import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import Score
 
-evaluation = importlib.import_module("unlabeled.evaluate")
+evaluation = importlib.import_module("unlabeled.verbs.evaluate")
 
 
 @pytest.fixture(scope="module")

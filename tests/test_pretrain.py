@@ -81,6 +81,17 @@ def test_bad_images_are_skipped_counted_and_listed(tmp_path: Path) -> None:
     assert any("empty.png" in row and "empty file" in row for row in rows)
 
 
+def test_the_recipe_may_name_the_data(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"data: {file(tmp_path / 'x.npz')}\nepochs: 3\nmethod: {{name: byol, hidden: 8}}\n")
+    ok("pretrain", *ONE, "--recipe", recipe, "--out", tmp_path / "a")
+    run = Run(tmp_path / "a")
+    assert (run.recipe.data, run.recipe.epochs, run.recipe.method.options["hidden"]) == (str(tmp_path / "x.npz"), 1, 8)
+    ok("pretrain", file(tmp_path / "y.npz"), *ONE, "--recipe", recipe, "--out", tmp_path / "b")
+    assert Run(tmp_path / "b").recipe.data == str(tmp_path / "y.npz")
+    assert "no data given" in mistake("pretrain", *ONE, "--out", tmp_path / "c")
+
+
 def test_data_that_cannot_be_used_leave_no_run(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "letters").mkdir()

@@ -1,4 +1,4 @@
-"""The verbs, in Python and on the command line the same: pretrain, evaluate, embed, load, views.
+"""The verbs, in Python and on the command line the same: pretrain, evaluate, embed, load, contact_sheet (`unlabeled views`).
 
 Importing this is light: torch and the methods are imported when a verb runs.
 """
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
-    from unlabeled.evaluate import Evaluation
     from unlabeled.run import Run
+    from unlabeled.verbs.evaluate import Evaluation
 
 
 def pretrain(
-    data: Any,
+    data: Any = None,
     /,
     *,
     method: str | None = None,
@@ -50,7 +50,7 @@ def pretrain(
 
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
-            a `torch.utils.data.Dataset`.
+            a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
         encoder: any backbone of timm (default: resnet18).
         views: policy that draws the views (default: the method's own).
@@ -81,7 +81,7 @@ def pretrain(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.pretrain import pretrain as run_it
+    from unlabeled.verbs.pretrain import pretrain as run_it
 
     given = {
         "method": method,
@@ -138,7 +138,7 @@ def evaluate(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.evaluate import evaluate as evaluate_it
+    from unlabeled.verbs.evaluate import evaluate as evaluate_it
 
     return evaluate_it(
         run, data=data, protocol=protocol, labels=labels, draws=draws, against=against, seed=seed, root=root,
@@ -172,7 +172,7 @@ def embed(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.embed import embed as embed_it
+    from unlabeled.verbs.embed import embed as embed_it
 
     return embed_it(run, data, Path(out), root=root, accelerator=accelerator, batch_size=batch_size)
 
@@ -191,7 +191,7 @@ def load(run: str | Path, /) -> Encoder:
     return load_it(run)
 
 
-def views(
+def contact_sheet(
     data: Any,
     /,
     *,
@@ -223,6 +223,6 @@ def views(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.embed import draw_views
+    from unlabeled.verbs.views import draw
 
-    return draw_views(data, policy, dict(options or {}), Path(out), image_size, images, seed, root)
+    return draw(data, policy, dict(options or {}), Path(out), image_size, images, seed, root)

@@ -82,7 +82,7 @@ def methods(name: str | None = None, /) -> None:
     Args:
         name: of a method.
     """
-    from unlabeled.catalogue import Catalogue
+    from unlabeled.verbs.catalogue import Catalogue
 
     show(Catalogue(name))
 
@@ -101,8 +101,9 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-for _verb in (api.pretrain, api.evaluate, api.embed, api.views):
+for _verb in (api.pretrain, api.evaluate, api.embed):
     app.command(_without_result(_verb))
+app.command(_without_result(api.contact_sheet), name="views")
 app.command(methods)
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def train(
     if recipe.batch_size % world():
         raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
-    share_statistics(method)
     fabric.to_device(method)
+    share_statistics(method)
     if _prefers_channels_last(fabric.device):
         method.to(memory_format=torch.channels_last)
     trainable = any(p.requires_grad for p in method.parameters())

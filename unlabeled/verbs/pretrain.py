@@ -36,7 +36,8 @@ def pretrain(
     logger: Sequence[str],
 ) -> Run:
     """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
-    layers = [*([read(recipe_file)] if recipe_file else []), layer, {"data": data if isinstance(data, str | Path) else ""}]
+    named = {"data": data if isinstance(data, str | Path) else ""}
+    layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
     run = Run(out)
     existing = _existing(out, resume)
     writers = _loggers(logger, out)
@@ -44,7 +45,7 @@ def pretrain(
     if existing and run.finished:
         Console(highlight=False).print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
-    opened = open_data(data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     if recipe.image_size is None:
         recipe = replace(recipe, image_size=max(SMALLEST, min(LARGEST, opened.train.size)))
     about = {**environment(), "data": _identity(opened)}

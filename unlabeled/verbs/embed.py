@@ -1,23 +1,18 @@
-"""The verbs `embed` and `views`: features in a file, and a picture of what a method sees."""
+"""The verb `embed`: features in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.pretrain import LARGEST, SMALLEST
 from unlabeled.probes.extract import features
-from unlabeled.registry import Choice
 from unlabeled.run import Run
-from unlabeled.train import make_fabric, shape_of
+from unlabeled.train import make_fabric
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -48,32 +43,6 @@ def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, acc
         columns["embedding"].append(h[good])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return write_whole(out, lambda path: writers[out.suffix](path, joined))
-
-
-def draw_views(
-    data: Any,
-    policy: str,
-    options: Mapping[str, Any],
-    out: Path,
-    image_size: int | None,
-    images: int,
-    seed: int,
-    root: str | Path | None,
-) -> Path:
-    """See `unlabeled.api.views`."""
-    from unlabeled.views.sheet import contact_sheet
-
-    chosen = {}
-    for key, value in options.items():
-        head, _, option = key.partition(".")
-        if head != "policy" or not option:
-            raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
-        chosen[option] = value
-    source = open_data(data, image_size=image_size, root=root, seed=seed).train
-    size = image_size or max(SMALLEST, min(LARGEST, source.size))
-    views = registry.build("views", Choice(policy, chosen), shape_of(source, size))
-    picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
-    return contact_sheet(source.fetch(picked), views, torch.Generator().manual_seed(seed), out)
 
 
 def _write_parquet(path: Path, columns: Columns) -> None:
