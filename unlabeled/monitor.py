@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
-from unlabeled.data import Data
+from unlabeled.data import Data, held_out_classes
 from unlabeled.distributed import rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -65,6 +65,9 @@ class Monitor:
             + "; a fifth of the images is held out" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
+        if recipe.hold_out_classes:
+            held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+            say(f"kept out of training: classes {', '.join(source.classes[c] for c in held)}")
         hardware = f"{self.fabric.world_size} × {self.fabric.device.type}, precision {self.fabric._precision.precision}"
         if self.total:
             say(f"{recipe.optimizer.name}, {schedule}")

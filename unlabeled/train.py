@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape, Progress
-from unlabeled.data import Data, Source
+from unlabeled.data import Data, Source, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, world
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
@@ -73,7 +73,7 @@ def train(
     encoder = initial_encoder(recipe, source)
     method: Method = registry.build("methods", recipe.method, encoder, shape)
     views = registry.build("views", recipe.views, shape)
-    chosen = np.flatnonzero(source.labels >= 0) if method.only_labelled and source.labels is not None else np.arange(shape.n)
+    chosen = _chosen(recipe, method, source)
     if recipe.batch_size > len(chosen):
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
@@ -213,6 +213,14 @@ def generator(seed: int, rank: int, step: int) -> torch.Generator:
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
     """The order (n,) in which an epoch visits the samples."""
     return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+def _chosen(recipe: Recipe, method: Method, source: Source) -> np.ndarray:
+    """Positions of the images to train on: none of a held-out class, only labelled ones if the method takes no others."""
+    held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+    if source.labels is None:
+        return np.arange(len(source))
+    return np.flatnonzero(~np.isin(source.labels, held) & (source.labels >= (0 if method.only_labelled else -1)))
 
 
 def _seed(*parts: int) -> int:
