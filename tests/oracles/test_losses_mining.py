@@ -65,7 +65,7 @@ def test_rows_sum_to_one_or_zero(mining: str, m: int, dim: int, seed: int) -> No
 
 
 def test_distance_weighting_evens_distances_out() -> None:
-    """Wu et al. 2017, figure 4: uniform draws crowd at √2, weighted ones spread; a histogram of random pairs shows it."""
+    """Wu et al. 2017, §4: uniform draws crowd at √2, weighted ones spread; a histogram of random pairs shows it."""
     d = torch.cdist(unit(1, 16), unit(40_000, 16, seed=1))
     weights = weigh(d, d[:, 0], torch.ones_like(d, dtype=torch.bool), "distance-weighted", 16)
     inside = [(d > low) & (d <= low + 0.1) for low in (1.0, 1.2, 1.4, 1.6)]

@@ -64,7 +64,7 @@ def concentration(
         prototypes: (K, D).
         assigned: (n,) integers, the cluster of each.
         temperature: τ > 0, the mean of the φ.
-        smoothing: α (10: §3.4).
+        smoothing: α (10).
 
     Returns:
         (K,) > 0; an empty cluster, and one whose members are all on its prototype, has the largest φ of the others.

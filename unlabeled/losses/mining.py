@@ -10,7 +10,7 @@ from torch import Tensor
 Mining = Literal["all", "semi-hard", "hardest", "distance-weighted"]
 
 CLOSEST = 0.5
-"""λ of distance-weighted mining is the weight at this distance (Wu et al. 2017, §3.2; 0.5 is their code's)."""
+"""λ of distance-weighted mining is the weight at this distance (Wu et al. 2017, §4; 0.5 is their code's)."""
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def weigh(distance: Tensor, own: Tensor, negative: Tensor, mining: Mining, dim: 
       is none. A loss with a margin is zero beyond it, so what the margin would leave out counts nothing anyway.
     - `hardest`: only the nearest.
     - `distance-weighted`: in proportion to min(λ, 1/q(d)), where q(d) ∝ d^(D-2) (1 - d²/4)^((D-3)/2) is the density of
-      distances on the unit sphere (Wu et al. 2017, eqs. 3, 4). The paper draws one negative with this probability; here
+      distances on the unit sphere (Wu et al. 2017, §4). The paper draws one negative with this probability; here
       each counts with it, which is the draw's expectation without its noise.
 
     Args:
