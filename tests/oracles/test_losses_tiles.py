@@ -115,6 +115,14 @@ def test_gradcheck_of_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.autograd.gradcheck(lambda q, k: tiles.log_sum_exp(q, k, 2.0, [torch.tensor([0, 5, 5, 2])]), (q, k))
 
 
+def test_second_derivatives_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k = normal(3, 2).requires_grad_(), normal(4, 2, seed=1).requires_grad_()
+    out = [torch.tensor([0, 3, 2])]
+    for budget in (4, 1 << 24):
+        monkeypatch.setattr(tiles, "BUDGET", budget)
+        assert torch.autograd.gradgradcheck(lambda q, k: tiles.log_sum_exp(q, k, 2.0, out), (q, k))
+
+
 def test_no_large_matrix_is_ever_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tensor that is made, forward and backward, is looked at."""
     largest = 0

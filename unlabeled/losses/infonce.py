@@ -99,6 +99,9 @@ def info_nce(
         check_rows("info_nce", query=query, positive=positive)
     elif positive is None and len(keys) < len(query):
         raise ValueError(f"info_nce: {len(query)} queries have {len(keys)} keys; give at least as many, or `positive`")
+    for name, which in (("positive", None if apart else positive), ("exclude", exclude)):
+        if which is not None and which.shape != query.shape[:1]:
+            raise ValueError(f"info_nce: {name} has shape {tuple(which.shape)}; give ({len(query)},), one key a query")
     q, k = (unit(query), unit(keys)) if normalize else (query, keys)
     left_out = [] if exclude is None else [exclude]
     if apart and positive is not None:

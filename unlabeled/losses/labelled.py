@@ -80,7 +80,8 @@ def soft_nearest_neighbor(
     k, names = _candidates("soft_nearest_neighbor", z, labels, gathered, offset)
     logits = -distances(z, k).square() / temperature  # (B, N)
     itself = torch.zeros_like(logits, dtype=torch.bool)
-    itself[torch.arange(len(z)), offset + torch.arange(len(z))] = True
+    rows = torch.arange(len(z), device=z.device)
+    itself[rows, offset + rows] = True
     mate = (labels[:, None] == names[None]) & ~itself
     excess = _masked(logits, ~mate & ~itself) - _masked(logits, mate)
     terms = torch.where(mate.any(1), torch.logaddexp(excess, torch.zeros_like(excess)), 0)

@@ -74,6 +74,8 @@ def triplet(
         return reduce((own - (anchor - negative).square().sum(1) + margin).clamp(min=0), reduction)
     if negative.ndim != 2 or negative.shape[1] != anchor.shape[1]:
         raise ValueError(f"triplet: the pool of negatives has shape {tuple(negative.shape)}; give (M, {anchor.shape[1]})")
+    if among is not None and among.shape != (len(anchor), len(negative)):
+        raise ValueError(f"triplet: among has shape {tuple(among.shape)}; give ({len(anchor)}, {len(negative)})")
     d = distances(anchor, negative)  # (B, M)
     allowed = torch.ones_like(d, dtype=torch.bool) if among is None else among
     weight = weigh(d.detach(), own.detach().sqrt(), allowed, mining, anchor.shape[1])
@@ -112,7 +114,8 @@ def batch_triplet(
     check_labels("batch_triplet", others, names)
     pair = labels[:, None] == names[None]  # (B, N)
     negative = ~pair
-    pair[torch.arange(len(z)), offset + torch.arange(len(z))] = False
+    rows = torch.arange(len(z), device=z.device)
+    pair[rows, offset + rows] = False
     a, p = pair.nonzero(as_tuple=True)
     if len(a) == 0:
         return reduce(z[a].sum(1), reduction) if reduction == "none" else z.sum() * 0

@@ -25,7 +25,8 @@ def log_sum_exp(q: Tensor, k: Tensor, scale: float, leave_out: Sequence[Tensor] 
         leave_out: (B,) integers each: column `leave_out[..][i]` is not in the sum of row i. Columns may repeat.
 
     Returns:
-        (B,), differentiable once in q and k; -inf, with zero gradient, where nothing is left to sum.
+        (B,), differentiable in q and k; -inf, with zero gradient, where nothing is left to sum. A second derivative
+        (`create_graph=True`) does build the matrix.
     """
     result: Tensor = _LogSumExp.apply(q, k, scale, tuple(leave_out))
     return result
@@ -61,6 +62,8 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         q, k, saved = ctx.saved_tensors
         slope = gradients[0][:, None] * ctx.scale  # (B, 1)
+        if torch.is_grad_enabled():
+            saved = _weights(q, k, ctx.scale, ctx.leave_out)
         if saved.ndim == 2:
             return (saved @ k) * slope, saved.T @ (q * slope), None, None
         sums, weighted = _finite(saved), q * slope
@@ -73,6 +76,13 @@ class _LogSumExp(torch.autograd.Function):
                 to_q[rows].addmm_(tile, k[part])
                 to_k[part].addmm_(tile.T, weighted[rows])
         return to_q.mul_(slope), to_k, None, None
+
+
+def _weights(q: Tensor, k: Tensor, scale: float, leave_out: tuple[Tensor, ...]) -> Tensor:
+    """(B, M) softmax over what is not left out, as autograd can follow it; 0 where nothing is left."""
+    tile = _tile(q, k, scale, leave_out, slice(0, len(q)), slice(0, len(k)))
+    weights = (tile - _finite(tile.detach().amax(1))[:, None]).exp()
+    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
 
 
 def _finite(x: Tensor) -> Tensor:
@@ -110,5 +120,6 @@ def _tile(
         here = column[rows, None] - columns.start  # (b, 1)
         inside = (here >= 0) & (here < width)
         here = here.clamp(0, width - 1)
-        tile.scatter_(1, here, tile.gather(1, here).masked_fill(inside, float("-inf")))
+        values = tile.gather(1, here).masked_fill(inside, float("-inf"))
+        tile = tile.scatter(1, here, values) if torch.is_grad_enabled() else tile.scatter_(1, here, values)
     return tile
