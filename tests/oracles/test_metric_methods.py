@@ -30,10 +30,12 @@ def batch(labels: list[int], dim: int = 6) -> dict[str, Tensor]:
     return {"h": z.requires_grad_(), "label": torch.tensor(labels)}
 
 
-def test_pairs_of_siamese_networks() -> None:
+@pytest.mark.parametrize("normalize", [True, False])
+def test_pairs_of_siamese_networks(normalize: bool) -> None:
     labels, margin = [0, 1, 0, 0, 2, 1, 3, 0], 1.5
     given = batch(labels)
     z, n = given["h"].detach().double().numpy(), len(labels)
+    z = z / np.sqrt((z**2).sum(1, keepdims=True)) if normalize else z
     total = 0.0
     for i in range(n):
         after = [(i + step) % n for step in range(1, n)]
@@ -43,7 +45,8 @@ def test_pairs_of_siamese_networks() -> None:
             total += 0.5 * ((z[i] - z[same]) ** 2).sum()
             total += 0.5 * max(0, margin - np.sqrt(((z[i] - z[other]) ** 2).sum())) ** 2
     assert total > 0
-    assert float(method("siamese", margin=margin).compare(given, AT).total.detach()) == pytest.approx(total / (2 * n))
+    found = method("siamese", margin=margin, normalize=normalize).compare(given, AT).total
+    assert float(found.detach()) == pytest.approx(total / (2 * n))
 
 
 @pytest.mark.parametrize("mining", ["semi-hard", "hardest", "all"])
