@@ -25,6 +25,8 @@ def pretrain(
     optimizer: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    accumulate: int | None = None,
+    hold_out_classes: int | None = None,
     image_size: int | None = None,
     eval_size: int | None = None,
     warmup_epochs: float | None = None,
@@ -56,6 +58,10 @@ def pretrain(
         optimizer: sgd, adamw or lars (default: the method's own).
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256).
+        accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
+            (default: 1).
+        hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
+            or `few-shot` to judge on (default: 0).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         eval_size: side in pixels at which images are judged after training (default: image_size).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
@@ -87,6 +93,8 @@ def pretrain(
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
+        "accumulate": accumulate,
+        "hold_out_classes": hold_out_classes,
         "image_size": image_size,
         "eval_size": eval_size,
         "warmup_epochs": warmup_epochs,
@@ -118,7 +126,8 @@ def evaluate(
     Args:
         run: folder of the run.
         data: labelled data, as for `pretrain` (default: what the run was trained on).
-        protocol: knn, linear; several may be given.
+        protocol: knn, linear, or on new classes verification, few-shot; several may be given. Options follow a colon:
+            few-shot:ways=10,shots=5.
         labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
             given.
         draws: class-balanced draws of the labels, where not all are used.

@@ -31,6 +31,16 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x) if world() > 1 else x
 
 
+def average_gradients(module: nn.Module) -> None:
+    """Each parameter's gradient becomes its mean over the processes; for steps that DistributedDataParallel does not see."""
+    if world() == 1:
+        return
+    for parameter in module.parameters():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= world()
+
+
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process; all get the same answer."""
     if world() == 1:

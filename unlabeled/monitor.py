@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
-from unlabeled.data import Data
+from unlabeled.data import Data, held_out_classes
 from unlabeled.distributed import rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -65,10 +65,16 @@ class Monitor:
             + "; a fifth of the images is held out" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
+        if recipe.hold_out_classes:
+            held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+            say(f"kept out of training: classes {', '.join(source.classes[c] for c in held)}")
         hardware = f"{self.fabric.world_size} × {self.fabric.device.type}, precision {self.fabric._precision.precision}"
         if self.total:
             say(f"{recipe.optimizer.name}, {schedule}")
             say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {hardware}")
+            if recipe.accumulate > 1:
+                say(f"each batch in {recipe.accumulate} pieces: the gradient is that of the whole batch"
+                    + _piecewise_statistics(method))  # fmt: skip
         else:
             say(f"no step to take on {hardware}")
         if start:
@@ -185,3 +191,8 @@ class Monitor:
             f"{what} at step {step:,} of {self.total:,}: what usually helps is a smaller --optimizer.lr, "
             "a longer --warmup-epochs, or --precision 32"
         )
+
+
+def _piecewise_statistics(method: Method) -> str:
+    norms = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in method.encoder.modules())
+    return "; but the statistics of the encoder's batch norms are each piece's" * norms

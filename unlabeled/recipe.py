@@ -34,6 +34,10 @@ class Recipe:
             helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
         epochs: passes over the training images.
         batch_size: images per step over all processes.
+        accumulate: pieces in which a batch goes through the encoder, to train in the memory of one; the gradient is that of
+            the whole batch (Gao et al. 2021). Batch norms of the encoder see a piece.
+        hold_out_classes: how many classes, drawn by the seed, are kept out of training: images and labels. `evaluate` judges
+            verification and few-shot on them.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
         lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
         precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
@@ -51,6 +55,8 @@ class Recipe:
     eval_size: int | None = None
     epochs: int = 100
     batch_size: int = 256
+    accumulate: int = 1
+    hold_out_classes: int = 0
     warmup_epochs: float | None = None
     lr_scaling: Scaling = "linear"
     precision: str = "auto"
@@ -120,7 +126,7 @@ def _checked(plain: dict[str, Any]) -> Recipe:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
     least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4, "eval_size": 4}
-    least_values["warmup_epochs"] = 0
+    least_values |= {"warmup_epochs": 0, "accumulate": 1, "hold_out_classes": 0}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:

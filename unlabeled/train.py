@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +17,14 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from unlabeled import registry
+from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape, Progress
-from unlabeled.data import Data, Source
+from unlabeled.data import Data, Source, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, world
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
-from unlabeled.methods.base import Method
+from unlabeled.interrupt import stoppable
+from unlabeled.methods.base import Comparison, Method
 from unlabeled.monitor import Monitor
 from unlabeled.optim import groups
 from unlabeled.probes.extract import features
@@ -74,7 +73,7 @@ def train(
     encoder = initial_encoder(recipe, source)
     method: Method = registry.build("methods", recipe.method, encoder, shape)
     views = registry.build("views", recipe.views, shape)
-    chosen = np.flatnonzero(source.labels >= 0) if method.only_labelled and source.labels is not None else np.arange(shape.n)
+    chosen = _chosen(recipe, method, source)
     if recipe.batch_size > len(chosen):
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
@@ -82,6 +81,7 @@ def train(
         )
     if recipe.batch_size % world():
         raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
+    accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
     fabric.to_device(method)
     share_statistics(method)
     if _prefers_channels_last(fabric.device):
@@ -106,7 +106,7 @@ def train(
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
     saved, step = time.monotonic(), start
-    with _stoppable() as stop, _batches(recipe, source, chosen, clock, start) as batches, monitor:
+    with stoppable() as stop, _batches(recipe, source, chosen, clock, start) as batches, monitor:
         for step, (index, images) in zip(range(start, clock.total), batches, strict=False):
             at = clock.at(step)
             if step % clock.per_epoch == 0:
@@ -120,10 +120,14 @@ def train(
             if method.needs_labels and source.labels is not None:
                 targets = {**targets, "label": torch.from_numpy(source.labels[index]).to(fabric.device)}
             batch = Batch(drawn, torch.from_numpy(index).to(fabric.device), targets)
-            with fabric.autocast():
-                loss = step_module(batch, at)
             optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss.total)
+            if recipe.accumulate > 1 and isinstance(method, Comparison):
+                seeds = [_seed(recipe.seed, rank(), step, 1, piece) for piece in range(recipe.accumulate + 1)]
+                loss = accumulate.backward(method, batch, at, seeds, fabric.autocast)
+            else:
+                with fabric.autocast():
+                    loss = step_module(batch, at)
+                fabric.backward(loss.total)
             with torch.no_grad():
                 method.observe(loss, at)
                 optimizer.step()
@@ -211,6 +215,14 @@ def order(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
+def _chosen(recipe: Recipe, method: Method, source: Source) -> np.ndarray:
+    """Positions of the images to train on: none of a held-out class, only labelled ones if the method takes no others."""
+    held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+    if source.labels is None:
+        return np.arange(len(source))
+    return np.flatnonzero(~np.isin(source.labels, held) & (source.labels >= (0 if method.only_labelled else -1)))
+
+
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
@@ -244,27 +256,6 @@ def _batches(
                 yield ready
 
         yield steps()
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; the step under way is finished. A second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, step: int, *, finished: bool = False) -> None:

@@ -10,13 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from unlabeled import accumulate
 from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import any_process, gather, share_statistics
+from unlabeled.methods.base import Comparison
 from unlabeled.registry import Choice
 
 from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimizer, snapshot
 
-WORLD, STEPS, SIZE = 2, 3, 16
+WORLD, STEPS, SIZE, PIECES = 2, 3, 16, 2
 ENCODERS: dict[str, tuple[Choice, dict[str, Any]]] = {
     "batch norm": (RESNET, {"splits": 1}),  # keys in shuffled groups have statistics that depend on who is in a group
     "layer norm": (VIT, {}),
@@ -32,8 +34,8 @@ def part(of: Batch, rank: int) -> Batch:
     return Batch([mine(v) for v in of.views], mine(of.index), {k: mine(t) for k, t in of.targets.items()})
 
 
-def run(name: str, encoder: str, rank: int | None) -> dict[str, Any]:
-    """A few steps as train.py takes them: the losses, the last gradients, the state. `rank` None is one process."""
+def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str, Any]:
+    """A few steps as train.py takes them: the losses, the first gradients, the state. `rank` None is one process."""
     choice, options = ENCODERS[encoder]
     method = share_statistics(make(name, choice, **options))
     step = optimizer(method, "sgd", lr=0.05)
@@ -42,9 +44,13 @@ def run(name: str, encoder: str, rank: int | None) -> dict[str, Any]:
     for number in range(STEPS):
         at = Progress(number, TOTAL, 0)
         drawn = batch(name, method, number, SIZE)
-        loss = forward(callable_, drawn if rank is None else part(drawn, rank), at)
+        mine = drawn if rank is None else part(drawn, rank)
         step.zero_grad(set_to_none=True)
-        loss.total.backward()
+        if pieces > 1:
+            loss = accumulate.backward(method.train(), mine, at, range(pieces + 1))
+        else:
+            loss = forward(callable_, mine, at)
+            loss.total.backward()
         gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
         with torch.no_grad():
             method.observe(loss, at)
@@ -93,5 +99,7 @@ def child(rank: int, folder: str) -> None:
         for encoder in ENCODERS:
             if learns(make(name)):
                 found[f"{name}, {encoder}"] = run(name, encoder, rank)
+        if isinstance(make(name), Comparison):
+            found[f"{name} in pieces"] = run(name, "layer norm", rank, PIECES)
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
+from unlabeled.methods.base import Comparison
+
 from .kit import NAMES, differing, learns, make
 from .processes import ENCODERS, WORLD, child, gathered, normalised, run
 
@@ -43,6 +45,16 @@ def test_losses_gradients_and_state_are_those_of_one_process(name: str, encoder:
     assert not differing(two[0]["state"], two[1]["state"])
     close(two[0]["gradients"], one["gradients"], 1e-2)
     close(two[0]["state"], one["state"], 1e-2)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(make(name), Comparison)])
+def test_in_pieces_too(name: str, found: Found) -> None:
+    one, two = run(name, "layer norm", None), [f[f"{name} in pieces"] for f in found]
+    mean = torch.tensor([t["losses"] for t in two]).mean(0)
+    torch.testing.assert_close(mean, torch.tensor(one["losses"]), rtol=1e-3, atol=1e-4)
+    assert not differing(two[0]["gradients"], two[1]["gradients"])
+    assert not differing(two[0]["state"], two[1]["state"])
+    close(two[0]["gradients"], one["gradients"], 1e-2)
 
 
 def test_shared_batch_norm_is_batch_norm_of_the_whole(found: Found) -> None:

@@ -47,6 +47,25 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
+def held_out_classes(classes: int, count: int, seed: int) -> Array:
+    """Which classes are kept out of training: (count,) labels, sorted.
+
+    Args:
+        classes: how many there are.
+        count: how many are kept out; 0 is none.
+        seed: same seed, same classes.
+
+    Raises:
+        UserError: only one, or fewer than two are left.
+    """
+    if count and not 2 <= count <= classes - 2:
+        raise UserError(
+            f"--hold-out-classes {count} of {classes}: hold out 2 or more and leave 2 or more to train on, "
+            "in data with 4 classes or more"
+        )
+    return np.sort(np.random.default_rng([seed, 6]).permutation(classes)[:count])
+
+
 def hold_out(n: int, labels: Array | None, seed: int, name: str) -> tuple[Array, Array]:
     """A fifth for testing, balanced over the classes; of no class more than half, and none of a class with one sample.
 

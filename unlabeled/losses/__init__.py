@@ -1,6 +1,48 @@
-"""Pure functions of tensors, in float32 whatever comes in. They normalise where the paper's similarity is the cosine."""
+"""Pure functions of tensors: the losses of contrastive and metric learning, their similarities, and their negatives.
 
-from unlabeled.losses.contrastive import info_nce, nt_xent
+Float tensors of any type go in; everything is computed in float32, or in float64 if an argument is float64. `reduction` is
+"mean", "sum" or "none". Vectors are normalised where the paper's similarity is the cosine.
+
+Over several processes the mathematics stays local: anchors are this process's, candidates were gathered with gradient
+(`unlabeled.distributed.gather`) and come in as `gathered`, with `offset` for where this process's begin among them. The mean
+of the processes' losses, and of their gradients, then is that of one process with all samples. docs/losses.md has the
+equations.
+"""
+
+from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
+from unlabeled.losses.infonce import debiased_nt_xent, info_nce, info_nce_bound, n_pair, nce, nt_xent
+from unlabeled.losses.labelled import lifted_structure, soft_nearest_neighbor, supervised_contrastive
+from unlabeled.losses.metric import batch_triplet, contrastive, margin_triplet, nt_logistic, triplet
+from unlabeled.losses.redundancy import barlow_twins, vicreg
 from unlabeled.losses.regression import byol
+from unlabeled.losses.similarity import bilinear, cosine, dot, euclidean, manhattan, separable
 
-__all__ = ["byol", "info_nce", "nt_xent"]
+__all__ = [
+    "barlow_twins",
+    "batch_triplet",
+    "bilinear",
+    "byol",
+    "concentration",
+    "contrastive",
+    "cosine",
+    "debiased_nt_xent",
+    "dot",
+    "euclidean",
+    "info_nce",
+    "info_nce_bound",
+    "lifted_structure",
+    "manhattan",
+    "margin_triplet",
+    "n_pair",
+    "nce",
+    "nt_logistic",
+    "nt_xent",
+    "proto_nce",
+    "separable",
+    "sinkhorn",
+    "soft_nearest_neighbor",
+    "supervised_contrastive",
+    "swapped_prediction",
+    "triplet",
+    "vicreg",
+]

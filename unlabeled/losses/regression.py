@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from unlabeled.losses.numeric import Reduction, check_rows, full_precision, reduce, unit
 
 
-def byol(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over samples of ‖p/‖p‖ - t/‖t‖‖² = 2 - 2 cos(p, t) (BYOL, eq. 2). No gradient flows into `target`.
+@full_precision
+def byol(prediction: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """‖p/‖p‖ - t/‖t‖‖² = 2 - 2 cos(p, t) (BYOL, eq. 2). No gradient flows into `target`.
 
     Args:
         prediction: (B, D), of the online network.
         target: (B, D), of the target network.
+        reduction: over the B samples.
 
     Returns:
-        Scalar in [0, 4], float32.
+        A number in [0, 4], or (B,).
     """
-    with torch.autocast(prediction.device.type, enabled=False):
-        p, t = F.normalize(prediction.float(), dim=1), F.normalize(target.detach().float(), dim=1)
-        return (p - t).square().sum(1).mean()
+    check_rows("byol", prediction=prediction, target=target)
+    return reduce((unit(prediction) - unit(target.detach())).square().sum(1), reduction)

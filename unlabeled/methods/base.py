@@ -13,6 +13,9 @@ from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 
+Embedded = dict[str, Tensor]
+"""Tensors (B, ...) by name, of the same images in the same order."""
+
 
 class Method(nn.Module, ABC):
     """An encoder, what reads its representation, and the objective. Abstract here, final in each method's file.
@@ -45,6 +48,49 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, at: Progress, extract: Callable[[], Tensor]) -> None:
         """Before the first step of an epoch; `extract()` gives the features (n, D) of the whole source, for clustering."""
+
+
+class Comparison(Method):
+    """A method whose objective sees nothing of an image but its embedding: the loop may then embed a batch in pieces and
+    compare it whole (`--accumulate`, see `unlabeled.accumulate`). Its three parts say what is done in pieces, and how often.
+
+    `embed` holds the encoder, which takes nearly all of the memory; heads belong into `compare`: there they see the whole
+    batch, and their batch norms its statistics.
+    """
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Embedded:
+        """What is compared and differentiated: tensors (B, ...) that depend on each image alone, but for batch norms."""
+
+    def constants(self, batch: Batch) -> Embedded:
+        """What is compared and not differentiated (keys, targets, labels): tensors (B, ...), without graph."""
+        return {}
+
+    @abstractmethod
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """The objective on this process's part of the batch. Reads memory, writes none.
+
+        Args:
+            embedded: what `embed` and `constants` gave for each image.
+            at: progress.
+        """
+
+    def forward(self, batch: Batch, at: Progress) -> Loss:
+        """All three at once."""
+        return self.compare({**self.embed(batch), **self.constants(batch)}, at)
+
+
+def needs_classes(method: str, shape: DataShape) -> None:
+    """Refuses data without labels.
+
+    Raises:
+        UserError: fewer than two classes.
+    """
+    if shape.classes < 2:
+        raise UserError(
+            f"method {method!r} needs labels of at least 2 classes, and the data has {shape.classes}: "
+            "give a folder with one sub-folder a class, or another method"
+        )
 
 
 def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) -> None:

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
-from unlabeled.errors import UserError
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Method, needs_classes
 from unlabeled.registry import register
 
 
@@ -36,11 +35,7 @@ class Supervised(Method):
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__(encoder, shape)
-        if shape.classes < 2:
-            raise UserError(
-                f"method 'supervised' needs labels of at least 2 classes, and the data has {shape.classes}: "
-                "give a folder with one sub-folder a class, or another method"
-            )
+        needs_classes("supervised", shape)
         self.classifier = nn.Linear(encoder.dim, shape.classes)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
 from unlabeled.memory import Ema
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import register
 from unlabeled.schedules import cosine_momentum
 
 
 @register("byol", recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.2, "weight_decay": 1.5e-6}})
-class BYOL(Method):
+class BYOL(Comparison):
     """Bootstrap Your Own Latent (Grill et al. 2020), algorithm 1.
 
     Args:
@@ -30,17 +28,28 @@ class BYOL(Method):
         super().__init__(encoder, shape)
         self.projector = heads.mlp(encoder.dim, hidden, dim)
         self.predictor = heads.mlp(dim, hidden, dim)
-        self.target = Ema(nn.Sequential(encoder, self.projector))
+        self.target_encoder, self.target_projector = Ema(encoder), Ema(self.projector)
         self.momentum = momentum
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Each view's prediction against the target's projection of the other (eq. 2, symmetrised)."""
+    def embed(self, batch: Batch) -> Embedded:
+        """Each view through the online encoder."""
         v1, v2 = batch.views
-        z1, z2 = self.projector(self.encoder(v1)), self.projector(self.encoder(v2))  # (B, dim)
-        t1, t2 = self.target(v1), self.target(v2)  # (B, dim), no gradient
+        return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
+
+    def constants(self, batch: Batch) -> Embedded:
+        """Each view through the target's encoder."""
+        v1, v2 = batch.views
+        return {"t1": self.target_encoder(v1), "t2": self.target_encoder(v2)}  # (B, D), no gradient
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """Each view's prediction against the target's projection of the other (eq. 2, symmetrised)."""
+        z1, z2 = self.projector(embedded["h1"]), self.projector(embedded["h2"])  # (B, dim)
+        t1, t2 = self.target_projector(embedded["t1"]), self.target_projector(embedded["t2"])  # (B, dim), no gradient
         loss = byol(self.predictor(z1), t2) + byol(self.predictor(z2), t1)
         return Loss(loss, memory={"z": z1.detach()})
 
     def after_step(self, at: Progress) -> None:
         """The target follows (eq. 1), ever more slowly."""
-        self.target.update(nn.Sequential(self.encoder, self.projector), cosine_momentum(at, self.momentum))
+        momentum = cosine_momentum(at, self.momentum)
+        self.target_encoder.update(self.encoder, momentum)
+        self.target_projector.update(self.projector, momentum)

@@ -11,7 +11,7 @@ from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce
 from unlabeled.memory import Ema, Queue
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
@@ -19,7 +19,7 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 
 @register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear", temperature=0.07)
 @register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD})
-class MoCo(Method):
+class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).
 
     The paper shuffles samples over GPUs so that queries and keys do not share the statistics of a batch norm; here the
@@ -54,10 +54,17 @@ class MoCo(Method):
         self.queue = Queue(queue, dim)
         self.momentum, self.temperature, self.splits = momentum, temperature, splits
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
+    def embed(self, batch: Batch) -> Embedded:
+        """The first view through the encoder."""
+        return {"h": self.encoder(batch.views[0])}  # (B, D)
+
+    def constants(self, batch: Batch) -> Embedded:
+        """The keys: the second view through the key encoder."""
+        return {"k": self._keys(batch.views[1])}  # (B, dim), no gradient
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
         """Queries against their keys and the queue; the current keys are handed to `observe`."""
-        q = self.projector(self.encoder(batch.views[0]))  # (B, dim)
-        k = self._keys(batch.views[1])  # (B, dim), no gradient
+        q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
         loss = info_nce(q, self.queue.keys, k, self.temperature)
         return Loss(loss, memory={"z": q.detach(), "keys": gather(k)})
 

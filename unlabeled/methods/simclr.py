@@ -9,12 +9,12 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import nt_xent
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import register
 
 
 @register("simclr", recipe={"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}})
-class SimCLR(Method):
+class SimCLR(Comparison):
     """A Simple Framework for Contrastive Learning of Visual Representations (Chen et al. 2020), algorithm 1.
 
     Args:
@@ -38,9 +38,14 @@ class SimCLR(Method):
         self.temperature = temperature
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
 
-    def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Both views through encoder and projector as one batch, then NT-Xent against all processes' embeddings."""
-        h = self.encoder(torch.cat(batch.views))  # (2B, D)
+    def embed(self, batch: Batch) -> Embedded:
+        """Both views through the encoder as one batch."""
+        h1, h2 = self.encoder(torch.cat(batch.views)).chunk(2)  # (B, D) each
+        return {"h1": h1, "h2": h2}
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """Both views through the projector as one batch, then NT-Xent against all processes' embeddings."""
+        h = torch.cat([embedded["h1"], embedded["h2"]])  # (2B, D)
         z1, z2 = self.projector(h).chunk(2)  # (B, dim) each
         loss = nt_xent(z1, z2, self.temperature, gathered=(gather(z1), gather(z2)), offset=rank() * len(z1))
         return Loss(loss, memory={"z": z1.detach()})

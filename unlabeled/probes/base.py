@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
@@ -29,6 +30,41 @@ class Probe(Protocol):
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
         """Shares in [0, 1] by the name of the metric, `"top1"` among them. The only place where test labels are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured, and half the width of its 95% confidence interval where the protocol knows it."""
+
+    value: float
+    interval: float | None = None
+
+
+class NewClassesProbe(Protocol):
+    """Judges features on classes whose labels the encoder never saw. Its keyword-only constructor arguments are its options.
+
+    Attributes:
+        new_classes: True; says that a protocol is one of these.
+        fits: whether `fit` learns anything.
+        labelled_: images whose labels were used to decide.
+        notes_: what is to be said in plain words.
+    """
+
+    new_classes: ClassVar[bool]
+    fits: ClassVar[bool]
+    labelled_: int
+    notes_: list[str]
+
+    def fit(self, h: Tensor, y: Tensor, *, seed: int) -> Self:
+        """Learns from h (N, D) float and y (N,) int64 of all other classes."""
+        ...
+
+    def score(self, h: Tensor, y: Tensor, *, seed: int) -> dict[str, Figure]:
+        """Shares in [0, 1] by the name of the metric, on h (M, D) and y (M,) of new classes; more of the first is better.
+
+        One with an interval is a mean over draws of its own, and is asked for once; others for several seeds.
+        """
         ...
 
 

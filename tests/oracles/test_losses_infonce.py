@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlabeled.losses import contrastive, info_nce, nt_xent
+from unlabeled.losses import info_nce, nt_xent, tiles
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -153,7 +153,7 @@ def test_tiles_change_nothing(tile: int, monkeypatch: pytest.MonkeyPatch) -> Non
         plain = torch.autograd.grad(case(), (z1, z2, p), allow_unused=True)
         value = float(case().detach())
         with monkeypatch.context() as patch:
-            patch.setattr(contrastive, "TILE", tile)
+            patch.setattr(tiles, "BUDGET", tile)
             tiled = torch.autograd.grad(case(), (z1, z2, p), allow_unused=True)
             assert float(case().detach()) == pytest.approx(value, rel=1e-6)
         for a, b in zip(plain, tiled, strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from unlabeled.losses import byol
 
-from .test_contrastive import normal, numeric
+from .test_losses_infonce import normal, numeric
 
 
 def test_byol_is_the_equation() -> None:

@@ -1,0 +1,115 @@
+"""A large batch in the memory of a small one: the gradient of the whole batch by gradient caching (Gao et al. 2021, "Scaling
+Deep Contrastive Learning Batch Size under Memory Limited Setup", §3.2).
+
+Averaging the gradients of pieces is not the gradient of a contrastive objective: the negatives of an image would be those of
+its piece. Here the pieces are embedded without graph; the objective compares all of them and is differentiated by the
+embeddings; the pieces are embedded again, with graph, and each backpropagates its part of that gradient. The price is one
+more forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled.batch import Batch, Loss, Progress
+from unlabeled.distributed import average_gradients
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Comparison, Embedded, Method
+
+
+def backward(
+    method: Comparison,
+    batch: Batch,
+    at: Progress,
+    seeds: Sequence[int],
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Loss:
+    """Adds to `.grad` what `method(batch, at).total.backward()` would add, a piece at a time.
+
+    The statistics of the encoder's batch norms are those of each piece; the running ones are written once for each piece.
+    Equal to the whole batch but for that, and for the draws of drop-out. Over several processes gradients are averaged here.
+
+    Args:
+        method: in training mode.
+        batch: this process's part of the batch, all views of it.
+        at: progress.
+        seeds: of the global generator, one for each piece, whose two passes so draw the same, and one for the comparison.
+        autocast: the precision. It is entered anew for each pass: weights cast without graph would otherwise be reused.
+
+    Returns:
+        The loss of the whole batch, already differentiated.
+    """
+    parts = _split(batch, len(seeds) - 1)
+    embedded: list[Embedded] = []
+    constants: list[Embedded] = []
+    with torch.no_grad(), autocast():
+        for seed, part in zip(seeds, parts, strict=False):
+            torch.manual_seed(seed)
+            with _running_statistics_kept(method):
+                embedded.append(method.embed(part))
+            constants.append(method.constants(part))
+    leaves = {name: whole.requires_grad_() for name, whole in _joined(embedded).items()}
+    with autocast():
+        torch.manual_seed(seeds[-1])
+        loss = method.compare({**leaves, **_joined(constants)}, at)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    first = 0
+    for seed, part in zip(seeds, parts, strict=False):
+        torch.manual_seed(seed)
+        with autocast():
+            again = method.embed(part)
+        here, first = slice(first, first + len(part.index)), first + len(part.index)
+        gradients = {name: leaf.grad[here] for name, leaf in leaves.items() if leaf.grad is not None}
+        torch.autograd.backward([again[name] for name in gradients], list(gradients.values()))
+    average_gradients(method)
+    return loss
+
+
+def check(method: Method, pieces: int, batch_size: int) -> None:
+    """Whether a batch of this process can be embedded in pieces.
+
+    Raises:
+        UserError: the method compares no embeddings, or a piece would have fewer than two images.
+    """
+    if pieces == 1:
+        return
+    if not isinstance(method, Comparison):
+        raise UserError(
+            f"--accumulate {pieces} is for methods that compare embeddings, and {type(method).__name__.lower()!r} does not: "
+            "leave it out, and give a smaller --batch-size if memory is short"
+        )
+    if batch_size < 2 * pieces:
+        raise UserError(
+            f"a batch of {batch_size} images in {pieces} pieces leaves fewer than 2 in some: "
+            f"give --accumulate {max(1, batch_size // 2)} or less, or a larger --batch-size"
+        )
+
+
+def _split(batch: Batch, pieces: int) -> list[Batch]:
+    views = [view.tensor_split(pieces) for view in batch.views]
+    targets = {name: target.tensor_split(pieces) for name, target in batch.targets.items()}
+    return [
+        Batch([view[i] for view in views], index, {name: target[i] for name, target in targets.items()})
+        for i, index in enumerate(batch.index.tensor_split(pieces))
+    ]
+
+
+def _joined(parts: list[Embedded]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@contextmanager
+def _running_statistics_kept(method: nn.Module) -> Iterator[None]:
+    """Batch norms use the statistics of their batch, as ever in training, and write nothing."""
+    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
