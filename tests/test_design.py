@@ -18,7 +18,7 @@ ORDER = [
     ["cli"],
     ["report"],
     ["verbs"],
-    ["train", "run", "monitor", "accumulate", "interrupt"],
+    ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "losses", "views", "encoders", "data"],
     ["recipe", "registry", "batch", "schedules", "optim", "distributed", "files", "errors"],

@@ -66,7 +66,7 @@ def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def show(result: Any) -> int:
     """Prints what a verb gave back; returns the exit code."""
-    if result is None:
+    if result is None or _is_a_copy():
         return 0
     from rich.console import Console
 
@@ -85,6 +85,15 @@ def methods(name: str | None = None, /) -> None:
     from unlabeled.verbs.catalogue import Catalogue
 
     show(Catalogue(name))
+
+
+def _is_a_copy() -> bool:
+    """Whether this process is one of several, and not the one that speaks."""
+    if "torch" not in sys.modules:
+        return False
+    from unlabeled.distributed import rank
+
+    return rank() > 0
 
 
 def _without_result(verb: Any) -> Any:

@@ -50,6 +50,12 @@ def any_process(flag: bool) -> bool:
     return any(flags)
 
 
+def wait_for_all() -> None:
+    """Returns once every process is here. The first to end would otherwise take the others with it."""
+    if world() > 1:
+        dist.barrier()
+
+
 def share_statistics(module: _Module) -> _Module:
     """Replaces each batch norm by one whose batch is that of all processes; changes nothing with a single process."""
     if world() == 1:

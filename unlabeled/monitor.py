@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
 from unlabeled.data import Data, held_out_classes
-from unlabeled.distributed import rank
+from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
@@ -99,10 +99,10 @@ class Monitor:
         """
         done = at.step + 1
         self.bar.update(self.task, completed=done)
-        if done % self.every and done != self.total and done != 1:
+        if not self.due(done):
             return
         value = float(loss.total.detach())
-        if not math.isfinite(value):
+        if any_process(not math.isfinite(value)):
             raise self._diverged(f"the loss is {value}", done)
         terms = {name: float(term) for name, term in loss.terms.items()}
         speed = (done - self.counted) * self.recipe.batch_size / max(1e-9, time.monotonic() - self.clock)
@@ -116,6 +116,19 @@ class Monitor:
         self._record(line)
         self.looked["loss"], self.looked["speed"] = value, speed
         self._show()
+
+    def due(self, done: int) -> bool:
+        """Whether tensors are read after so many steps."""
+        return done % self.every == 0 or done in (1, self.total)
+
+    def check(self, method: Method, done: int) -> None:
+        """Before a checkpoint is written over the last good one.
+
+        Raises:
+            UserError: the parameters are not finite.
+        """
+        if not all(bool(p.isfinite().all()) for p in method.parameters()):
+            raise self._diverged("the weights hold numbers that are not finite", done)
 
     def epoch(self, encoder: Encoder, at: Progress) -> None:
         """After an epoch: kNN accuracy and rank of the representation, every `monitor_every` epochs and after the last."""
@@ -188,8 +201,8 @@ class Monitor:
 
     def _diverged(self, what: str, step: int) -> UserError:
         return UserError(
-            f"{what} at step {step:,} of {self.total:,}: what usually helps is a smaller --optimizer.lr, "
-            "a longer --warmup-epochs, or --precision 32"
+            f"{what} at step {step:,} of {self.total:,}: start a new run with another --out; what usually helps "
+            "is a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
         )
 
 

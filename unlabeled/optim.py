@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unlabeled.registry import register
+from unlabeled.registry import Decay, Positive, Share, register
 
 Groups = list[dict[str, Any]]
 
@@ -32,7 +32,7 @@ def _decayed(parameters: Groups, weight_decay: float) -> Groups:
 
 @register("sgd")
 def sgd(
-    parameters: Groups, *, lr: float = 0.06, momentum: float = 0.9, weight_decay: float = 5e-4, nesterov: bool = True
+    parameters: Groups, *, lr: Positive = 0.06, momentum: Share = 0.9, weight_decay: Decay = 5e-4, nesterov: bool = True
 ) -> Optimizer:
     """SGD with Nesterov momentum.
 
@@ -48,7 +48,7 @@ def sgd(
 
 @register("adamw")
 def adamw(
-    parameters: Groups, *, lr: float = 1e-3, weight_decay: float = 0.05, beta1: float = 0.9, beta2: float = 0.999
+    parameters: Groups, *, lr: Positive = 1e-3, weight_decay: Decay = 0.05, beta1: Share = 0.9, beta2: Share = 0.999
 ) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019).
 
@@ -63,7 +63,7 @@ def adamw(
 
 @register("lars")
 def lars(
-    parameters: Groups, *, lr: float = 0.3, momentum: float = 0.9, weight_decay: float = 1e-6, trust: float = 1e-3
+    parameters: Groups, *, lr: Positive = 0.3, momentum: Share = 0.9, weight_decay: Decay = 1e-6, trust: Positive = 1e-3
 ) -> Optimizer:
     """LARS (You et al. 2017, algorithm 1).
 

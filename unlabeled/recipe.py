@@ -131,6 +131,10 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
+    if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
+        raise UserError(
+            f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {recipe.epochs} epochs of the run"
+        )
     if recipe.precision not in ("auto", "bf16", "32"):
         raise UserError(f"precision is {recipe.precision!r}, and must be auto, bf16 or 32")
     return recipe

@@ -20,9 +20,29 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from unlabeled.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds of an option, for `Annotated`: checked when a recipe is resolved."""
+
+    low: float
+    high: float = float("inf")
+    above: bool = False
+
+    def __str__(self) -> str:
+        least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return least if self.high == float("inf") else f"{least} and at most {self.high:g}"
+
+
+Positive = Annotated[float, Range(0, above=True)]
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1)]
+Decay = Annotated[float, Range(0)]
+Width = Annotated[int, Range(0)]
 
 KINDS = {"methods": "method", "views": "policy", "optim": "optimizer", "probes": "protocol", "data": "data set"}
 
@@ -138,12 +158,18 @@ def build(kind: str, choice: Choice, *args: Any) -> Any:
 def coerce(value: Any, wanted: Any, what: str) -> Any:
     """`value` (perhaps text from a command line or a YAML file) as the annotated type.
 
-    Understands bool, int, float, str, `Literal`, `X | None` and tuples; passes others through.
+    Understands bool, int, float, str, `Literal`, `X | None`, tuples, and `Annotated` with a `Range`; passes others through.
 
     Raises:
         UserError: it is not such a value; the message begins with `what`.
     """
     origin, inner = get_origin(wanted), get_args(wanted)
+    if origin is Annotated:
+        plain, bounds = inner[0], inner[1]
+        number = coerce(value, plain, what)
+        if not bounds.low <= number <= bounds.high or (bounds.above and number == bounds.low):
+            raise UserError(f"{what} is {value!r}, and must be {bounds}")
+        return number
     error = UserError(f"{what} is {value!r}, and must be {_spell(wanted)}")
     if origin in (Union, UnionType):
         if value is None or (type(None) in inner and str(value).lower() in ("none", "null", "")):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from unlabeled import accumulate, registry
-from unlabeled.batch import Batch, DataShape, Progress
+from unlabeled.batch import Batch, DataShape
 from unlabeled.data import Data, Source, held_out_classes
-from unlabeled.distributed import any_process, rank, share_statistics, world
+from unlabeled.distributed import any_process, rank, share_statistics, wait_for_all, world
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.interrupt import stoppable
@@ -31,6 +27,7 @@ from unlabeled.probes.extract import features
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.schedules import scaled_lr, warmup_cosine
+from unlabeled.steps import Clock, batches, generator, seed_of
 
 SAVE_EVERY = 60.0
 """Seconds between checkpoints."""
@@ -91,6 +88,12 @@ def train(
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
     warmup = round(warmup_epochs * clock.per_epoch)
+    drawn, _ = views(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
+    if method.n_views not in (None, len(drawn)):
+        raise UserError(
+            f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
+            f"{recipe.method.name!r} compares {method.n_views}: give other --views"
+        )
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizer = registry.build("optim", recipe.optimizer, groups(method)) if clock.total else None
     state = run.read_checkpoint()
@@ -106,23 +109,23 @@ def train(
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
     saved, step = time.monotonic(), start
-    with stoppable() as stop, _batches(recipe, source, chosen, clock, start) as batches, monitor:
-        for step, (index, images) in zip(range(start, clock.total), batches, strict=False):
+    with stoppable() as stop, batches(recipe, source, chosen, clock, start) as coming, monitor:
+        for step, (index, images) in zip(range(start, clock.total), coming, strict=False):
             at = clock.at(step)
             if step % clock.per_epoch == 0:
                 method.before_epoch(at, lambda: features(method.encoder, source, device=fabric.device))
             method.train()
-            torch.manual_seed(_seed(recipe.seed, rank(), step, 1))
+            torch.manual_seed(seed_of(recipe.seed, rank(), step, 1))
             for group in optimizer.param_groups:
                 group["lr"] = warmup_cosine(at, lr, warmup)
 
             drawn, targets = views(images.to(fabric.device, non_blocking=True), generator(recipe.seed, rank(), step))
             if method.needs_labels and source.labels is not None:
-                targets = {**targets, "label": torch.from_numpy(source.labels[index]).to(fabric.device)}
-            batch = Batch(drawn, torch.from_numpy(index).to(fabric.device), targets)
+                targets = {**targets, "label": torch.from_numpy(source.labels[index]).to(fabric.device, non_blocking=True)}
+            batch = Batch(drawn, torch.from_numpy(index).to(fabric.device, non_blocking=True), targets)
             optimizer.zero_grad(set_to_none=True)
             if recipe.accumulate > 1 and isinstance(method, Comparison):
-                seeds = [_seed(recipe.seed, rank(), step, 1, piece) for piece in range(recipe.accumulate + 1)]
+                seeds = [seed_of(recipe.seed, rank(), step, 1, piece) for piece in range(recipe.accumulate + 1)]
                 loss = accumulate.backward(method, batch, at, seeds, fabric.autocast)
             else:
                 with fabric.autocast():
@@ -135,35 +138,22 @@ def train(
 
             done = step + 1
             monitor.step(loss, at, optimizer.param_groups[0]["lr"])
-            stopped = any_process(stop.is_set())
+            stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
             if done % clock.per_epoch == 0:
                 monitor.epoch(method.encoder, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
+                monitor.check(method, done)
                 _save(run, method, optimizer, done)
                 saved = time.monotonic()
             if stopped:
+                wait_for_all()
                 monitor.interrupted(done)
                 return False
+    monitor.check(method, clock.total)
     monitor.end(method.encoder, clock.at(clock.total - 1))
     _save(run, method, optimizer, clock.total, finished=True)
+    wait_for_all()
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Turns a step into `Progress`."""
-
-    per_epoch: int
-    epochs: int
-
-    @property
-    def total(self) -> int:
-        """Steps of the run."""
-        return self.per_epoch * self.epochs
-
-    def at(self, step: int) -> Progress:
-        """Where the run is before its `step`-th step."""
-        return Progress(step, max(1, self.total), step // self.per_epoch)
 
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
@@ -205,16 +195,6 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
         return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
 
 
-def generator(seed: int, rank: int, step: int) -> torch.Generator:
-    """The randomness of one step's views in one process."""
-    return torch.Generator().manual_seed(_seed(seed, rank, step, 0))
-
-
-def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order (n,) in which an epoch visits the samples."""
-    return np.random.default_rng([seed, epoch]).permutation(n)
-
-
 def _chosen(recipe: Recipe, method: Method, source: Source) -> np.ndarray:
     """Positions of the images to train on: none of a held-out class, only labelled ones if the method takes no others."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
@@ -223,45 +203,16 @@ def _chosen(recipe: Recipe, method: Method, source: Source) -> np.ndarray:
     return np.flatnonzero(~np.isin(source.labels, held) & (source.labels >= (0 if method.only_labelled else -1)))
 
 
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def _batches(
-    recipe: Recipe, source: Source, chosen: np.ndarray, clock: Clock, start: int
-) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
-    """This process's part of each batch, index (B,) and images (B, C, H, W), fetched one step ahead."""
-    per_process = recipe.batch_size // world()
-    orders: dict[int, np.ndarray] = {}
-
-    def fetch(step: int) -> tuple[np.ndarray, Tensor]:
-        epoch, place = divmod(step, clock.per_epoch)
-        if epoch not in orders:
-            orders.clear()
-            orders[epoch] = chosen[order(recipe.seed, epoch, len(chosen))]
-        first = place * recipe.batch_size + rank() * per_process
-        index = orders[epoch][first : first + per_process]
-        images = source.fetch(index)
-        return index, images.pin_memory() if torch.cuda.is_available() else images
-
-    with ThreadPoolExecutor(1) as ahead:
-
-        def steps() -> Iterator[tuple[np.ndarray, Tensor]]:
-            coming = ahead.submit(fetch, start) if start < clock.total else None
-            for step in range(start, clock.total):
-                assert coming is not None
-                ready = coming.result()
-                coming = ahead.submit(fetch, step + 1) if step + 1 < clock.total else None
-                yield ready
-
-        yield steps()
-
-
 def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, step: int, *, finished: bool = False) -> None:
     if rank() == 0:
         memory = optimizer.state_dict() if optimizer else {}
-        state = {"step": step, "finished": finished, "method": method.state_dict(), "optimizer": memory}
+        state = {
+            "step": step,
+            "finished": finished,
+            "processes": world(),
+            "method": method.state_dict(),
+            "optimizer": memory,
+        }
         run.write_checkpoint(state)
         run.write_encoder(method.encoder)
 
@@ -270,6 +221,11 @@ def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.o
     """Puts back what a checkpoint holds; returns the steps taken."""
     if state is None or optimizer is None:
         return 0
+    if state["processes"] != world():
+        raise UserError(
+            f"the run began on {state['processes']} devices, and its views depend on their number: "
+            f"give --devices {state['processes']}"
+        )
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

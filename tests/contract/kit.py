@@ -17,7 +17,7 @@ from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.probes.extract import features
 from unlabeled.registry import Choice
-from unlabeled.train import generator
+from unlabeled.steps import generator
 from unlabeled.views.view import Views
 
 NAMES = registry.names("methods")

@@ -29,6 +29,8 @@ class Method(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     """Whether `batch.targets["label"]` is there; the loop then draws labelled images only if `only_labelled`."""
     only_labelled: ClassVar[bool] = False
+    n_views: ClassVar[int | None] = 2
+    """Views of each image that it compares; None for any number."""
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__()

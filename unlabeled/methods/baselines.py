@@ -18,6 +18,8 @@ class Random(Method):
     Random convolutions alone are no weak baseline (Saxe et al. 2011, "On random weights and unsupervised feature learning").
     """
 
+    n_views = 1
+
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__(encoder.requires_grad_(False), shape)
 
@@ -29,6 +31,8 @@ class Random(Method):
 @register("supervised", recipe={"views": "crop"})
 class Supervised(Method):
     """Cross-entropy with the labels, from one mildly augmented view: what labels would have given (He et al. 2016, §4.2)."""
+
+    n_views = 1
 
     needs_labels = True
     only_labelled = True

@@ -8,7 +8,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
 from unlabeled.memory import Ema
 from unlabeled.methods.base import Comparison, Embedded
-from unlabeled.registry import register
+from unlabeled.registry import Count, Share, Width, register
 from unlabeled.schedules import cosine_momentum
 
 
@@ -23,7 +23,7 @@ class BYOL(Comparison):
     """
 
     def __init__(
-        self, encoder: Encoder, shape: DataShape, *, momentum: float = 0.996, dim: int = 256, hidden: int = 4096
+        self, encoder: Encoder, shape: DataShape, *, momentum: Share = 0.996, dim: Count = 256, hidden: Width = 4096
     ) -> None:
         super().__init__(encoder, shape)
         self.projector = heads.mlp(encoder.dim, hidden, dim)

@@ -12,7 +12,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce
 from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded
-from unlabeled.registry import register
+from unlabeled.registry import Count, Positive, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
@@ -40,13 +40,13 @@ class MoCo(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        queue: int = 4096,
-        momentum: float = 0.999,
-        temperature: float = 0.2,
-        dim: int = 128,
-        hidden: int = 0,
+        queue: Count = 4096,
+        momentum: Share = 0.999,
+        temperature: Positive = 0.2,
+        dim: Count = 128,
+        hidden: Width = 0,
         projector: heads.Projector = "mlp",
-        splits: int = 8,
+        splits: Count = 8,
     ) -> None:
         super().__init__(encoder, shape)
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim, norm=False)

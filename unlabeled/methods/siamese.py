@@ -37,6 +37,8 @@ class Siamese(Comparison):
             and h itself is the embedding.
     """
 
+    n_views = 1
+
     needs_labels = True
     only_labelled = True
 

@@ -10,7 +10,7 @@ from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import nt_xent
 from unlabeled.methods.base import Comparison, Embedded
-from unlabeled.registry import register
+from unlabeled.registry import Count, Positive, Width, register
 
 
 @register("simclr", recipe={"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}})
@@ -29,9 +29,9 @@ class SimCLR(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        temperature: float = 0.5,
-        dim: int = 128,
-        hidden: int = 0,
+        temperature: Positive = 0.5,
+        dim: Count = 128,
+        hidden: Width = 0,
         projector: heads.Projector = "mlp",
     ) -> None:
         super().__init__(encoder, shape)

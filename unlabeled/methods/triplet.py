@@ -31,6 +31,8 @@ class Triplet(Comparison):
             `none`, and h itself is the embedding.
     """
 
+    n_views = 1
+
     needs_labels = True
     only_labelled = True
 

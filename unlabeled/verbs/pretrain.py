@@ -73,6 +73,8 @@ def _existing(out: Path, resume: bool) -> bool:
         if not resume:
             raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
         return True
+    if resume:
+        Console(highlight=False, quiet=rank() > 0).print(f"nothing to resume in {str(out)!r}: starting", soft_wrap=True)
     if out.is_dir() and any(out.iterdir()) and not (out / RECIPE).is_file():
         raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
     return False
