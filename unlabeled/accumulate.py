@@ -1,5 +1,5 @@
 """A large batch in the memory of a small one: the gradient of the whole batch by gradient caching (Gao et al. 2021, "Scaling
-Deep Contrastive Learning Batch Size under Memory Limited Setup", §3.2).
+Deep Contrastive Learning Batch Size under Memory Limited Setup").
 
 Averaging the gradients of pieces is not the gradient of a contrastive objective: the negatives of an image would be those of
 its piece. Here the pieces are embedded without graph; the objective compares all of them and is differentiated by the
