@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := build/peers
 
 .PHONY: demo test lint types install clean bench
 
@@ -33,8 +34,15 @@ types: $(VENV)/.installed-dev
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/views.py
+# Peers in a folder that only their own processes see, on the same torch.
+$(PEERS)/.installed: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(PEERS) \
+		lightly==1.6.0 pytorch-metric-learning==2.9.0
+	touch $@
+
+bench: $(VENV)/.installed-dev $(PEERS)/.installed
+	$(BIN)/python benchmarks/views.py --out results/views.json
+	$(BIN)/python benchmarks/losses.py --peers $(PEERS) --timeout 1500 --out results/losses.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

@@ -9,7 +9,7 @@ from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
-from unlabeled.losses import info_nce
+from unlabeled.losses import info_nce, info_nce_bound
 from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Positive, Share, Width, register
@@ -66,7 +66,8 @@ class MoCo(Comparison):
         """Queries against their keys and the queue; the current keys are handed to `observe`."""
         q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
         loss = info_nce(q, self.queue.keys, k, self.temperature)
-        return Loss(loss, memory={"z": q.detach(), "keys": gather(k)})
+        bound = info_nce_bound(loss.detach(), len(self.queue.keys) + 1)
+        return Loss(loss, {"mutual_information": bound}, {"z": q.detach(), "keys": gather(k)})
 
     def _keys(self, x: Tensor) -> Tensor:
         order = torch.randperm(len(x)).to(x.device)

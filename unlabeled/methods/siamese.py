@@ -12,7 +12,7 @@ from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import contrastive
 from unlabeled.methods.base import Comparison, Embedded, needs_classes
-from unlabeled.registry import register
+from unlabeled.registry import Count, Positive, Width, register
 
 
 @register("siamese", recipe={"views": "crop", "optimizer": "sgd"})
@@ -47,10 +47,10 @@ class Siamese(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        margin: float = 1.0,
+        margin: Positive = 1.0,
         normalize: bool = True,
-        dim: int = 128,
-        hidden: int = 0,
+        dim: Count = 128,
+        hidden: Width = 0,
         projector: heads.Projector = "linear",
     ) -> None:
         super().__init__(encoder, shape)

@@ -8,7 +8,7 @@ from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
-from unlabeled.losses import nt_xent
+from unlabeled.losses import info_nce_bound, nt_xent
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Positive, Width, register
 
@@ -47,5 +47,7 @@ class SimCLR(Comparison):
         """Both views through the projector as one batch, then NT-Xent against all processes' embeddings."""
         h = torch.cat([embedded["h1"], embedded["h2"]])  # (2B, D)
         z1, z2 = self.projector(h).chunk(2)  # (B, dim) each
-        loss = nt_xent(z1, z2, self.temperature, gathered=(gather(z1), gather(z2)), offset=rank() * len(z1))
-        return Loss(loss, memory={"z": z1.detach()})
+        all1, all2 = gather(z1), gather(z2)  # (N, dim) each
+        loss = nt_xent(z1, z2, self.temperature, gathered=(all1, all2), offset=rank() * len(z1))
+        bound = info_nce_bound(loss.detach(), 2 * len(all1) - 1)
+        return Loss(loss, {"mutual_information": bound}, {"z": z1.detach()})

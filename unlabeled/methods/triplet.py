@@ -9,7 +9,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.losses import batch_triplet
 from unlabeled.losses.mining import Mining
 from unlabeled.methods.base import Comparison, Embedded, needs_classes
-from unlabeled.registry import register
+from unlabeled.registry import Count, Positive, Width, register
 
 SGD = {"name": "sgd", "lr": 0.05}  # FaceNet, §3.3: SGD, with AdaGrad, from 0.05 on
 
@@ -41,10 +41,10 @@ class Triplet(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        margin: float = 0.2,
+        margin: Positive = 0.2,
         mining: Mining = "semi-hard",
-        dim: int = 128,
-        hidden: int = 0,
+        dim: Count = 128,
+        hidden: Width = 0,
         projector: heads.Projector = "linear",
     ) -> None:
         super().__init__(encoder, shape)
