@@ -28,6 +28,25 @@ def test_two_processes(tmp_path: Path) -> None:
     assert "is finished" in ok(*words, "--resume")
 
 
+def test_the_first_process_may_take_its_time_at_the_end(tmp_path: Path) -> None:
+    """Fabric kills all processes some 5 s after one has failed; one that ends early must not look like that."""
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import time\n"
+        "from unlabeled.cli import main\n"
+        "from unlabeled.distributed import rank\n"
+        "from unlabeled.monitor import Monitor\n"
+        "end = Monitor.end\n"
+        "Monitor.end = lambda *args: (time.sleep(7 * (rank() == 0)), end(*args))\n"
+        "main()\n"
+    )
+    words = ["pretrain", str(file(tmp_path / "x.npz")), *ONE, "--devices", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "run").finished
+    assert done.stdout.count("written:") == 1
+
+
 def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unlabeled.train.world", lambda: 3)
     monkeypatch.setattr("unlabeled.train.share_statistics", lambda method: method)

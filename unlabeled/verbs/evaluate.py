@@ -106,15 +106,15 @@ class Evaluation:
 def evaluate(
     run: str | Path,
     *,
-    data: Any = None,
-    protocol: Sequence[str] = ("knn", "linear"),
-    labels: Sequence[str] = ("100%",),
-    draws: int = 10,
-    against: Sequence[str] = ("random",),
-    seed: int = 0,
-    root: str | Path | None = None,
-    accelerator: str = "auto",
-    out: str | Path | None = None,
+    data: Any,
+    protocol: Sequence[str],
+    labels: Sequence[str],
+    draws: int,
+    against: Sequence[str],
+    seed: int,
+    root: str | Path | None,
+    accelerator: str,
+    out: str | Path | None,
 ) -> Evaluation:
     """See `unlabeled.api.evaluate`."""
     opened_run = Run.open(run)
@@ -137,7 +137,7 @@ def evaluate(
                 f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none"
             )
     encoder = opened_run.encoder()
-    train, test, split = _splits(data, recipe, root)
+    train, test, split = _splits(data, recipe, len(encoder.mean), root)
     if train.channels != len(encoder.mean):
         raise UserError(
             f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on images "
@@ -175,10 +175,11 @@ def evaluate(
     return made
 
 
-def _splits(data: Any, recipe: Recipe, root: str | Path | None) -> tuple[Source, Source, str]:
+def _splits(data: Any, recipe: Recipe, channels: int, root: str | Path | None) -> tuple[Source, Source, str]:
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    named = recipe.data if data is None else data
+    opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=recipe.seed)
     if opened.test is None or opened.test.labels is None or opened.train.labels is None:
         raise UserError(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
