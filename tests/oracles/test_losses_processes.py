@@ -14,6 +14,7 @@ from unlabeled import losses
 from .loss_cases import MININGS, normal
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 2, 1, 3])
+ONE_PAIR = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6])
 VIEWS: dict[str, Callable[..., Tensor]] = {
     "nt_xent": losses.nt_xent,
     "debiased_nt_xent": losses.debiased_nt_xent,
@@ -55,6 +56,28 @@ def test_labelled(name: str, processes: int) -> None:
     z = normal(8, 4).requires_grad_()
     parts = [LABELLED[name](z[s], LABELS[s], gathered=(z, LABELS), offset=s.start) for s in pieces(processes)]
     agree(LABELLED[name](z, LABELS), parts, (z,))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_process_without_pairs_takes_part(name: str, reduction: str) -> None:
+    """Its loss is nothing, but depends on the gathered tensor: else it would miss the backward pass of the gathering."""
+    z, gathered = normal(8, 4), normal(8, 4).requires_grad_()
+    parts = [
+        LABELLED[name](z[s], ONE_PAIR[s], gathered=(gathered, ONE_PAIR), offset=s.start, reduction=reduction)
+        for s in pieces(4)
+    ]
+    for part in parts:
+        (slope,) = torch.autograd.grad(part.sum(), gathered, allow_unused=True)
+        assert slope is not None
+    assert not any(part.detach().any() for part in parts[1:])
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_fewer_pairs_than_processes(name: str) -> None:
+    z = normal(8, 4).requires_grad_()
+    parts = [LABELLED[name](z[s], ONE_PAIR[s], gathered=(z, ONE_PAIR), offset=s.start) for s in pieces(4)]
+    agree(LABELLED[name](z, ONE_PAIR), parts, (z,))
 
 
 def test_keys_and_pools() -> None:

@@ -123,7 +123,7 @@ def lifted_structure(
     i, j = pair.nonzero(as_tuple=True)
     both = torch.logaddexp(repulsion[i + offset], repulsion[j]) + d[i + offset, j]
     terms = both.clamp(min=0).square() / 2
-    return reduce(terms, reduction, ((every.sum() - len(k)) * (len(z) / len(k))).clamp(min=1))
+    return reduce(terms, reduction, _mean_count(every.sum(1) - 1, len(z)))
 
 
 def _candidates(
@@ -139,9 +139,9 @@ def _candidates(
     return k, names
 
 
-def _mean_count(valid: Tensor, local: int) -> Tensor:
-    """Terms of a process, on average: with it the mean over processes is the mean over all terms."""
-    return (valid.sum() * (local / len(valid))).clamp(min=torch.finfo(torch.float32).tiny)
+def _mean_count(terms: Tensor, local: int) -> Tensor:
+    """Terms of a process, on average, from those of each sample (N,): the mean over processes is then that over all terms."""
+    return (terms.sum() * (local / len(terms))).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _masked(logits: Tensor, mask: Tensor) -> Tensor:

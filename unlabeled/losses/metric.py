@@ -118,7 +118,7 @@ def batch_triplet(
     pair[rows, offset + rows] = False
     a, p = pair.nonzero(as_tuple=True)
     if len(a) == 0:
-        return reduce(z[a].sum(1), reduction) if reduction == "none" else z.sum() * 0
+        return reduce((z[a] * others[p]).sum(1), reduction)  # of both, so that every process takes part in the backward pass
     terms = triplet(z[a], others[p], others, margin, mining=mining, among=negative[a], normalize=normalize, reduction="none")
     if gathered is None:
         return reduce(terms, reduction)
