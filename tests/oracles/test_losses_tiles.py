@@ -123,6 +123,21 @@ def test_second_derivatives_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.autograd.gradgradcheck(lambda q, k: tiles.log_sum_exp(q, k, 2.0, out), (q, k))
 
 
+@pytest.mark.parametrize("budget", [4, 1 << 24])
+@pytest.mark.parametrize("which", range(4))
+def test_a_temperature_can_be_learned(which: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "BUDGET", budget)
+    x, y, t = normal(9, 4).requires_grad_(), normal(9, 4, seed=1).requires_grad_(), torch.tensor(0.3, dtype=torch.float64)
+    found: Callable[[Tensor, Tensor, Tensor], Tensor] = [
+        lambda x, y, t: losses.nt_xent(x, y, t),
+        lambda x, y, t: losses.info_nce(x, y, None, t),
+        lambda x, y, t: losses.supervised_contrastive(x, LABELS, t),
+        lambda x, y, t: losses.debiased_nt_xent(x, y, t, 0.3),
+    ][which]
+    assert torch.autograd.gradcheck(found, (x, y, t.requires_grad_()))
+    torch.testing.assert_close(found(x, y, t), found(x, y, 0.3))  # type: ignore[arg-type]
+
+
 def test_no_large_matrix_is_ever_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tensor that is made, forward and backward, is looked at."""
     largest = 0

@@ -62,7 +62,7 @@ def info_nce(
     query: Tensor,
     keys: Tensor,
     positive: Tensor | None = None,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     exclude: Tensor | None = None,
     *,
     normalize: bool = True,
@@ -113,7 +113,7 @@ def info_nce(
     return reduce(_cross_entropy(q, k, own, temperature, left_out), reduction)
 
 
-def _cross_entropy(q: Tensor, k: Tensor, own: Tensor, temperature: float, left_out: list[Tensor]) -> Tensor:
+def _cross_entropy(q: Tensor, k: Tensor, own: Tensor, temperature: float | Tensor, left_out: list[Tensor]) -> Tensor:
     """(B,): log(1 + Σ_negatives exp((s- - s+)/τ)), which never is negative and keeps small losses exact."""
     excess = log_sum_exp(q, k, 1 / temperature, left_out) - (q * own).sum(1) / temperature
     return torch.logaddexp(excess, torch.zeros_like(excess))
@@ -139,7 +139,7 @@ def both_views(
 def nt_xent(
     z1: Tensor,
     z2: Tensor,
-    temperature: float = 0.5,
+    temperature: float | Tensor = 0.5,
     *,
     gathered: tuple[Tensor, Tensor] | None = None,
     offset: int = 0,
@@ -171,7 +171,7 @@ def nt_xent(
 def debiased_nt_xent(
     z1: Tensor,
     z2: Tensor,
-    temperature: float = 0.5,
+    temperature: float | Tensor = 0.5,
     tau_plus: float = 0.1,
     *,
     gathered: tuple[Tensor, Tensor] | None = None,
@@ -206,7 +206,7 @@ def debiased_nt_xent(
     if tau_plus > 0:
         ahead = others - own - math.log(count * tau_plus)  # log of Σ n_j / (N τ⁺ p)
         left = others + torch.log(-torch.expm1(-ahead.clamp(min=1e-6)))  # log( Σ n_j - N τ⁺ p )
-        floor = torch.full_like(own, math.log(count) - 1 / temperature)
+        floor = torch.zeros_like(own) + (math.log(count) - 1 / temperature)
         others = torch.maximum(left - math.log1p(-tau_plus), floor).where(ahead > 0, floor)
     excess = others - own
     return reduce(torch.logaddexp(excess, torch.zeros_like(excess)), reduction)

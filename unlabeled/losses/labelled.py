@@ -14,7 +14,7 @@ from unlabeled.losses.tiles import log_sum_exp
 def supervised_contrastive(
     z: Tensor,
     labels: Tensor,
-    temperature: float = 0.1,
+    temperature: float | Tensor = 0.1,
     *,
     gathered: tuple[Tensor, Tensor] | None = None,
     offset: int = 0,

@@ -92,8 +92,8 @@ def check_labels(name: str, z: Tensor, labels: Tensor) -> None:
         )
 
 
-def check_positive(name: str, **values: float) -> None:
-    """Refuses temperatures that are zero or negative."""
+def check_positive(name: str, **values: float | Tensor) -> None:
+    """Refuses temperatures that are zero, negative, or not one number."""
     for key, value in values.items():
-        if not value > 0:
+        if (isinstance(value, Tensor) and value.numel() != 1) or not value > 0:
             raise ValueError(f"{name}: {key} is {value}; give a number above 0")

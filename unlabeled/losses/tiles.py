@@ -15,19 +15,23 @@ CACHED = 1 << 19
 """Similarities of a tile on a CPU, where it should stay in the cache (2 MiB in float32)."""
 
 
-def log_sum_exp(q: Tensor, k: Tensor, scale: float, leave_out: Sequence[Tensor] = ()) -> Tensor:
+def log_sum_exp(q: Tensor, k: Tensor, scale: float | Tensor, leave_out: Sequence[Tensor] = ()) -> Tensor:
     """log Σ_j exp(scale · q_i·k_j) for every row i.
 
     Args:
         q: (B, D).
         k: (M, D).
-        scale: 1/τ.
+        scale: 1/τ; a tensor of one number may have a gradient.
         leave_out: (B,) integers each: column `leave_out[..][i]` is not in the sum of row i. Columns may repeat.
 
     Returns:
-        (B,), differentiable in q and k; -inf, with zero gradient, where nothing is left to sum. A second derivative
+        (B,), differentiable in q, k and scale; -inf, with zero gradient, where nothing is left to sum. A second derivative
         (`create_graph=True`) does build the matrix.
     """
+    if isinstance(scale, Tensor):
+        q, scale = q * scale, 1.0
+    if len(k) == 0:
+        return (q @ k.T).sum(1) - float("inf")
     result: Tensor = _LogSumExp.apply(q, k, scale, tuple(leave_out))
     return result
 
