@@ -82,6 +82,25 @@ def test_a_perfect_match_costs_nothing_however_cold() -> None:
     assert float(losses.nt_xent(eye, -eye, 0.01)) == pytest.approx(100 + math.log(14), rel=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
+def test_supervised_contrastive_of_two_views_is_nt_xent(temperature: float) -> None:
+    """Views so near that the loss is below what 1/τ - 1/τ leaves of float32."""
+    z = normal(64, 128, dtype=torch.float32)
+    views = z, z + 1e-3 * normal(64, 128, seed=1, dtype=torch.float32)
+    both, labels = torch.cat(views).requires_grad_(), torch.arange(64).repeat(2)
+    terms = losses.supervised_contrastive(both, labels, temperature, reduction="none")
+    expected = losses.nt_xent(*both.chunk(2), temperature, reduction="none")
+    assert float(terms.detach().min()) >= 0
+    torch.testing.assert_close(terms, expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(*(torch.autograd.grad(t.mean(), both)[0] for t in (terms, expected)), rtol=1e-4, atol=1e-10)
+
+
+def test_supervised_contrastive_of_several_is_at_least_the_log_of_their_number() -> None:
+    z = normal(8, 64, dtype=torch.float32).repeat(3, 1)
+    terms = losses.supervised_contrastive(z, torch.arange(8).repeat(3), 0.01, reduction="none")
+    torch.testing.assert_close(terms, torch.full((24,), math.log(2)), rtol=1e-4, atol=0)
+
+
 REFUSED: dict[str, Callable[[], object]] = {
     "z1 has shape .* and z2": lambda: losses.nt_xent(SOME, SOME[:3]),
     "nt_xent: z1 has shape .*at least 1": lambda: losses.nt_xent(SOME[:0], SOME[:0]),

@@ -34,7 +34,8 @@ def supervised_contrastive(
         reduction: over the anchors that have a positive; with `gathered`, "mean" divides by their mean number in a process.
 
     Returns:
-        A number ≥ 0, or (B,), 0 for anchors without a positive; NT-Xent if each label is that of one image's two views.
+        A number ≥ 0, or (B,), 0 for anchors without a positive, at least log |P(i)| for the others; NT-Xent
+        if each label is that of one image's two views.
     """
     check_positive("supervised_contrastive", temperature=temperature)
     k, names = _candidates("supervised_contrastive", z, labels, gathered, offset)
@@ -45,9 +46,14 @@ def supervised_contrastive(
     mates = torch.searchsorted(ordered, names, right=True) - kind - 1  # (N,)
     sums = torch.zeros_like(k).index_add(0, kind, k)  # (N, D)
     here, count = kind[itself], mates[itself]
-    own = (q * (sums[here] - k[itself])).sum(1) / count.clamp(min=1) / temperature
-    total = log_sum_exp(q, k, 1 / temperature, [itself])
-    terms = torch.where(count > 0, total - own, 0)
+    single = count == 1
+    numbers = torch.arange(len(k), device=z.device)
+    mate = torch.where(single, torch.zeros_like(kind).index_add(0, kind, numbers)[here] - itself, itself)
+    own = torch.where(single[:, None], k.index_select(0, mate), (sums[here] - k[itself]) / count.clamp(min=1)[:, None])
+    excess = log_sum_exp(q, k, 1 / temperature, [itself, mate]) - (q * own).sum(1) / temperature
+    # Of one mate the loss may be tiny: its own term stays out of the sum, as in NT-Xent. Of several it is at least log 2.
+    several = torch.where(count > 1, excess, 0)
+    terms = torch.where(single, torch.logaddexp(excess, torch.zeros_like(excess)), several)
     return reduce(terms, reduction, _mean_count(mates > 0, len(z)))
 
 
@@ -140,7 +146,7 @@ def _candidates(
 
 
 def _mean_count(terms: Tensor, local: int) -> Tensor:
-    """Terms of a process, on average, from those of each sample (N,): the mean over processes is then that over all terms."""
+    """Terms of a process, on average, from those of each sample (N,): the mean over processes is then that over all."""
     return (terms.sum() * (local / len(terms))).clamp(min=torch.finfo(torch.float32).tiny)
 
 
