@@ -73,6 +73,14 @@ def test_without_negatives_the_positive_is_certain() -> None:
     for mining in MININGS:
         assert float(losses.margin_triplet(one, two, mining=mining)) == 0
         assert float(losses.triplet(one, two, two, mining=mining, among=torch.zeros(1, 1).bool())) == 0
+        x = one.clone().requires_grad_()
+        empty = losses.triplet(x, two, SOME[:0], mining=mining)
+        assert float(empty.detach()) == 0
+        assert not torch.autograd.grad(empty, x)[0].any()
+    x = SOME.clone().requires_grad_()
+    alone = losses.info_nce(x, SOME[:0], SOME)
+    assert float(alone.detach()) == 0
+    assert not torch.autograd.grad(alone, x)[0].any()
 
 
 def test_a_perfect_match_costs_nothing_however_cold() -> None:
@@ -119,6 +127,14 @@ REFUSED: dict[str, Callable[[], object]] = {
     "the pool of negatives": lambda: losses.triplet(SOME, SOME, SOME[:, :2], mining="all"),
     "nce: scores": lambda: losses.nce(SOME[:, 0], SOME[:3], SOME[:, 0], SOME[:3]),
     "nce: log-prob": lambda: losses.nce(SOME[:, 0], SOME, SOME[:, 0], SOME[:, :2]),
+    "info_nce: positive is torch.int64, not all in \\[0, 4\\)": lambda: losses.info_nce(SOME, SOME, torch.arange(4) + 1),
+    "info_nce: exclude is": lambda: losses.info_nce(SOME, SOME, exclude=torch.arange(4) - 1),
+    "info_nce: exclude is .*\\[0, 0\\)": lambda: losses.info_nce(SOME, SOME[:0], SOME, exclude=torch.zeros(4).long()),
+    "proto_nce: assignments is": lambda: losses.proto_nce(SOME, SOME, [SOME], [torch.arange(4) + 1], [torch.ones(4)]),
+    "proto_nce: concentrations have": lambda: losses.proto_nce(SOME, SOME, [SOME], [torch.arange(4)], [torch.zeros(4)]),
+    "concentration: assigned is": lambda: losses.concentration(SOME, SOME, torch.arange(4) + 1),
+    "mining 'most'": lambda: losses.triplet(SOME, SOME, SOME, mining="most"),  # type: ignore[arg-type]
+    "temperature is tensor": lambda: losses.nt_xent(SOME, SOME, torch.ones(2)),
     "proto_nce: 1 sets": lambda: losses.proto_nce(SOME, SOME, [SOME], [], []),
     "swapped_prediction: 1 views": lambda: losses.swapped_prediction([SOME], [SOME]),
     "no argument is a tensor of floats": lambda: losses.byol(torch.ones(2, 2).long(), torch.ones(2, 2).long()),

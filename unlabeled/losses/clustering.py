@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.losses.infonce import info_nce
-from unlabeled.losses.numeric import Reduction, check_positive, check_rows, full_precision, reduce, unit
+from unlabeled.losses.numeric import Reduction, check_indices, check_positive, check_rows, full_precision, reduce, unit
 
 
 @full_precision
@@ -47,6 +47,11 @@ def proto_nce(
     terms = info_nce(query, keys, positive, temperature, exclude, reduction="none")  # (B,)
     v = unit(query)
     for c, assigned, phi in zip(prototypes, assignments, concentrations, strict=True):
+        check_indices("proto_nce", len(c), assignments=assigned)
+        if phi.shape != c.shape[:1] or not (phi > 0).all():
+            raise ValueError(
+                f"proto_nce: concentrations have shape {tuple(phi.shape)}, or are not all above 0; give ({len(c)},) above 0"
+            )
         logits = v @ unit(c).T / phi  # (B, K)
         terms = terms + torch.nn.functional.cross_entropy(logits, assigned, reduction="none") / len(prototypes)
     return reduce(terms, reduction)
@@ -70,6 +75,7 @@ def concentration(
         (K,) > 0; an empty cluster, and one whose members are all on its prototype, has the largest φ of the others.
     """
     check_positive("concentration", temperature=temperature, smoothing=smoothing)
+    check_indices("concentration", len(prototypes), assigned=assigned)
     v, c = unit(features), unit(prototypes)
     apart = torch.linalg.vector_norm(v - c[assigned], dim=1)
     members = torch.bincount(assigned, minlength=len(c)).to(v.dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.losses.numeric import Reduction, check_positive, check_rows, full_precision, reduce, unit
+from unlabeled.losses.numeric import Reduction, check_indices, check_positive, check_rows, full_precision, reduce, unit
 from unlabeled.losses.tiles import log_sum_exp
 
 _Number = TypeVar("_Number", float, Tensor)
@@ -102,6 +102,8 @@ def info_nce(
     for name, which in (("positive", None if apart else positive), ("exclude", exclude)):
         if which is not None and which.shape != query.shape[:1]:
             raise ValueError(f"info_nce: {name} has shape {tuple(which.shape)}; give ({len(query)},), one key a query")
+        if which is not None:
+            check_indices("info_nce", len(keys), **{name: which})
     q, k = (unit(query), unit(keys)) if normalize else (query, keys)
     left_out = [] if exclude is None else [exclude]
     if apart and positive is not None:

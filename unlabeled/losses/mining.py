@@ -35,18 +35,20 @@ def weigh(distance: Tensor, own: Tensor, negative: Tensor, mining: Mining, dim: 
     Returns:
         (B, M), without gradient: rows sum to 1, or are 0 where no negative qualifies.
     """
+    if mining not in get_args(Mining):
+        raise ValueError(f"mining {mining!r}: give one of {', '.join(get_args(Mining))}")
+    if distance.shape[1] == 0:
+        return torch.zeros_like(distance)
     if mining == "all":
         weight = negative.to(distance.dtype)
     elif mining in ("semi-hard", "hardest"):
         allowed = negative & (distance > own[:, None]) if mining == "semi-hard" else negative
         nearest = distance.masked_fill(~allowed, float("inf")).argmin(1, keepdim=True)  # (B, 1)
         weight = torch.zeros_like(distance).scatter_(1, nearest, allowed.gather(1, nearest).to(distance.dtype))
-    elif mining == "distance-weighted":
+    else:
         weight = _sphere(distance, dim).masked_fill(~negative, float("-inf"))
         top = weight.amax(1, keepdim=True)
         weight = (weight - top.where(top > float("-inf"), 0)).exp()
-    else:
-        raise ValueError(f"mining {mining!r}: give one of {', '.join(get_args(Mining))}")
     return weight / weight.sum(1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
 
 

@@ -92,6 +92,15 @@ def check_labels(name: str, z: Tensor, labels: Tensor) -> None:
         )
 
 
+def check_indices(name: str, count: int, **values: Tensor) -> None:
+    """Refuses integers that do not count among `count` rows."""
+    for key, value in values.items():
+        if value.is_floating_point() or ((value < 0) | (value >= count)).any():
+            raise ValueError(
+                f"{name}: {key} is {value.dtype}, not all in [0, {count}); give integers that count among {count} rows"
+            )
+
+
 def check_positive(name: str, **values: float | Tensor) -> None:
     """Refuses temperatures that are zero, negative, or not one number."""
     for key, value in values.items():
