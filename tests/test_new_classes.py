@@ -88,6 +88,16 @@ def test_a_run_that_saw_all_labels_is_refused_and_one_that_saw_none_is_judged_on
     assert "has 3 classes, and 4 are needed" in mistake("evaluate", made / "saw", "--data", file(made / "3.npz"), *NEW)
 
 
+def test_held_out_and_unheard_of_classes_are_new_to_a_method_that_used_labels(made: Path) -> None:
+    held = [str(c) for c in held_out_classes(CLASSES, 2, 0)]
+    x, y = images(160, classes=8)
+    data = x, np.array([*map(str, range(CLASSES)), "d", "e"])[y]
+    result = unlabeled.evaluate(made / "held", data=data, protocol=[NEW[1]], against="none")
+    assert sorted(result.new) == sorted([*held, "d", "e"])
+    strange = x, np.array([*held, *"abcdef"])[y]
+    assert len(unlabeled.evaluate(made / "held", data=strange, protocol=[NEW[1]], against="none").new) == 4
+
+
 def test_held_out_classes_are_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
 

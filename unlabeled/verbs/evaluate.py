@@ -190,8 +190,8 @@ def _splits(data: Any, recipe: Recipe, channels: int, root: str | Path | None) -
 
 
 def _new_classes(run: Run, source: Source) -> np.ndarray:
-    """Labels of the classes to judge on, none of which the run's method saw a label of: those that were held out; else,
-    where it saw labels, those with other names; else a half, drawn by the run's seed.
+    """Labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of some: all
+    others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
 
     Raises:
         UserError: there are fewer than two, or fewer than two others.
@@ -206,10 +206,10 @@ def _new_classes(run: Run, source: Source) -> np.ndarray:
             f"{source.name!r} has {len(names)} classes, and 4 are needed to judge on new ones, 2 new and 2 others: "
             "give --data with more classes"
         )
-    if held & set(source.classes):
-        new = np.flatnonzero(np.isin(names, list(held)))
-    elif seen & set(source.classes):
+    if seen & set(source.classes):
         new = np.flatnonzero(~np.isin(names, list(seen)))
+    elif held & set(source.classes) and not labels:
+        new = np.flatnonzero(np.isin(names, list(held)))
     else:
         new = held_out_classes(len(names), len(names) // 2, recipe.seed)
     if not 2 <= len(new) <= len(names) - 2:
