@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -54,6 +55,19 @@ def test_the_first_lines_and_the_folder(tmp_path: Path) -> None:
     assert about["data"]["held_out"]
     assert {"torch", "timm", "unlabeled"} <= about["versions"].keys()
     assert [line["step"] for line in Run.open(out).history] == [1, 3, 3]
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_the_bound_of_the_mutual_information_is_logged(method: str, tmp_path: Path) -> None:
+    """log(number of candidates) - loss: 2·16 - 1 in a batch of 16, the key and the queue in MoCo."""
+    out, queue = tmp_path / "run", ("--method.queue", "64") if method == "moco" else ()
+    ok("pretrain", file(tmp_path / "x.npz"), *ONE, "--precision", "32", "--method", method, *queue, "--out", out)
+    lines = [line for line in Run.open(out).history if "mutual_information" in line]
+    assert lines
+    for line in lines:
+        assert line["mutual_information"] == pytest.approx(
+            math.log(31 if method == "simclr" else 65) - line["loss"], abs=1e-4
+        )
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
