@@ -203,6 +203,8 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path: Path) -> None:
 class Collapsing(Method):
     """Every embedding is pulled to one point."""
 
+    n_views = 1
+
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__(encoder, shape)
         self.head = nn.Linear(encoder.dim, 8)

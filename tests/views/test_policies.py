@@ -241,7 +241,7 @@ def test_a_shifted_crop_moves_by_at_most_an_eighth() -> None:
         ("simclr", {"strength": -1.0}, "strength -1.0"),
         ("simclr", {"strength": "much"}, "'much'"),
         ("moco-v2", {"hue": 2.0}, "hue 2.0 .*and 1"),
-        ("moco-v2", {"blur": float("nan")}, "blur nan"),
+        ("moco-v2", {"blur": float("nan")}, "blur is nan"),
         ("byol", {"solarise_second": -0.1}, "solarise -0.1"),
         ("multi-crop", {"large": 0}, "large 0"),
         ("multi-crop", {"small": 2.5}, "whole number"),
