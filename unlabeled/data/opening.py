@@ -25,7 +25,7 @@ from unlabeled.data.source import Source, open_source
 from unlabeled.data.split import hold_out
 from unlabeled.errors import UserError
 
-_CHECK_SECONDS = 4.0, 1.0  # of train and of test
+_CHECK_SECONDS = 1.5, 0.5  # of train and of test
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def open_data(
     root: str | Path | None = None,
     seed: int | None = 0,
 ) -> Data:
-    """Opens a data set, checks samples of it for about 5 s, and holds out a test set if it has none.
+    """Opens a data set, checks samples of it for about 2 s, and holds out a test set if it has none.
 
     Args:
         data: a path (folder, zip, Parquet, .npz, .npy), a registered name, `train=PATH,test=PATH`, an array (n, H, W[, C]),
