@@ -26,6 +26,7 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
+    labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
     eval_size: int | None = None,
@@ -60,6 +61,7 @@ def pretrain(
         batch_size: images per step, over all devices (default: 256).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
             (default: 1).
+        labels: how many labels a method that uses some may see: `1%` of all, or `4` of each class (default: 100%).
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
@@ -94,6 +96,7 @@ def pretrain(
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate": accumulate,
+        "labels": labels,
         "hold_out_classes": hold_out_classes,
         "image_size": image_size,
         "eval_size": eval_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,20 +14,26 @@ from unlabeled.registry import Decay, Positive, Share, register
 Groups = list[dict[str, Any]]
 
 
-def groups(module: nn.Module) -> Groups:
-    """Trainable parameters in two groups: matrices and kernels, then vectors (biases, norms), flagged `vector`.
+def groups(module: nn.Module, constant: Sequence[str] = ()) -> Groups:
+    """Trainable parameters in groups: matrices and kernels, and vectors (biases, norms), flagged `vector`.
 
     Vectors get no weight decay and, under LARS, no adaptation (BYOL, §3.3; SimCLR's published code).
+
+    Args:
+        module: whose parameters.
+        constant: names of its parts whose learning rate follows no schedule; their groups are flagged `constant`.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.ndim > 1], "vector": False},
-        {"params": [p for p in trainable if p.ndim <= 1], "vector": True},
-    ]
+    made: Groups = []
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    for steady in (False, True):
+        part = [p for name, p in trainable.items() if (name.partition(".")[0] in constant) == steady]
+        made.append({"params": [p for p in part if p.ndim > 1], "vector": False, "constant": steady})
+        made.append({"params": [p for p in part if p.ndim <= 1], "vector": True, "constant": steady})
+    return [group for group in made if group["params"]]
 
 
 def _decayed(parameters: Groups, weight_decay: float) -> Groups:
-    return [{**g, "weight_decay": 0.0 if g["vector"] else weight_decay} for g in parameters if g["params"]]
+    return [{**g, "weight_decay": 0.0 if g["vector"] else weight_decay} for g in parameters]
 
 
 @register("sgd")

@@ -36,6 +36,8 @@ class Recipe:
         batch_size: images per step over all processes.
         accumulate: pieces in which a batch goes through the encoder, to train in the memory of one; the gradient is that of
             the whole batch (Gao et al. 2021). Batch norms of the encoder see a piece.
+        labels: of how many images the method may see the label, if it sees any: `100%`, `1%`, or `4` of each class; drawn by
+            the seed, the same number of each class.
         hold_out_classes: how many classes, drawn by the seed, are kept out of training: images and labels. `evaluate` judges
             verification and few-shot on them.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
@@ -56,6 +58,7 @@ class Recipe:
     epochs: int = 100
     batch_size: int = 256
     accumulate: int = 1
+    labels: str = "100%"
     hold_out_classes: int = 0
     warmup_epochs: float | None = None
     lr_scaling: Scaling = "linear"

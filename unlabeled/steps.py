@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,9 +39,10 @@ def generator(seed: int, rank: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, rank, step, 0))
 
 
-def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order (n,) in which an epoch visits the samples."""
-    return np.random.default_rng([seed, epoch]).permutation(n)
+def order(seed: int, epoch: int, n: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The samples (n,) of an epoch in their order: each once, or drawn with replacement by weights (n,) >= 0."""
+    drawn = np.random.default_rng([seed, epoch])
+    return drawn.permutation(n) if weights is None else drawn.choice(n, n, p=weights / weights.sum())
 
 
 def seed_of(*parts: int) -> int:
@@ -51,9 +52,15 @@ def seed_of(*parts: int) -> int:
 
 @contextmanager
 def batches(
-    recipe: Recipe, source: Source, chosen: np.ndarray, clock: Clock, start: int
+    recipe: Recipe,
+    source: Source,
+    chosen: np.ndarray,
+    clock: Clock,
+    start: int,
+    sampling: Callable[[], Tensor | None] = lambda: None,
 ) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
-    """This process's part of each batch, index (B,) and images (B, C, H, W), fetched one step ahead."""
+    """This process's part of each batch, index (B,) within `chosen` and images (B, C, H, W), fetched one step ahead; not
+    beyond an epoch, before which the method may say how often it wants each image."""
     per_process = recipe.batch_size // world()
     orders: dict[int, np.ndarray] = {}
 
@@ -61,20 +68,22 @@ def batches(
         epoch, place = divmod(step, clock.per_epoch)
         if epoch not in orders:
             orders.clear()
-            orders[epoch] = chosen[order(recipe.seed, epoch, len(chosen))]
+            weights = sampling()
+            orders[epoch] = order(
+                recipe.seed, epoch, len(chosen), None if weights is None else weights.double().cpu().numpy()
+            )
         first = place * recipe.batch_size + rank() * per_process
         index = orders[epoch][first : first + per_process]
-        images = source.fetch(index)
+        images = source.fetch(chosen[index])
         return index, images.pin_memory() if torch.cuda.is_available() else images
 
     with ThreadPoolExecutor(1) as ahead:
 
         def steps() -> Iterator[tuple[np.ndarray, Tensor]]:
-            coming = ahead.submit(fetch, start) if start < clock.total else None
+            coming = None
             for step in range(start, clock.total):
-                assert coming is not None
-                ready = coming.result()
-                coming = ahead.submit(fetch, step + 1) if step + 1 < clock.total else None
+                ready = (coming or ahead.submit(fetch, step)).result()
+                coming = ahead.submit(fetch, step + 1) if (step + 1) % clock.per_epoch else None
                 yield ready
 
         yield steps()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
 
 from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape
-from unlabeled.data import Data, Source, held_out_classes
+from unlabeled.data import Data, Source, balanced_draw, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, wait_for_all, world
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
@@ -23,6 +25,7 @@ from unlabeled.interrupt import stoppable
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.monitor import Monitor
 from unlabeled.optim import groups
+from unlabeled.probes.evaluate import parse_amount
 from unlabeled.probes.extract import features
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
@@ -66,11 +69,11 @@ def train(
     source = data.train
     assert recipe.image_size is not None
     torch.manual_seed(recipe.seed)
-    shape = shape_of(source, recipe.image_size)
+    chosen, labels = _chosen(recipe, source)
+    shape = replace(shape_of(source, recipe.image_size), n=len(chosen))
     encoder = initial_encoder(recipe, source)
     method: Method = registry.build("methods", recipe.method, encoder, shape)
     views = registry.build("views", recipe.views, shape)
-    chosen = _chosen(recipe, method, source)
     if recipe.batch_size > len(chosen):
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
@@ -95,7 +98,7 @@ def train(
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
-    optimizer = registry.build("optim", recipe.optimizer, groups(method)) if clock.total else None
+    optimizer = registry.build("optim", recipe.optimizer, groups(method, method.constant_lr)) if clock.total else None
     state = run.read_checkpoint()
     start = _restore(state, method, optimizer)
     if state is None and rank() == 0:
@@ -109,19 +112,26 @@ def train(
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
     saved, step = time.monotonic(), start
-    with stoppable() as stop, batches(recipe, source, chosen, clock, start) as coming, monitor:
-        for step, (index, images) in zip(range(start, clock.total), coming, strict=False):
+
+    def extract(module: nn.Module) -> Tensor:
+        return features(module, source, device=fabric.device, indices=chosen, precision=_half(fabric))
+
+    with stoppable() as stop, batches(recipe, source, chosen, clock, start, method.sampling) as coming, monitor:
+        for step in range(start, clock.total):
             at = clock.at(step)
             if step % clock.per_epoch == 0:
-                method.before_epoch(at, lambda: features(method.encoder, source, device=fabric.device))
+                torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
+                with torch.no_grad():
+                    method.before_epoch(at, extract)
+            index, images = next(coming)
             method.train()
             torch.manual_seed(seed_of(recipe.seed, rank(), step, 1))
             for group in optimizer.param_groups:
-                group["lr"] = warmup_cosine(at, lr, warmup)
+                group["lr"] = lr if group["constant"] else warmup_cosine(at, lr, warmup)
 
             drawn, targets = views(images.to(fabric.device, non_blocking=True), generator(recipe.seed, rank(), step))
-            if method.needs_labels and source.labels is not None:
-                targets = {**targets, "label": torch.from_numpy(source.labels[index]).to(fabric.device, non_blocking=True)}
+            if method.needs_labels:
+                targets = {**targets, "label": torch.from_numpy(labels[index]).to(fabric.device, non_blocking=True)}
             batch = Batch(drawn, torch.from_numpy(index).to(fabric.device, non_blocking=True), targets)
             optimizer.zero_grad(set_to_none=True)
             if recipe.accumulate > 1 and isinstance(method, Comparison):
@@ -195,12 +205,20 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
         return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
 
 
-def _chosen(recipe: Recipe, method: Method, source: Source) -> np.ndarray:
-    """Positions of the images to train on: none of a held-out class, only labelled ones if the method takes no others."""
+def _chosen(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a held-out
+    class, only labelled ones if the method takes no others, labels of the recipe's share only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
     if source.labels is None:
-        return np.arange(len(source))
-    return np.flatnonzero(~np.isin(source.labels, held) & (source.labels >= (0 if method.only_labelled else -1)))
+        return np.arange(len(source)), np.full(len(source), -1)
+    labels = np.where(np.isin(source.labels, held), -2, source.labels)
+    if recipe.labels != "100%":
+        known = np.flatnonzero(labels >= 0)
+        seen = known[balanced_draw(labels[known], parse_amount(recipe.labels), recipe.seed)]
+        labels = np.where(np.isin(np.arange(len(labels)), seen) | (labels == -2), labels, -1)
+    only_labelled = getattr(registry.get("methods", recipe.method.name).make, "only_labelled", False)
+    chosen = np.flatnonzero(labels >= (0 if only_labelled else -1))
+    return chosen, labels[chosen]
 
 
 def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, step: int, *, finished: bool = False) -> None:
@@ -229,6 +247,10 @@ def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.o
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
+
+
+def _half(fabric: Fabric) -> torch.dtype:
+    return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
 
 
 def _prefers_channels_last(device: torch.device) -> bool:

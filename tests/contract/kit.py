@@ -82,7 +82,14 @@ def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) 
     method: Method = registry.build(
         "methods", Choice(name, {k: v for k, v in {**SMALL, **options}.items() if k in known}), built, SHAPE
     )
+    begin_epoch(method, Progress(0, TOTAL, 0))
     return method
+
+
+@torch.no_grad()
+def begin_epoch(method: Method, at: Progress) -> None:
+    torch.manual_seed(at.epoch)
+    method.before_epoch(at, lambda module: features(module, images(), device="cpu"))
 
 
 def policy(name: str) -> Views:
@@ -94,7 +101,7 @@ def policy(name: str) -> Views:
 
 
 def optimizer(method: Method, name: str = "adamw", **options: object) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = registry.build("optim", Choice(name, options), groups(method))
+    made: torch.optim.Optimizer = registry.build("optim", Choice(name, options), groups(method, method.constant_lr))
     return made
 
 
@@ -132,7 +139,7 @@ def train(
     for step in steps:
         at = Progress(step, total, step // PER_EPOCH)
         if step % PER_EPOCH == 0:
-            method.before_epoch(at, lambda: features(method.encoder, images(), device="cpu"))
+            begin_epoch(method, at)
         loss = forward(method, batch(name, method, step, size), at)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]

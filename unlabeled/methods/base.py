@@ -16,6 +16,10 @@ from unlabeled.errors import UserError
 Embedded = dict[str, Tensor]
 """Tensors (B, ...) by name, of the same images in the same order."""
 
+Extract = Callable[[nn.Module], Tensor]
+"""Any module that takes images (B, C, H, W) -> its output (n, D) float32, on the CPU, for all training images as they are, in
+evaluation mode and without gradient; row i belongs to `Batch.index` i."""
+
 
 class Method(nn.Module, ABC):
     """An encoder, what reads its representation, and the objective. Abstract here, final in each method's file.
@@ -31,6 +35,8 @@ class Method(nn.Module, ABC):
     only_labelled: ClassVar[bool] = False
     n_views: ClassVar[int | None] = 2
     """Views of each image that it compares; None for any number."""
+    constant_lr: ClassVar[tuple[str, ...]] = ()
+    """Names of its parts whose learning rate follows no schedule."""
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__()
@@ -48,8 +54,14 @@ class Method(nn.Module, ABC):
     def after_step(self, at: Progress) -> None:
         """After the optimiser's step, without gradient: momentum encoders, unit prototypes."""
 
-    def before_epoch(self, at: Progress, extract: Callable[[], Tensor]) -> None:
-        """Before the first step of an epoch; `extract()` gives the features (n, D) of the whole source, for clustering."""
+    def before_epoch(self, at: Progress, extract: Extract) -> None:
+        """Before the first step of an epoch, without gradient: clustering, filling of banks. `extract(self.encoder)` gives
+        the features (n, D) of all training images. The global generator is seeded by the epoch, alike in all processes."""
+
+    def sampling(self) -> Tensor | None:
+        """How often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
+        replacement; None for each image once. A function of the state, asked after `before_epoch`."""
+        return None
 
 
 class Comparison(Method):
