@@ -28,8 +28,8 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"hidden": 64, "dim": 32, "queue": 64}
-"""Options that make a method small, where it has them."""
+SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 16, "mixed": 8, "query_mixed": 4, "mix_from": 0}
+"""Upper bounds of options that make a method small, where it has them."""
 MILD = {"scale": (0.5, 1.0)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 
@@ -79,11 +79,15 @@ def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) 
     pixels = images().x.float() / 255
     built = build_encoder(encoder, 3, SIZE, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
     known = registry.get("methods", name).options()
-    method: Method = registry.build(
-        "methods", Choice(name, {k: v for k, v in {**SMALL, **options}.items() if k in known}), built, SHAPE
-    )
+    given = {**small(name), **{k: v for k, v in options.items() if k in known}}
+    method: Method = registry.build("methods", Choice(name, given), built, SHAPE)
     begin_epoch(method, Progress(0, TOTAL, 0))
     return method
+
+
+def small(name: str) -> dict[str, object]:
+    """Options of a method that keep it small."""
+    return {k: min(SMALL[k], o.default) for k, o in registry.get("methods", name).options().items() if k in SMALL}
 
 
 @torch.no_grad()

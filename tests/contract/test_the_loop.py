@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import unlabeled
-from unlabeled import registry, train
+from unlabeled import train
 from unlabeled.run import Run
 
-from .kit import NAMES, SMALL, clusters, learns, make
+from .kit import NAMES, clusters, learns, make, small
 
 EPOCHS, BATCH, IMAGES = 2, 16, 80  # a fifth of the images is held out: 4 steps an epoch
 
@@ -22,7 +22,7 @@ EPOCHS, BATCH, IMAGES = 2, 16, 80  # a fifth of the images is held out: 4 steps 
 def pretrain(out: Path, method: str, **more: Any) -> Run:
     x, y = clusters(IMAGES)
     images = x.permute(0, 2, 3, 1).numpy()
-    options = {f"method.{k}": v for k, v in SMALL.items() if k in registry.get("methods", method).options()}
+    options = {f"method.{k}": v for k, v in small(method).items()}
     given = {"encoder": "resnet10t", "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
     return unlabeled.pretrain(
         (images, y.numpy()),

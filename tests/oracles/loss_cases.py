@@ -66,6 +66,8 @@ CASES: dict[str, Case] = {
     "info_nce, dot": Case(lambda a, b, y, c, **o: losses.info_nce(a, b, temperature=1.0, normalize=False, **o)),
     "nt_xent": Case(lambda a, b, y, c, **o: losses.nt_xent(a, b, 0.2, **o), scale=True),
     "debiased_nt_xent": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, **o), scale=True),
+    "debiased_nt_xent, hard": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, 1.0, **o), scale=True),
+    "nt_xent, dot": Case(lambda a, b, y, c, **o: losses.nt_xent(a, b, 0.9, normalize=False, **o)),
     "soft_nearest_neighbor": Case(lambda a, b, y, c, **o: losses.soft_nearest_neighbor(*_both(a, b, y), 2.0, **o)),
     "supervised_contrastive": Case(
         lambda a, b, y, c, **o: losses.supervised_contrastive(*_both(a, b, y), 0.2, **o), scale=True

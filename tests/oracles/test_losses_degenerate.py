@@ -119,6 +119,8 @@ REFUSED: dict[str, Callable[[], object]] = {
     "positive has shape \\(2,\\)": lambda: losses.info_nce(SOME, SOME, torch.arange(2)),
     "exclude has shape \\(2,\\)": lambda: losses.info_nce(SOME, SOME, exclude=torch.arange(2)),
     "among has shape": lambda: losses.triplet(SOME, SOME, SOME, mining="all", among=torch.ones(4, 3).bool()),
+    "hardness is -1": lambda: losses.debiased_nt_xent(SOME, SOME, hardness=-1.0),
+    "hardest is 9": lambda: losses.mixed_negatives(SOME, SOME, 9, 1, 1),
     "tau_plus is 1": lambda: losses.debiased_nt_xent(SOME, SOME, tau_plus=1.0),
     "labels are torch.float32": lambda: losses.supervised_contrastive(SOME, torch.ones(4)),
     "labels are .*shape \\(3,\\)": lambda: losses.lifted_structure(SOME, torch.arange(3)),

@@ -10,7 +10,8 @@ equations.
 """
 
 from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
-from unlabeled.losses.infonce import debiased_nt_xent, info_nce, info_nce_bound, n_pair, nce, nt_xent
+from unlabeled.losses.hard import debiased_nt_xent, mixed_negatives
+from unlabeled.losses.infonce import info_nce, info_nce_bound, n_pair, nce, nt_xent
 from unlabeled.losses.labelled import lifted_structure, soft_nearest_neighbor, supervised_contrastive
 from unlabeled.losses.metric import batch_triplet, contrastive, margin_triplet, nt_logistic, triplet
 from unlabeled.losses.redundancy import barlow_twins, vicreg
@@ -33,6 +34,7 @@ __all__ = [
     "lifted_structure",
     "manhattan",
     "margin_triplet",
+    "mixed_negatives",
     "n_pair",
     "nce",
     "nt_logistic",

@@ -1,4 +1,4 @@
-"""Tell the positive among many candidates: NCE, InfoNCE, NT-Xent, N-pair, and the debiased form."""
+"""Tell the positive among many candidates: NCE, InfoNCE, NT-Xent, N-pair."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def info_nce(
     temperature: float | Tensor = 0.07,
     exclude: Tensor | None = None,
     *,
+    further: Tensor | None = None,
     normalize: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -84,6 +85,7 @@ def info_nce(
             positives themselves, and then every key is a negative.
         temperature: τ > 0 (0.07: MoCo, §3.3).
         exclude: (B,) integers: a key that is no negative of this query (itself).
+        further: (B, H, D) numbers: negatives that each query has for itself, see `mixed_negatives`; taken as they are.
         normalize: whether vectors are brought to length 1.
         reduction: over the B queries.
 
@@ -94,6 +96,8 @@ def info_nce(
     check_rows("info_nce", query=query)
     if keys.ndim != 2 or keys.shape[1] != query.shape[1]:
         raise ValueError(f"info_nce: keys have shape {tuple(keys.shape)}; give (M, {query.shape[1]})")
+    if further is not None and (further.ndim != 3 or further.shape[::2] != query.shape):
+        raise ValueError(f"info_nce: further has shape {tuple(further.shape)}; give ({len(query)}, H, {query.shape[1]})")
     apart = positive is not None and positive.is_floating_point()
     if apart and positive is not None:
         check_rows("info_nce", query=query, positive=positive)
@@ -112,19 +116,31 @@ def info_nce(
         where = torch.arange(len(q), device=q.device) if positive is None else positive
         own = k.index_select(0, where)  # (B, D)
         left_out.append(where)
-    return reduce(_cross_entropy(q, k, own, temperature, left_out), reduction)
+    return reduce(_cross_entropy(q, k, own, temperature, left_out, further), reduction)
 
 
-def _cross_entropy(q: Tensor, k: Tensor, own: Tensor, temperature: float | Tensor, left_out: list[Tensor]) -> Tensor:
+def _cross_entropy(
+    q: Tensor,
+    k: Tensor,
+    own: Tensor,
+    temperature: float | Tensor,
+    left_out: list[Tensor],
+    further: Tensor | None = None,
+) -> Tensor:
     """(B,): log(1 + Σ_negatives exp((s- - s+)/τ)), which never is negative and keeps small losses exact."""
-    excess = log_sum_exp(q, k, 1 / temperature, left_out) - (q * own).sum(1) / temperature
+    negatives = log_sum_exp(q, k, 1 / temperature, left_out)
+    if further is not None:
+        similarities = torch.einsum("bd,bhd->bh", q, further.to(q.dtype))
+        negatives = torch.logaddexp(negatives, (similarities / temperature).logsumexp(1))
+    excess = negatives - (q * own).sum(1) / temperature
     return torch.logaddexp(excess, torch.zeros_like(excess))
 
 
 def both_views(
-    name: str, z1: Tensor, z2: Tensor, gathered: tuple[Tensor, Tensor] | None, offset: int
+    name: str, z1: Tensor, z2: Tensor, gathered: tuple[Tensor, Tensor] | None, offset: int, normalize: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Anchors (2B, D) and candidates (2N, D) of length 1; where among them each anchor is itself, and its positive (2B,)."""
+    """Anchors (2B, D) and candidates (2N, D), of length 1 if normalised; where among them each anchor is itself, and its
+    positive (2B,)."""
     check_rows(name, z1=z1, z2=z2)
     all1, all2 = gathered or (z1, z2)
     check_rows(name, gathered=all1, second=all2)
@@ -132,8 +148,9 @@ def both_views(
     if not 0 <= offset <= n - b:
         raise ValueError(f"{name}: offset {offset} with {b} local and {n} gathered samples; give one in [0, {n - b}]")
     first = offset + torch.arange(b, device=z1.device)
-    anchors = unit(torch.cat([z1, z2]))
-    candidates = anchors if gathered is None else unit(torch.cat([all1, all2]))
+    scaled = unit if normalize else torch.Tensor.contiguous
+    anchors = scaled(torch.cat([z1, z2]))
+    candidates = anchors if gathered is None else scaled(torch.cat([all1, all2]))
     return anchors, candidates, torch.cat([first, first + n]), torch.cat([first + n, first])
 
 
@@ -145,6 +162,7 @@ def nt_xent(
     *,
     gathered: tuple[Tensor, Tensor] | None = None,
     offset: int = 0,
+    normalize: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """The normalised temperature-scaled cross entropy of SimCLR (eq. 1), for the 2B anchors.
@@ -158,60 +176,16 @@ def nt_xent(
         temperature: τ > 0 (0.5: SimCLR, appendix B.9, CIFAR-10).
         gathered: both views of all processes, each (N, D), where the anchors are only this process's.
         offset: where in `gathered` this process's samples begin.
+        normalize: whether vectors are brought to length 1 (the ablation of SimCLR, table 5, leaves it out).
         reduction: over the 2B anchors, first views first.
 
     Returns:
         A number ≥ 0, or (2B,); log(2N - 1) if all embeddings are identical.
     """
     check_positive("nt_xent", temperature=temperature)
-    z, candidates, itself, other = both_views("nt_xent", z1, z2, gathered, offset)
+    z, candidates, itself, other = both_views("nt_xent", z1, z2, gathered, offset, normalize)
     own = candidates.index_select(0, other)
     return reduce(_cross_entropy(z, candidates, own, temperature, [itself, other]), reduction)
-
-
-@full_precision
-def debiased_nt_xent(
-    z1: Tensor,
-    z2: Tensor,
-    temperature: float | Tensor = 0.5,
-    tau_plus: float = 0.1,
-    *,
-    gathered: tuple[Tensor, Tensor] | None = None,
-    offset: int = 0,
-    reduction: Reduction = "mean",
-) -> Tensor:
-    """NT-Xent whose negatives are corrected for those that are of the anchor's own class (Chuang et al. 2020, eqs. 7, 8).
-
-    With p = exp(s+/τ) and N negatives n_j = exp(s_j/τ): -log( p / (p + N g) ), where
-    g = max( (Σ n_j / N - τ⁺ p) / (1 - τ⁺), exp(-1/τ) ). The anchor's one positive stands for the paper's M (figure 3).
-
-    Args:
-        z1: (B, D), first views.
-        z2: (B, D), second views.
-        temperature: τ > 0 (0.5: §5).
-        tau_plus: τ⁺ in [0, 1), the chance that two images are of one class (0.1: §5.1, CIFAR-10); 0 gives NT-Xent.
-        gathered, offset: as in `nt_xent`.
-        reduction: over the 2B anchors, first views first.
-
-    Returns:
-        A number > 0, or (2B,); 0 if there is no negative.
-    """
-    check_positive("debiased_nt_xent", temperature=temperature)
-    if not 0 <= tau_plus < 1:
-        raise ValueError(f"debiased_nt_xent: tau_plus is {tau_plus}; give a probability in [0, 1)")
-    z, candidates, itself, other = both_views("debiased_nt_xent", z1, z2, gathered, offset)
-    own = (z * candidates.index_select(0, other)).sum(1) / temperature  # (2B,)
-    count = len(candidates) - 2
-    if count == 0:
-        return reduce(own * 0, reduction)
-    others = log_sum_exp(z, candidates, 1 / temperature, [itself, other])  # (2B,) log Σ n_j
-    if tau_plus > 0:
-        ahead = others - own - math.log(count * tau_plus)  # log of Σ n_j / (N τ⁺ p)
-        left = others + torch.log(-torch.expm1(-ahead.clamp(min=1e-6)))  # log( Σ n_j - N τ⁺ p )
-        floor = torch.zeros_like(own) + (math.log(count) - 1 / temperature)
-        others = torch.maximum(left - math.log1p(-tau_plus), floor).where(ahead > 0, floor)
-    excess = others - own
-    return reduce(torch.logaddexp(excess, torch.zeros_like(excess)), reduction)
 
 
 @full_precision

@@ -17,8 +17,8 @@ Embedded = dict[str, Tensor]
 """Tensors (B, ...) by name, of the same images in the same order."""
 
 Extract = Callable[[nn.Module], Tensor]
-"""Any module that takes images (B, C, H, W) -> its output (n, D) float32, on the CPU, for all training images as they are, in
-evaluation mode and without gradient; row i belongs to `Batch.index` i."""
+"""Any module that takes images (B, C, H, W) -> its output (n, D) float32, on the CPU, for all training images as they are,
+in evaluation mode and without gradient; row i belongs to `Batch.index` i."""
 
 
 class Method(nn.Module, ABC):

@@ -9,7 +9,8 @@ from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
-from unlabeled.losses import info_nce, info_nce_bound
+from unlabeled.errors import UserError
+from unlabeled.losses import info_nce, info_nce_bound, mixed_negatives
 from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Positive, Share, Width, register
@@ -18,9 +19,12 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 
 
 @register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear", temperature=0.07)
+@register("mochi", recipe={"views": "moco-v2", "optimizer": SGD}, hardest=1024, mixed=512, query_mixed=256, mix_from=10)
 @register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD})
 class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).
+
+    `mochi` is v2 with negatives mixed from the hardest ones (Kalantidis et al. 2020).
 
     The paper shuffles samples over GPUs so that queries and keys do not share the statistics of a batch norm; here the
     keys are shuffled and normalised in `splits` groups, which does the same on any number of devices.
@@ -33,6 +37,10 @@ class MoCo(Comparison):
         hidden: width of the MLP projector's hidden layer; 0 takes the encoder's own (2048 for ResNet-50: v2, §3).
         projector: `linear` (v1, §3.3) or `mlp` (v2, §3).
         splits: groups of keys with batch statistics of their own (8 GPUs: v1, §3.3); 1 for one group.
+        hardest: N, keys nearest to a query that are mixed; 0 for none (1,024 of 16,384 or more: Kalantidis et al. 2020, §4).
+        mixed: s, negatives mixed from two of those (Kalantidis et al. 2020, eq. 3).
+        query_mixed: s', negatives mixed from one of those and the query (Kalantidis et al. 2020, eq. 4).
+        mix_from: first epoch that mixes (10 of 200 on ImageNet-100: Kalantidis et al. 2020, §4).
     """
 
     def __init__(
@@ -47,12 +55,21 @@ class MoCo(Comparison):
         hidden: Width = 0,
         projector: heads.Projector = "mlp",
         splits: Count = 8,
+        hardest: Width = 0,
+        mixed: Width = 0,
+        query_mixed: Width = 0,
+        mix_from: Width = 0,
     ) -> None:
         super().__init__(encoder, shape)
+        if hardest > queue:
+            raise UserError(
+                f"--method.hardest {hardest} is more than the {queue} keys of the queue: give less, or more --method.queue"
+            )
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim, norm=False)
         self.key_encoder = Ema(nn.Sequential(encoder, self.projector))
         self.queue = Queue(queue, dim)
         self.momentum, self.temperature, self.splits = momentum, temperature, splits
+        self.hardest, self.mixed, self.query_mixed, self.mix_from = hardest, mixed, query_mixed, mix_from
 
     def embed(self, batch: Batch) -> Embedded:
         """The first view through the encoder."""
@@ -65,7 +82,9 @@ class MoCo(Comparison):
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
         """Queries against their keys and the queue; the current keys are handed to `observe`."""
         q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
-        loss = info_nce(q, self.queue.keys, k, self.temperature)
+        mixing = self.hardest > 0 and at.epoch >= self.mix_from
+        further = mixed_negatives(q, self.queue.keys, self.hardest, self.mixed, self.query_mixed) if mixing else None
+        loss = info_nce(q, self.queue.keys, k, self.temperature, further=further)
         bound = info_nce_bound(loss.detach(), len(self.queue.keys) + 1)
         return Loss(loss, {"mutual_information": bound}, {"z": q.detach(), "keys": gather(k)})
 
