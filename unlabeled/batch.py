@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -43,6 +44,12 @@ class Progress:
     def fraction(self) -> float:
         """How much of the run lies behind, in [0, 1)."""
         return self.step / self.total
+
+    def generator(self) -> torch.Generator:
+        """Randomness that the step alone decides, alike in all processes: for draws that the whole batch shares."""
+        import torch
+
+        return torch.Generator().manual_seed(self.step)
 
 
 @dataclass(slots=True)

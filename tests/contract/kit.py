@@ -28,8 +28,9 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 16, "mixed": 8, "query_mixed": 4, "mix_from": 0}
-"""Upper bounds of options that make a method small, where it has them."""
+SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "mix_from": 0}
+"""Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
+the nearest few would all be of the query's own.)"""
 MILD = {"scale": (0.5, 1.0)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 

@@ -82,8 +82,10 @@ class MoCo(Comparison):
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
         """Queries against their keys and the queue; the current keys are handed to `observe`."""
         q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
-        mixing = self.hardest > 0 and at.epoch >= self.mix_from
-        further = mixed_negatives(q, self.queue.keys, self.hardest, self.mixed, self.query_mixed) if mixing else None
+        further = None
+        if self.hardest and at.epoch >= self.mix_from:
+            counts = self.hardest, self.mixed, self.query_mixed
+            further = mixed_negatives(q, self.queue.keys, *counts, generator=at.generator())  # (B, s + s', dim)
         loss = info_nce(q, self.queue.keys, k, self.temperature, further=further)
         bound = info_nce_bound(loss.detach(), len(self.queue.keys) + 1)
         return Loss(loss, {"mutual_information": bound}, {"z": q.detach(), "keys": gather(k)})
