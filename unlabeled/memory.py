@@ -54,6 +54,17 @@ class Queue(nn.Module):
         self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("end", torch.zeros((), dtype=torch.long))
 
+    def check(self, n: int) -> None:
+        """Whether `n` keys at once fit.
+
+        Raises:
+            UserError: more keys than the queue holds.
+        """
+        if n > len(self.keys):
+            raise UserError(
+                f"a batch of {n} does not fit a queue of {len(self.keys)}: give a larger --method.queue or a smaller --batch-size"
+            )
+
     @torch.no_grad()
     def push(self, keys: Tensor) -> None:
         """Stores keys (B, dim), normalised here.
@@ -62,8 +73,7 @@ class Queue(nn.Module):
             UserError: more keys than the queue holds.
         """
         n, size = len(keys), len(self.keys)
-        if n > size:
-            raise UserError(f"a batch of {n} does not fit a queue of {size}: give a larger queue or a smaller batch")
+        self.check(n)
         places = (self.end + torch.arange(n, device=keys.device)) % size
         self.keys.index_copy_(0, places, F.normalize(keys.to(self.keys.dtype), dim=1))
         self.end.add_(n).remainder_(size)

@@ -22,6 +22,7 @@ from unlabeled.distributed import any_process, rank, share_statistics, wait_for_
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.interrupt import stoppable
+from unlabeled.memory import Queue
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.monitor import Monitor
 from unlabeled.optim import groups
@@ -81,6 +82,9 @@ def train(
         )
     if recipe.batch_size % world():
         raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
+    for part in method.modules():
+        if isinstance(part, Queue):
+            part.check(recipe.batch_size)
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
     fabric.to_device(method)
     share_statistics(method)

@@ -1,0 +1,113 @@
+"""What the loop asks of a method before an epoch, and which images and labels it gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import ONE, SMALL, file, images, mistake, ok
+from torch import Tensor, nn
+
+from unlabeled import registry
+from unlabeled.data import balanced_draw, open_data
+from unlabeled.methods.base import Method
+from unlabeled.optim import groups
+from unlabeled.recipe import compose
+from unlabeled.steps import Clock, batches, order
+from unlabeled.train import _chosen
+
+
+def test_an_order_is_each_image_once_or_drawn_by_weights() -> None:
+    assert sorted(order(0, 0, 50)) == list(range(50))
+    assert list(order(0, 0, 50)) == list(order(0, 0, 50))
+    assert list(order(0, 0, 50)) != list(order(0, 1, 50))
+    weights = np.repeat([0.0, 1.0, 3.0], 1000)
+    drawn = order(0, 3, 3000, weights)
+    assert list(drawn) == list(order(0, 3, 3000, weights))
+    counts = np.bincount(drawn // 1000, minlength=3) / 3000
+    assert counts[0] == 0
+    assert counts[2] == pytest.approx(0.75, abs=0.03)
+
+
+def test_weights_are_asked_for_once_an_epoch_and_not_before_it(tmp_path: Path) -> None:
+    data = open_data(file(tmp_path / "a.npz", n=40), image_size=None, root=None, seed=0).train
+    chosen = np.arange(2, 32)
+    clock, asked, begun = Clock(per_epoch=3, epochs=2), [], [0]
+
+    def sampling() -> Tensor:
+        asked.append(begun[0])
+        return torch.nn.functional.one_hot(torch.tensor(begun[0]), 30)
+
+    with batches(compose({"batch_size": 10}), data, chosen, clock, 0, sampling) as coming:
+        for step in range(clock.total):
+            begun[0] = step // 3
+            index, pixels = next(coming)
+            assert (index == step // 3).all()
+            assert torch.equal(pixels, data.fetch(chosen[index]))
+    assert asked == [0, 1]
+
+
+def test_labels_that_a_method_may_see() -> None:
+    data = open_data(images(60), image_size=None, root=None, seed=0).train
+    assert data.labels is not None
+
+    def chosen(**given: object) -> tuple[np.ndarray, np.ndarray]:
+        return _chosen(compose({"method": "supervised"}, given), data)
+
+    everything, labels = chosen()
+    assert list(everything) == list(range(len(data)))
+    assert list(labels) == list(data.labels)
+    few, labels = chosen(labels="2")
+    assert list(few) == sorted(balanced_draw(data.labels, 2, 0))
+    assert np.bincount(labels).tolist() == [2, 2, 2]
+    assert list(labels) == list(data.labels[few])
+    assert list(chosen(labels="2", seed=1)[0]) != list(few)
+    unaware, labels = _chosen(compose({"method": "simclr", "labels": "2"}), data)
+    assert len(unaware) == len(data)
+    assert (labels >= 0).sum() == 6
+
+
+def test_labels_are_those_of_classes_that_are_not_held_out() -> None:
+    data = open_data(images(60, classes=5), image_size=None, root=None, seed=0).train
+    kept, labels = _chosen(compose({"method": "supervised", "labels": "50%", "hold_out_classes": 2}), data)
+    assert len(set(labels)) == 3
+    assert len(kept) == pytest.approx(0.5 * sum(np.isin(data.labels, labels)), abs=2)
+
+
+def test_supervised_with_few_labels(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.npz", n=60)
+    words = ("pretrain", data, *SMALL, "--method", "supervised", "--epochs", 2, "--out", tmp_path / "run")
+    ok(*words, "--labels", "6")
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count('"loss"') == 2, "18 images are one batch an epoch"
+    assert "labels 'many'" in mistake(*words[:-1], tmp_path / "other", "--labels", "many")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_batch_larger_than_the_queue_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data = file(tmp_path / "a.npz", n=60)
+    said = mistake("pretrain", data, *ONE, "--method", "moco", "--method.queue", 8, "--out", tmp_path / "run")
+    assert "a batch of 16 does not fit a queue of 8" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_may_keep_its_learning_rate() -> None:
+    net = nn.ModuleDict({"encoder": nn.Linear(2, 2), "predictor": nn.Linear(2, 2)})
+    made = groups(net, ("predictor",))
+    flags = {id(p): group["constant"] for group in made for p in group["params"]}
+    assert {name: flags[id(p)] for name, p in net.named_parameters()} == {
+        "encoder.weight": False,
+        "encoder.bias": False,
+        "predictor.weight": True,
+        "predictor.bias": True,
+    }
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_names_of_parts_with_a_constant_rate_are_parts(name: str) -> None:
+    made = registry.get("methods", name).make
+    assert isinstance(made, type)
+    assert issubclass(made, Method)
+    parts = registry.get("methods", name).make.__init__.__code__.co_names
+    assert set(made.constant_lr) <= set(parts)
