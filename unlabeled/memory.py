@@ -62,7 +62,7 @@ class Queue(nn.Module):
         """
         if n > len(self.keys):
             raise UserError(
-                f"a batch of {n} does not fit a queue of {len(self.keys)}: give more --method.queue or a smaller --batch-size"
+                f"a batch of {n} does not fit a queue of {len(self.keys)}: give more --method.queue or less --batch-size"
             )
 
     @torch.no_grad()

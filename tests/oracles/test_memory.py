@@ -73,7 +73,7 @@ def test_queue_holds_the_last_keys_in_order(size: int, pushes: list[int]) -> Non
 
 def test_queue_refuses_more_than_it_holds() -> None:
     queue = Queue(4, 2)
-    with pytest.raises(UserError, match=r"batch of 5 does not fit a queue of 4: .*smaller --batch-size"):
+    with pytest.raises(UserError, match=r"batch of 5 does not fit a queue of 4: .*less --batch-size"):
         queue.push(torch.randn(5, 2))
 
 
