@@ -135,14 +135,21 @@ def _loggers(names: Sequence[str], out: Path) -> list[Any]:
             made.append(CSVLogger(out, name="", version=""))
         elif name in lightning:
             try:
-                importlib.import_module(name)
+                tracker = importlib.import_module(name)
                 module = importlib.import_module("pytorch_lightning.loggers")
             except ImportError as error:
                 raise UserError(
                     f"logger {name!r} needs a package that is missing: pip install {name} pytorch-lightning"
                 ) from error
-            place = {"project": "unlabeled", "name": out.name} if name == "wandb" else {"experiment_name": "unlabeled"}
-            made.append(getattr(module, lightning[name])(save_dir=str(out), **place))
+            place = {"save_dir": str(out), "project": "unlabeled", "name": out.name}
+            if name == "mlflow":
+                where = tracker.get_tracking_uri()  # Lightning's own default, a folder, is one that MLflow 3 refuses
+                place = {"experiment_name": "unlabeled", "run_name": out.name, "tracking_uri": where}
+            try:
+                made.append(getattr(module, lightning[name])(**place))
+            except Exception as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"logger {name!r} cannot be started ({reason}): leave it out, or see its manual") from error
         elif name != "tensorboard":
             known = ["tensorboard", "csv", *lightning]
             raise UserError(f"unknown logger {name!r}{nearest(name, known)}; known: {', '.join(known)}")
