@@ -28,10 +28,12 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "mix_from": 0}
+SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "bottleneck": 16, "prototypes": 64}
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
-MILD = {"scale": (0.5, 1.0)}
+AT_ONCE = {"mix_from": 0, "frozen_epochs": 0, "batch_norm": True}
+"""Options, where it has them, with which a few steps show everything."""
+MILD = {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 
 
@@ -88,7 +90,9 @@ def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) 
 
 def small(name: str) -> dict[str, object]:
     """Options of a method that keep it small."""
-    return {k: min(SMALL[k], o.default) for k, o in registry.get("methods", name).options().items() if k in SMALL}
+    known = registry.get("methods", name).options()
+    bounded = {k: min(bound, known[k].default) for k, bound in SMALL.items() if k in known}
+    return bounded | {k: v for k, v in AT_ONCE.items() if k in known}
 
 
 @torch.no_grad()
@@ -100,8 +104,11 @@ def begin_epoch(method: Method, at: Progress) -> None:
 def policy(name: str) -> Views:
     """The views of the method's recipe."""
     views = registry.get("methods", name).recipe.get("views", "simclr")
-    known = registry.get("views", views).options()
-    made: Views = registry.build("views", Choice(views, {k: v for k, v in MILD.items() if k in known}), SHAPE)
+    policy, options = (
+        (views, {}) if isinstance(views, str) else (views["name"], {k: v for k, v in views.items() if k != "name"})
+    )
+    known = registry.get("views", policy).options()
+    made: Views = registry.build("views", Choice(policy, options | {k: v for k, v in MILD.items() if k in known}), SHAPE)
     return made
 
 

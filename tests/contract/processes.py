@@ -35,12 +35,12 @@ def part(of: Batch, rank: int) -> Batch:
 
 
 def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str, Any]:
-    """A few steps as train.py takes them: the losses, the first gradients, the state. `rank` None is one process."""
+    """A few steps as train.py takes them: images, losses, first gradients, state. `rank` None is one process."""
     choice, options = ENCODERS[encoder]
     method = share_statistics(make(name, choice, **options))
     step = optimizer(method, "sgd", lr=0.05)
     callable_: Any = method if rank is None else DistributedDataParallel(method, broadcast_buffers=False)
-    losses = []
+    losses, images = [], []
     for number in range(STEPS):
         at = Progress(number, TOTAL, 0)
         drawn = batch(name, method, number, SIZE)
@@ -57,9 +57,10 @@ def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str,
             step.step()
             method.after_step(at)
         losses.append(float(loss.total.detach()))
+        images.append(mine.index.tolist())
         if number == 0:
             first = gradients
-    return {"losses": losses, "gradients": first, "state": snapshot(method)}
+    return {"images": images, "losses": losses, "gradients": first, "state": snapshot(method)}
 
 
 def normalised(rank: int | None) -> dict[str, Tensor]:

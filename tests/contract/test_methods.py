@@ -100,16 +100,16 @@ def test_three_steps_saved_and_three_more_are_six(name: str, rule: str, tmp_path
     whole = make(name)
     if not learns(whole):
         return
-    unbroken = train(name, whole, optimizer(whole, rule), range(6))
+    unbroken = train(name, whole, optimizer(whole, rule, lr=5e-3), range(6))
 
     first = make(name)
-    step = optimizer(first, rule)
+    step = optimizer(first, rule, lr=5e-3)
     early = train(name, first, step, range(3))
     torch.save({"method": first.state_dict(), "optimizer": step.state_dict()}, tmp_path / "a.pt")
     del first, step
 
     second = make(name, seed=7)
-    step = optimizer(second, rule)
+    step = optimizer(second, rule, lr=5e-3)
     state = torch.load(tmp_path / "a.pt", weights_only=True)
     second.load_state_dict(state["method"])
     step.load_state_dict(state["optimizer"])
@@ -137,7 +137,7 @@ def test_bfloat16_is_near_float32(name: str) -> None:
     if not learns(make(name)):
         return
     (exact, gradient), (near, rough) = run(False), run(True)
-    assert near == pytest.approx(exact, rel=0.03)
+    assert near == pytest.approx(exact, rel=0.03, abs=5e-3)  # a negative cosine may be near 0
     assert float(F.cosine_similarity(gradient, rough, dim=0)) > 0.9
 
 
@@ -191,6 +191,8 @@ def test_a_perfect_match_costs_a_contrastive_method_nothing(name: str) -> None:
     if "temperature" not in entry.options() or not used & {id(info_nce), id(nt_xent)}:
         return
     method = make(name, temperature=1e-5, splits=1)
+    if hasattr(method, "predictor"):
+        method.predictor = nn.Identity()  # an untrained one does not say what the keys say
     drawn = batch(name, method, 0)
     drawn.views = [drawn.views[0]] * len(drawn.views)
     assert float(forward(method, drawn, AT).total.detach()) < 0.1

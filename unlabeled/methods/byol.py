@@ -17,19 +17,28 @@ class BYOL(Comparison):
     """Bootstrap Your Own Latent (Grill et al. 2020), algorithm 1.
 
     Args:
-        momentum: of the target network at the start; rises to 1 along a cosine (0.996: §3.3).
+        momentum: τ of the target network, at the start if it rises (0.996: §3.3). 0: the target is the online network of
+            the last step; 1: it stays random (table 5a).
+        rising: whether the momentum rises to 1 along a cosine (§3.3); false keeps it, as in the ablation of table 5a.
         dim: of projections and predictions (256: §3.3).
         hidden: width of the hidden layers of projector and predictor (4096: §3.3).
     """
 
     def __init__(
-        self, encoder: Encoder, shape: DataShape, *, momentum: Share = 0.996, dim: Count = 256, hidden: Width = 4096
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        momentum: Share = 0.996,
+        rising: bool = True,
+        dim: Count = 256,
+        hidden: Width = 4096,
     ) -> None:
         super().__init__(encoder, shape)
         self.projector = heads.mlp(encoder.dim, hidden, dim)
         self.predictor = heads.mlp(dim, hidden, dim)
         self.target_encoder, self.target_projector = Ema(encoder), Ema(self.projector)
-        self.momentum = momentum
+        self.momentum, self.rising = momentum, rising
 
     def embed(self, batch: Batch) -> Embedded:
         """Each view through the online encoder."""
@@ -49,7 +58,7 @@ class BYOL(Comparison):
         return Loss(loss, memory={"z": z1.detach()})
 
     def after_step(self, at: Progress) -> None:
-        """The target follows (eq. 1), ever more slowly."""
-        momentum = cosine_momentum(at, self.momentum)
+        """The target follows (eq. 1), ever more slowly if the momentum rises."""
+        momentum = cosine_momentum(at, self.momentum) if self.rising else self.momentum
         self.target_encoder.update(self.encoder, momentum)
         self.target_projector.update(self.projector, momentum)
