@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ class Finetune:
 
     Args:
         epochs: passes over the labelled images.
+        steps: at least so many, by more passes where few images are labelled.
         batch_size: images per step, at most; fewer where fewer are labelled. What is left of an epoch is left out.
         lr: of AdamW (Loshchilov and Hutter 2019), for the encoder.
         head_lr: for the classifier.
@@ -36,13 +38,14 @@ class Finetune:
     def __init__(
         self,
         *,
-        epochs: int = 30,
-        batch_size: int = 32,
+        epochs: int = 25,
+        steps: int = 150,
+        batch_size: int = 64,
         lr: float = 1e-3,
         head_lr: float = 1e-2,
         weight_decay: float = 0.05,
     ) -> None:
-        self.epochs, self.batch_size = epochs, batch_size
+        self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
 
     def fit(
@@ -68,37 +71,9 @@ class Finetune:
             raise ValueError(f"fine-tuning needs two labelled images or more, got {len(indices)} and {len(y)} labels")
         self.classes_, target = np.unique(y, return_inverse=True)
         self.device_, self.precision_ = torch.device(device), precision
-        kept = copy.deepcopy(encoder).requires_grad_(True)
-        norm = nn.BatchNorm1d(encoder.dim, affine=False)
-        head = nn.Linear(encoder.dim, len(self.classes_))
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        self.model_ = nn.Sequential(kept, norm, head).to(device)
-        batch = min(self.batch_size, len(indices))
-        total = self.epochs * (len(indices) // batch)
-        groups = [
-            {"params": list(kept.parameters()), "lr": self.lr},
-            {"params": list(head.parameters()), "lr": self.head_lr},
-        ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-        rng = np.random.default_rng(seed)
-        self.model_.train()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
             torch.manual_seed(seed)
-            for _ in range(self.epochs):
-                mixed = rng.permutation(len(indices))
-                for start in range(0, len(mixed) - batch + 1, batch):
-                    taken = mixed[start : start + batch]
-                    x = self._at_eval_size(source.fetch(indices[taken]).to(device), kept.eval_size)  # (B, C, H, W)
-                    with self._autocast():
-                        logits = self.model_(x)  # (B, K)
-                    loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(device))
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    schedule.step()
-        self.model_.eval()
+            self._train(encoder, source, indices, target, np.random.default_rng(seed))
         return self
 
     def score(self, source: Images, indices: Array, y: Array) -> dict[str, float]:
@@ -110,6 +85,37 @@ class Finetune:
         if len(self.classes_) > 5:
             metrics["top5"] = float((ranked == y[:, None]).any(axis=1).mean())
         return metrics
+
+    def _train(self, encoder: Encoder, source: Images, indices: Array, target: Array, rng: np.random.Generator) -> None:
+        kept = copy.deepcopy(encoder).requires_grad_(True)
+        norm = nn.BatchNorm1d(encoder.dim, affine=False)
+        head = nn.Linear(encoder.dim, len(self.classes_))
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        self.model_ = nn.Sequential(kept, norm, head).to(self.device_)
+        batch = min(self.batch_size, len(indices))
+        per_epoch = len(indices) // batch
+        epochs = max(self.epochs, math.ceil(self.steps / per_epoch))
+        groups = [
+            {"params": list(kept.parameters()), "lr": self.lr},
+            {"params": list(head.parameters()), "lr": self.head_lr},
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
+        self.model_.train()
+        for _ in range(epochs):
+            mixed = rng.permutation(len(indices))
+            for start in range(0, len(mixed) - batch + 1, batch):
+                taken = mixed[start : start + batch]
+                x = self._at_eval_size(source.fetch(indices[taken]).to(self.device_), kept.eval_size)  # (B, C, H, W)
+                with self._autocast():
+                    logits = self.model_(x)  # (B, K)
+                loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(self.device_))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+        self.model_.eval()
 
     def _at_eval_size(self, x: Tensor, size: int) -> Tensor:
         """Images as the encoder will judge them: in training mode, it does not resize by itself."""

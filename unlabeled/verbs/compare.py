@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
 from unlabeled import registry
 from unlabeled.data import Data
 from unlabeled.errors import UserError
@@ -84,7 +86,7 @@ def compare(
     short = COLUMNS[:TERMINAL]
     cells = grid(short, found, _competes)
     failed = {row["name"]: row["failed"] for row in found if "failed" in row}
-    shown = [_setting(question), for_terminal(short, cells), *_words(found)] if found else []
+    shown: list[RenderableType] = [_setting(question), for_terminal(short, cells), *_words(found)] if found else []
     return Tabled(out / "table.md", found, finished, failed, shown)
 
 
