@@ -25,7 +25,8 @@ DOTTED = re.compile(r"--([a-z_-]+\.[\w.-]+)(?:=(.*))?", re.DOTALL)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits: 0 done, 2 the user can put it right (one line, no traceback), 130 interrupted."""
+    """Runs the command and exits: 0 done, 1 a part of it failed, 2 the user can put it right (one line, no traceback),
+    130 interrupted."""
     try:
         words, options = dotted(sys.argv[1:] if arguments is None else arguments)
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
@@ -73,7 +74,9 @@ def show(result: Any) -> int:
     console = Console(highlight=False)
     for part in result.lines() if hasattr(result, "lines") else [f"written: {result}"]:
         console.print(part, soft_wrap=isinstance(part, str))
-    return 0 if getattr(result, "finished", True) else 130
+    if not getattr(result, "finished", True):
+        return 130
+    return 1 if getattr(result, "failed", None) else 0
 
 
 def methods(name: str | None = None, /) -> None:
@@ -110,7 +113,7 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-for _verb in (api.pretrain, api.evaluate, api.embed):
+for _verb in (api.pretrain, api.evaluate, api.compare, api.sweep, api.embed):
     app.command(_without_result(_verb))
 app.command(_without_result(api.contact_sheet), name="views")
 app.command(methods)

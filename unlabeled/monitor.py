@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -138,8 +140,11 @@ class Monitor:
 
     def end(self, encoder: Encoder, at: Progress) -> None:
         """After the last step, or instead of one where nothing is trainable."""
+        peak = {"peak_memory_mib": peak_memory(self.fabric.device)}
         if self.recipe.monitor_every:
-            self._look(encoder, at)
+            self._look(encoder, at, peak)
+        else:
+            self._record({"step": self.total, "epoch": at.epoch + 1 if self.total else 0, **peak})
 
     def interrupted(self, step: int) -> None:
         """Says how to go on."""
@@ -148,7 +153,7 @@ class Monitor:
         how = command if words[0] == "unlabeled" else "repeat the call with resume=True"
         self.console.print(f"stopped and saved after step {step:,} of {self.total:,}; to go on: {how}", soft_wrap=True)
 
-    def _look(self, encoder: Encoder, at: Progress) -> None:
+    def _look(self, encoder: Encoder, at: Progress, more: Mapping[str, float] = MappingProxyType({})) -> None:
         if rank() > 0:
             return
         began = time.monotonic()
@@ -167,7 +172,7 @@ class Monitor:
         sample = h[:1024]
         trained = bool(self.total)
         line: dict[str, Any] = {"step": at.step + 1 if trained else 0, "epoch": at.epoch + 1 if trained else 0}
-        line["h_rank"] = health.effective_rank(sample)
+        line |= {"h_rank": health.effective_rank(sample), **more}
         if source.labels is not None and (source.labels[taken] >= 0).all():
             y = torch.from_numpy(source.labels[taken]).to(h.device)
             line["knn"] = KNN().fit(h[queries:], y[queries:]).score(h[:queries], y[:queries])["top1"]
@@ -204,6 +209,23 @@ class Monitor:
             f"{what} at step {step:,} of {self.total:,}: start a new run with another --out; what usually helps "
             "is a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
         )
+
+
+def peak_memory(device: torch.device) -> float:
+    """MiB that this process has held at most: of the GPU's memory if it trains on one, else of the machine's.
+
+    Of the machine's, Linux's VmHWM rather than `ru_maxrss`: the latter remembers what the parent held before it started
+    this process.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    if found:
+        return int(found[1]) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 
 def _piecewise_statistics(method: Method) -> str:

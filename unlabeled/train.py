@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,7 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     loggers: Sequence[Any] = (),
+    watch: Callable[[int], bool] = lambda step: False,
 ) -> bool:
     """Trains the recipe's method on the data, from the run's last checkpoint if it has one.
 
@@ -57,6 +58,8 @@ def train(
         accelerator: Fabric's name of the hardware.
         devices: processes, one a device.
         loggers: of Fabric, beside the run's own metrics.
+        watch: called before each step, and again after what the method does before an epoch; True ends the training
+            there and then, without a checkpoint.
 
     Returns:
         Whether the run is finished (it is not after Ctrl-C).
@@ -70,7 +73,7 @@ def train(
     source = data.train
     assert recipe.image_size is not None
     torch.manual_seed(recipe.seed)
-    chosen, labels = _chosen(recipe, source)
+    chosen, labels = chosen_images(recipe, source)
     shape = replace(shape_of(source, recipe.image_size), n=len(chosen))
     encoder = initial_encoder(recipe, source)
     method: Method = registry.build("methods", recipe.method, encoder, shape)
@@ -123,10 +126,13 @@ def train(
     with stoppable() as stop, batches(recipe, source, chosen, clock, start, method.sampling) as coming, monitor:
         for step in range(start, clock.total):
             at = clock.at(step)
+            if watch(step):
+                return False
             if step % clock.per_epoch == 0:
                 torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
                 with torch.no_grad():
                     method.before_epoch(at, extract)
+                watch(step)
             index, images = next(coming)
             method.train()
             torch.manual_seed(seed_of(recipe.seed, rank(), step, 1))
@@ -209,7 +215,7 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
         return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
 
 
-def _chosen(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
+def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a held-out
     class, only labelled ones if the method takes no others, labels of the recipe's share only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)

@@ -156,8 +156,8 @@ def evaluate(
     }
     scores = {}
     for subject in [s for s in SUBJECTS if s in rivals or s == "run"]:
-        learning = _labelled(train, represent[subject]) if learns else None
-        tested = _labelled(test, represent[subject])
+        learning = labelled(train, represent[subject]) if learns else None
+        tested = labelled(test, represent[subject])
         if learning and fitted:
             for text, amount in amounts.items():
                 scores[subject, text] = [
@@ -228,7 +228,7 @@ def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = 
     return x[kept], y[kept]
 
 
-def _labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
+def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
     """Representation (n, D) and labels (n,) of the images that can be read."""
     x = represent(source)
     good = torch.from_numpy(source.good())

@@ -1,0 +1,227 @@
+"""The verb compare: real processes; one story of a table that is stopped, goes on, grows and keeps what it has."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import SMALL, file, mistake, ok, unlabeled
+
+from unlabeled.data import open_data
+from unlabeled.recipe import compose
+from unlabeled.run import Run
+from unlabeled.verbs.child import Child, ChildError
+from unlabeled.verbs.history import History
+from unlabeled.verbs.locks import lock
+from unlabeled.verbs.rows import Board, Row
+from unlabeled.verbs.trial import MEASURED, WARM_UP, Watch
+
+COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
+COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "images/s", "peak memory, MiB")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def times(out: Path) -> dict[str, int]:
+    """When each row's file was written."""
+    return {p.name: p.stat().st_mtime_ns for p in out.glob("*.json") if p.name not in ("table.json", "question.json")}
+
+
+def until(there: Any) -> None:
+    limit = time.monotonic() + 90
+    while not there() and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert there()
+
+
+def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    common = ("compare", data, *COMMON, "--epochs", 40, "--out", out)
+    command = (*common, "--method", "simclr:temperature=0.2")
+    process = subprocess.Popen([sys.executable, "-m", "unlabeled", *map(str, command)], stdout=subprocess.PIPE, text=True)
+    until(lambda: len(Run(out / "rows" / "simclr-temperature=0.2").history) > 5)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped: 1 of 4 rows are done; to go on:" in said
+    assert not Run(out / "rows" / "simclr-temperature=0.2").finished
+    before = times(out)
+    assert set(before) == {"random.json"}
+
+    said = ok(*command)
+    assert "resumed after step" in (out / "rows" / "simclr-temperature=0.2.log").read_text()
+    assert "supervised 1%: batches of 3 images" in said
+    table = json.loads((out / "table.json").read_text())
+    rows = {row["name"]: row for row in table["rows"]}
+    assert list(rows) == ["random", "simclr:temperature=0.2", "supervised 1%", "supervised 100%"]
+    assert times(out)["random.json"] == before["random.json"]
+    text = (out / "table.md").read_text()
+    head = [cell.strip() for cell in text.splitlines()[2].split("|")]
+    assert set(COLUMNS) <= set(head)
+    assert len(re.findall(r"^\| (?!---|row)", text, re.MULTILINE)) == 4
+    for bold in re.findall(r"^\| supervised.*$", text, re.MULTILINE):
+        assert "**" not in bold
+    assert "`random`" in text
+    assert (out / "curves.svg").read_text().count("<svg") == 1
+    row = rows["simclr:temperature=0.2"]
+    assert row["recipe"]["method"]["temperature"] == 0.2
+    assert row["recipe"]["encoder"] == rows["random"]["recipe"]["encoder"] == {"name": "resnet10t", "width": 4}
+    assert [len(row["figures"][name]) for name in ("knn_few", "finetuned_few", "knn", "linear")] == [5, 1, 1, 1]
+    assert 10 <= len(row["curve"]) <= 20
+    assert row["curve"] == sorted(row["curve"])
+    assert row["minutes"] == pytest.approx(row["curve"][-1][0])
+    assert row["seconds_per_epoch"] == pytest.approx(48 / row["images_per_s"])
+    assert 50 < row["peak_memory_mib"] < 5000
+    assert row["environment"]["data"]["train"] == 48
+    assert rows["supervised 1%"]["recipe"]["labels"] == "1%"
+    assert rows["random"]["images_per_s"] is None
+
+    shutil.rmtree(out / "rows")
+    before = times(out)
+    ok(*command)
+    assert times(out) == before
+
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        "method: simclr\nencoder: {name: resnet10t, width: 4}\nbatch_size: 16\noptimizer: {name: sgd, lr: 1.0e+30}\n"
+    )
+    run = tmp_path / "mine"
+    ok("pretrain", data, *COMMON, "--image-size", 8, "--method", "moco", "--method.queue", 32, "--epochs", 40, "--out", run)
+    result = unlabeled(*common, "--method", run, "--method", bad)
+    assert result.code == 1
+    assert "bad failed:" in " ".join(result.out.split())
+    assert times(out).items() >= before.items()
+    rows = {row["name"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
+    assert set(rows) == {"random", "mine", "bad", "simclr:temperature=0.2", "supervised 1%", "supervised 100%"}
+    assert "smaller --optimizer.lr" in rows["bad"]["failed"]
+    assert rows["mine"]["figures"]["knn"]
+    assert "| bad | – |" in (out / "table.md").read_text()
+
+    asked = {
+        ("--epochs", 2): "budget = epochs 40, and this asks for epochs 2",
+        ("--batch-size", 8): "batch size = 16, and this asks for 8",
+        ("--seed", 1): "seed = 0, and this asks for 1",
+        ("--encoder.width", 6): "encoder = name resnet10t, width 4",
+    }
+    for words, answer in asked.items():
+        assert answer in mistake(*common, "--method", "simclr", *words)
+    file(data, seed=1)
+    assert "with data =" in mistake(*command)
+    assert times(out).items() >= before.items()
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    other = tmp_path / "other.yaml"
+    other.write_text("method: byol\nencoder: {name: resnet10t, width: 4}\nbatch_size: 8\nimage_size: 8\n")
+    base = tmp_path / "base.yaml"
+    base.write_text("method: byol\n")
+    bare = file(tmp_path / "bare.npz", labels=False)
+    cases = [
+        ((data, "--method", "simlr"), "did you mean 'simclr'?"),
+        ((data, "--method", "moco:quue=3"), "did you mean 'queue'?"),
+        ((data, "--method", "moco:queue"), "NAME:OPTION=VALUE"),
+        ((data, "--method", "moco", "--recipe", "nowhere.yaml"), "cannot be read"),
+        ((data, "--method", "nowhere.yaml"), "cannot be read"),
+        ((data, "--method", "moco", "--recipe", base), "each has its own"),
+        ((data, "--method", "moco", "--method.queue", "8"), "each has its own"),
+        ((data, "--method", "moco", "--epochs", 1, "--minutes", 1), "two budgets"),
+        ((data, "--method", "moco", "--minutes", 0), "must be above 0"),
+        ((data, "--method", "moco", "--method", other), "has batch_size = 8, and the others have 16"),
+        ((data, "--method", "simclr", "--method", "simclr"), "two rows would be called 'simclr'"),
+        ((data, "--method", "moco", "--batch-size", "64"), "larger than the 48 images"),
+        ((bare, "--method", "moco"), "has no labels"),
+        (("--method", "moco"), "no data given"),
+    ]
+    for words, said in cases:
+        first = () if "--batch-size" in words or other in words else ("--batch-size", 16)
+        more = ("--encoder", "resnet10t", "--encoder.width", "4", "--image-size", "8", "--accelerator", "cpu")
+        first = first if other not in words else ("--batch-size", 16)
+        assert said in mistake("compare", *words, *more, *first, "--out", out)
+        assert not out.exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    assert "holds other things" in mistake("compare", data, "--method", "moco", *COMMON, "--out", tmp_path / "full")
+
+
+def test_minutes_become_epochs(tmp_path: Path) -> None:
+    """A trial measures the method's own steps; the epochs are as many as fit, and stay the same when it goes on."""
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "image_size": 8, "data": str(data)}
+    row = Row("a", compose(layer, {"method": {"name": "moco", "queue": 32}}))
+    opened, published = open_data(str(data), image_size=8), []
+    board = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
+    board.claim([row], opened.train)
+    assert board.fill([row])
+    made = Run(out / "rows" / "a").recipe
+    trial = made.about
+    assert trial["minutes"] == 0.02
+    assert made.epochs == max(1, round(0.02 * 60 / (3 * trial["step_s"] + trial["prepare_s"])))
+    assert published[-1][0]["epochs"] == made.epochs
+    assert published[-1][0]["minutes"] == pytest.approx(0.02, rel=0.9)
+
+
+def test_the_clock_of_a_trial() -> None:
+    """Two steps an epoch, steps of 2 s, preparations of 5 s; the first steps take longer."""
+    watch, now = Watch(), 0.0
+    for step in range(WARM_UP + MEASURED + 1):
+        watch.readings.append((step, now))
+        if step % 2 == 0:
+            now += 5
+            watch.readings.append((step, now))
+        now += 9 if step < WARM_UP else 2
+    assert watch.result() == {"step_s": 2, "prepare_s": 5}
+
+
+def test_minutes_are_of_training_and_the_first_speed_does_not_count(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.start(compose({"batch_size": 60, "epochs": 2}), {})
+    speeds = {1: 1.0, 10: 60.0, 20: 30.0, 30: 60.0}
+    for step, speed in speeds.items():
+        run.log({"step": step, "epoch": step / 15, "images_per_s": speed})
+        if step == 20:
+            run.log({"step": 15, "epoch": 1, "knn": 0.5, "monitor_s": 100.0})
+    run.log({"step": 30, "epoch": 2, "knn": 0.75, "peak_memory_mib": 7.0})
+    history = History(run)
+    assert history.minutes == pytest.approx((60 + 9 + 20 + 10) / 60)
+    assert history.images_per_s == 60
+    assert history.json()["seconds_per_epoch"] == pytest.approx(15)
+    assert history.curve == [(pytest.approx((60 + 9 + 10) / 60), 1, 0.5), (history.minutes, 2, 0.75)]
+    assert history.peak_memory_mib == 7
+
+
+def test_a_row_belongs_to_one_process_and_to_the_child_that_it_leaves_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with lock(path, wait=False) as handle:
+        assert handle is not None
+        with lock(path, wait=False) as second:
+            assert second is None
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(handle,))
+    with lock(path, wait=False) as third:
+        assert third is None
+    child.communicate(b"\n")
+    with lock(path, wait=False) as fourth:
+        assert fourth is not None
+
+
+def test_a_child_says_why_it_failed(tmp_path: Path) -> None:
+    child, said = Child(tmp_path / "log"), []
+    with pytest.raises(ChildError, match="unknown encoder"):
+        child.run(["unlabeled", "pretrain", "digits", "--encoder", "resnet81", "--out", str(tmp_path / "a")], lambda: None)
+    with pytest.raises(ChildError, match="No module named"):
+        thread = threading.Thread(target=lambda: said.append("looked"))
+        thread.start()
+        child.run(["no_such_module"], lambda: None)
+    assert "unknown encoder" in child.log.read_text()

@@ -1,0 +1,104 @@
+"""Fine-tuning: it learns, leaves what it was given alone, and is the same twice."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command import images
+
+from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.errors import UserError
+from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.extract import features
+from unlabeled.probes.finetune import Finetune
+from unlabeled.registry import Choice
+
+
+class Noted:
+    """Images by position, which notes the positions that were fetched."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+        self.seen: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def fetch(self, indices: Any) -> torch.Tensor:
+        self.seen |= {int(i) for i in indices}
+        return self.x[torch.as_tensor(np.asarray(indices))]
+
+
+def stripes(n: int, seed: int) -> tuple[Any, Any]:
+    """Six directions of stripes of any phase, on noise: an untrained network's features tell them apart badly."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 6
+    x = rng.integers(78, 178, (n, 12, 12, 3)).astype(float)
+    row, column = np.mgrid[0:12, 0:12]
+    for i, turn in enumerate(np.pi * y / 6):
+        along = row * np.sin(turn) + column * np.cos(turn)
+        x[i] += 60 * np.sin(np.pi / 2 * along + rng.uniform(0, 2 * np.pi))[..., None]
+    return x.clip(0, 255).astype(np.uint8), y
+
+
+def encoder(size: int = 12, eval_size: int | None = None) -> Encoder:
+    torch.manual_seed(0)
+    middle = torch.full((3,), 0.5)
+    return build_encoder(Choice("resnet10t", {"width": 4}), 3, size, middle, middle / 3, eval_size)
+
+
+def test_it_beats_chance_and_the_frozen_features() -> None:
+    (x, y), (test_x, test_y) = stripes(180, 0), stripes(180, 1)
+    source, test, made = Noted(x), Noted(test_x), encoder()
+    scores = Finetune().fit(made, source, np.arange(180), y, seed=0).score(test, np.arange(180), test_y)
+    h, test_h = (features(made.eval(), s, device="cpu") for s in (source, test))
+    labels = torch.from_numpy(y), torch.from_numpy(test_y)
+    frozen = evaluate_features(h, labels[0], test_h, labels[1], protocol=Choice("linear")).mean()
+    assert scores["top1"] > frozen + 0.2
+    assert scores["top1"] > 0.6
+    assert scores["top5"] >= scores["top1"]
+
+
+def test_the_encoder_stays_as_it_is_and_the_test_images_are_unseen_in_fit() -> None:
+    x, y = images(60, classes=3)
+    source, made = Noted(x), encoder(8).eval()
+    before = copy.deepcopy(made.state_dict())
+    chosen = np.array([0, 1, 2, 30, 31, 32, 50])
+    tuned = Finetune(epochs=1, steps=4).fit(made, source, chosen, y[chosen], seed=0)
+    assert source.seen <= set(chosen.tolist())
+    assert not made.training
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in before.items())
+    moved = tuned.model_[0].state_dict()
+    assert any(not torch.equal(value, moved[name]) for name, value in before.items() if name.endswith("weight"))
+    assert set(tuned.score(source, np.arange(60), y)) == {"top1"}
+
+
+def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -> None:
+    x, y = images(30, classes=3)
+    made, draws = encoder(8), []
+    for seed in (3, 3, 4):
+        torch.manual_seed(7)
+        tuned = Finetune(epochs=2, steps=1, batch_size=8).fit(made, Noted(x), np.arange(30), y, seed=seed)
+        draws.append(torch.cat([p.flatten() for p in tuned.model_.parameters()]))
+        assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(7)))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_classes_are_named_as_given_and_images_resized_as_they_are_judged() -> None:
+    x, y = images(30, classes=3)
+    tuned = Finetune().fit(encoder(8, eval_size=12), Noted(x), np.arange(30), 10 * y + 2, seed=0)
+    assert tuned.score(Noted(x), np.arange(30), 10 * y + 2)["top1"] == 1
+    assert tuned.score(Noted(x), np.arange(30), y)["top1"] < 0.4
+
+
+def test_what_cannot_be() -> None:
+    x, y = images(4)
+    with pytest.raises(UserError, match="batch_size 2"):
+        Finetune(batch_size=1).fit(encoder(8), Noted(x), np.arange(4), y, seed=0)
+    with pytest.raises(ValueError, match="two labelled images"):
+        Finetune().fit(encoder(8), Noted(x), np.arange(1), y[:1], seed=0)
