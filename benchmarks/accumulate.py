@@ -29,7 +29,18 @@ def peak(batch: int, pieces: int, size: int, folder: Path) -> dict[str, float]:
         np.savez(data, train_x=x, test_x=x[:16])
     for epochs in (0, 1):
         out = folder / f"{batch}-{pieces}-{epochs}"
-        words = ["pretrain", data, "--encoder.width", 16, "--optimizer", "sgd", "--batch-size", batch, "--accumulate", pieces]
+        words = [
+            "pretrain",
+            data,
+            "--encoder.width",
+            16,
+            "--optimizer",
+            "sgd",
+            "--batch-size",
+            batch,
+            "--accumulate",
+            pieces,
+        ]
         words += ["--epochs", epochs, "--image-size", size, "--monitor-every", 0, "--out", out]
         if batch < 4096:
             words[1:2] = [_few(data, folder, 2 * batch)]

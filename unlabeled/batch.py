@@ -15,7 +15,8 @@ class Batch:
     """What a method sees of one step. Human labels are not in it, unless the method says `needs_labels = True`.
 
     Attributes:
-        views: each (B, C, H, W), float in [0, 1], on the device; sizes may differ (multi-crop).
+        views: each (B, C, H, W), float in [0, 1], on the device; sizes may differ (multi-crop). Or
+            (B, P, C, H, W), of P patches.
         index: (B,) int64, positions in the source: memory banks and pseudo-labels need them.
         targets: what the views drew themselves (rotation (B,), permutation (B,), mask (B, N) ...), and `"label"` (B,)
             int64, -1 where unlabelled, for methods that need labels.

@@ -77,3 +77,86 @@ class Queue(nn.Module):
         places = (self.end + torch.arange(n, device=keys.device)) % size
         self.keys.index_copy_(0, places, F.normalize(keys.to(self.keys.dtype), dim=1))
         self.end.add_(n).remainder_(size)
+
+
+class Bank(nn.Module):
+    """One unit vector for each of the n training images, written when the image is seen (Wu et al. 2018, "memory bank").
+    Starts as random directions.
+
+    Args:
+        n: training images; row i belongs to `Batch.index` i.
+        dim: of a vector.
+    """
+
+    vectors: Tensor  # (n, dim)
+
+    def __init__(self, n: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", F.normalize(torch.randn(n, dim), dim=1))
+
+    def of(self, index: Tensor) -> Tensor:
+        """The vectors (B, dim) of these images (B,).
+
+        Raises:
+            UserError: an index that the bank has no vector of; seen on the CPU only, as elsewhere one would have to wait.
+        """
+        n = len(self.vectors)
+        if index.device.type == "cpu" and ((index < 0) | (index >= n)).any():
+            raise UserError(
+                f"image {int(index.abs().max())} is not among the {n} of the memory bank: the data has changed; "
+                "start a new run with another --out"
+            )
+        return self.vectors[index]
+
+    @torch.no_grad()
+    def fill(self, vectors: Tensor) -> None:
+        """All of them at once, (n, dim), normalised here."""
+        self.vectors.copy_(F.normalize(vectors.to(self.vectors), dim=1))
+
+    @torch.no_grad()
+    def write(self, index: Tensor, vectors: Tensor, momentum: float) -> None:
+        """v <- m v + (1 - m) new for these images (B,), both of length 1, and to length 1 again.
+
+        The mean is written for an image that occurs more than once; where all cancels, the old vector stays.
+        """
+        old = self.of(index)
+        same = index[:, None] == index  # (B, B)
+        with torch.autocast(old.device.type, enabled=False):
+            new = same.to(old.dtype) @ F.normalize(vectors.to(old.dtype), dim=1) / same.sum(1, keepdim=True)
+        mixed = momentum * old + (1 - momentum) * new
+        mixed = torch.where(mixed.norm(dim=1, keepdim=True) > 1e-6, F.normalize(mixed, dim=1), old)
+        place = torch.arange(len(index), device=index.device)
+        first = torch.where(same, place, len(index)).amin(1)  # (B,), so that copies of one image write the same bits
+        self.vectors.index_copy_(0, index, mixed[first])
+
+    def draw(self, count: int, avoiding: Tensor) -> Tensor:
+        """Vectors of other images, drawn uniformly without replacement by the global generator; one draw for a whole batch.
+
+        Args:
+            count: how many; where the bank has fewer besides `avoiding`, as many as it has.
+            avoiding: (B,) indices of the batch, of all processes.
+
+        Returns:
+            (count, dim).
+
+        Raises:
+            UserError: the batch takes the whole bank.
+        """
+        n = len(self.vectors)
+        if len(avoiding) >= n:
+            raise UserError(
+                f"a batch of {len(avoiding)} leaves none of the {n} training images as a negative: "
+                "give a smaller --batch-size"
+            )
+        lots = torch.rand(n, device=self.vectors.device).index_fill_(0, avoiding, 2.0)
+        return self.vectors[lots.topk(min(count, n - len(avoiding)), largest=False).indices]
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        saved = state_dict.get(f"{prefix}vectors")
+        if saved is not None and saved.shape != self.vectors.shape:
+            raise UserError(
+                f"the checkpoint's memory bank has the shape {tuple(saved.shape)}, images by dimensions, and this one "
+                f"{tuple(self.vectors.shape)}: resume with the data and options that the run began with, "
+                "or start a new run with another --out"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *others)

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.encoders import build_encoder
+from unlabeled.encoders import Encoder, Lab, build_encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.probes.extract import features
+from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.steps import generator
 from unlabeled.views.view import Views
@@ -28,7 +29,17 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"hidden": 64, "dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "bottleneck": 16, "prototypes": 64}
+SMALL = {
+    "hidden": 64,
+    "dim": 32,
+    "queue": 64,
+    "hardest": 64,
+    "mixed": 8,
+    "query_mixed": 4,
+    "bottleneck": 16,
+    "prototypes": 64,
+}
+SMALL |= {"noise": 64, "negatives": 64}
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
 AT_ONCE = {"mix_from": 0, "frozen_epochs": 0, "batch_norm": True}
@@ -37,10 +48,11 @@ MILD = {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 
 
-def clusters(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def clusters(n: int, seed: int = 0, *, coloured: bool = False) -> tuple[Tensor, Tensor]:
     """Images (n, 3, 16, 16) uint8 and their cluster (n,): one of 8 patterns, shifted, under noise.
 
-    The noise is what an untrained encoder sees as well as the pattern, and what two crops do not share.
+    The noise is what an untrained encoder sees as well as the pattern, and what two crops do not share. The
+    pattern is grey; coloured, it is in the colours as well as in the lightness.
     """
     patterns = np.random.default_rng(0).normal(size=(CLASSES, 4, 4))
     patterns -= patterns.mean((1, 2), keepdims=True)
@@ -50,7 +62,8 @@ def clusters(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     y = numbers.integers(0, CLASSES, n)
     shifted = np.stack([np.roll(large[c], tuple(numbers.integers(0, 3, 2)), (0, 1)) for c in y])
     grey = numbers.uniform(0.45, 0.55, (n, 1, 1, 1))
-    x = grey + 0.15 * shifted[:, None] + 0.2 * numbers.normal(size=(n, 3, SIZE, SIZE))
+    tint = np.array([0.6, 0.6, -0.6] if coloured else [1.0] * 3).reshape(3, 1, 1)
+    x = grey + 0.15 * tint * shifted[:, None] + 0.2 * numbers.normal(size=(n, 3, SIZE, SIZE))
     return torch.from_numpy((255 * x.clip(0, 1)).astype(np.uint8)), torch.from_numpy(y)
 
 
@@ -69,20 +82,27 @@ class Images:
 
 
 @cache
-def images(n: int = 512, seed: int = 0) -> Images:
-    return Images(*clusters(n, seed))
+def images(n: int = 512, seed: int = 0, *, coloured: bool = False) -> Images:
+    return Images(*clusters(n, seed, coloured=coloured))
+
+
+def source_of(encoder: Encoder, seed: int = 0) -> Images:
+    """Images from which this encoder can learn: coloured ones where it sees lightness and colours apart."""
+    return images(seed=seed, coloured=isinstance(encoder.backbone, Lab))
 
 
 SHAPE = DataShape(512, 3, SIZE, CLASSES, frozenset({"colour", "intensity"}))
 
 
 def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) -> Method:
-    """The method, small, on a small encoder; `options` are given where it has them."""
+    """The method, small, on a small encoder with the options of its recipe; `options` are given where it has them."""
     torch.manual_seed(seed)
     pixels = images().x.float() / 255
-    built = build_encoder(encoder, 3, SIZE, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
-    known = registry.get("methods", name).options()
-    given = {**small(name), **{k: v for k, v in options.items() if k in known}}
+    entry = registry.get("methods", name)
+    of_recipe = {k.partition(".")[2]: v for k, v in entry.recipe.items() if k.startswith("encoder.")}
+    choice = Choice(encoder.name, {**encoder.options, **of_recipe})
+    built = build_encoder(choice, 3, SIZE, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)))
+    given = {**small(name), **{k: v for k, v in options.items() if k in entry.options()}}
     method: Method = registry.build("methods", Choice(name, given), built, SHAPE)
     begin_epoch(method, Progress(0, TOTAL, 0))
     return method
@@ -98,17 +118,15 @@ def small(name: str) -> dict[str, object]:
 @torch.no_grad()
 def begin_epoch(method: Method, at: Progress) -> None:
     torch.manual_seed(at.epoch)
-    method.before_epoch(at, lambda module: features(module, images(), device="cpu"))
+    method.before_epoch(at, lambda module: features(module, source_of(method.encoder), device="cpu"))
 
 
 def policy(name: str) -> Views:
     """The views of the method's recipe."""
-    views = registry.get("methods", name).recipe.get("views", "simclr")
-    policy, options = (
-        (views, {}) if isinstance(views, str) else (views["name"], {k: v for k, v in views.items() if k != "name"})
-    )
-    known = registry.get("views", policy).options()
-    made: Views = registry.build("views", Choice(policy, options | {k: v for k, v in MILD.items() if k in known}), SHAPE)
+    recipe = compose({"method": name}).views
+    known = registry.get("views", recipe.name).options()
+    options = {**recipe.options, **{k: v for k, v in MILD.items() if k in known}}
+    made: Views = registry.build("views", Choice(recipe.name, options), SHAPE)
     return made
 
 
@@ -119,7 +137,7 @@ def optimizer(method: Method, name: str = "adamw", **options: object) -> torch.o
 
 def batch(name: str, method: Method, step: int, size: int = 16) -> Batch:
     """The `step`-th batch that `train` would draw."""
-    source = images()
+    source = source_of(method.encoder)
     index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
     views, targets = policy(name)(source.x[index], generator(0, 0, step))
     return Batch(views, index, targets | ({"label": source.y[index]} if method.needs_labels else {}))

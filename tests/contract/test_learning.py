@@ -5,25 +5,31 @@ from __future__ import annotations
 import pytest
 import torch
 
+from unlabeled import registry
 from unlabeled.encoders import Encoder
+from unlabeled.memory import Bank
 from unlabeled.probes.extract import features
 from unlabeled.probes.health import effective_rank, std_ratio, verdict
 from unlabeled.probes.knn import KNN
 
-from .kit import NAMES, images, learns, make, optimizer, train
+from .kit import NAMES, learns, make, optimizer, source_of, train
 
 STEPS, BATCH = 60, 64
 
 
 def knn(encoder: Encoder) -> float:
-    fit, judged = images(), images(seed=1)
+    fit, judged = source_of(encoder), source_of(encoder, seed=1)
     probe = KNN(k=10).fit(features(encoder, fit, device="cpu"), fit.y)
     return probe.score(features(encoder, judged, device="cpu"), judged.y)["top1"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_without_collapse(name: str) -> None:
-    method = make(name, seed=1, hidden=256, queue=BATCH, momentum=0.99)
+    papers = registry.get("methods", name).options().get("momentum")
+    more = {"momentum": min(0.99, float(papers.default))} if papers else {}  # a copy that follows within sixty steps
+    if any(isinstance(m, Bank) for m in make(name).modules()):
+        more["temperature"] = 0.2  # a bank of 512, each seen seven times, is too rough for 0.07
+    method = make(name, seed=1, hidden=256, queue=BATCH, **more)
     if not learns(method):
         return
     untrained = knn(method.encoder)
@@ -31,7 +37,7 @@ def test_it_learns_without_collapse(name: str) -> None:
     total = torch.stack([loss.total.detach() for loss in losses])
     assert total[-5:].mean() < total[1:4].mean(), "the loss does not fall (the first step's queue is noise)"
 
-    z = losses[-1].memory.get("z", features(method.encoder, images(), device="cpu"))
+    z = losses[-1].memory.get("z", features(method.encoder, source_of(method.encoder), device="cpu"))
     spread, rank = std_ratio(z), effective_rank(z)
     assert verdict(spread, rank, min(z.shape)) is None
     assert spread > 0.3

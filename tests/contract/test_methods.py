@@ -194,6 +194,8 @@ def test_a_perfect_match_costs_a_contrastive_method_nothing(name: str) -> None:
     if hasattr(method, "predictor"):
         method.predictor = nn.Identity()  # an untrained one does not say what the keys say
     drawn = batch(name, method, 0)
+    if len({view.shape for view in drawn.views}) > 1 or len(drawn.views) < 2:
+        return  # no two views can be the same; their own files test what is compared instead
     drawn.views = [drawn.views[0]] * len(drawn.views)
     assert float(forward(method, drawn, AT).total.detach()) < 0.1
 

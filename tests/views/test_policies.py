@@ -12,10 +12,11 @@ from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 from unlabeled.views.affine import Affine
-from unlabeled.views.policies import Byol, Crop, MultiCrop, TwoViews
+from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
+from unlabeled.views.pretext import Pirl
 from unlabeled.views.view import RATIO, View, Views, draw_views, to_device
 
-NAMES = ["affine", "byol", "crop", "moco-v1", "moco-v2", "multi-crop", "none", "simclr"]
+NAMES = ["affine", "byol", "crop", "moco-v1", "moco-v2", "multi-crop", "none", "pirl", "simclr"]
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
 
@@ -56,10 +57,15 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
     x = images(batch, channels, side, side)
     kept = x.clone()
     views, targets = policy(name, shape(channels, size))(x, seeded())
-    assert not targets
+    assert targets.keys() == ({"permutation"} if name == "pirl" else set())
     assert torch.equal(x, kept)
+    if name == "pirl":
+        assert [view.shape for view in views] == [
+            (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
+        ]  # fmt: skip
+        views = [views[0], views[1].flatten(0, 1)]
     sizes = [size] * {"none": 1, "crop": 1}.get(name, 2) + ([round(size * 3 / 7)] * 6 if name == "multi-crop" else [])
-    assert [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
+    assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
     for view in views:
         assert view.dtype == torch.float32
         assert 0 <= float(view.min()) <= float(view.max()) <= 1
@@ -85,7 +91,7 @@ def test_the_same_state_gives_the_same_views_bit_by_bit_and_another_does_not(nam
     assert all(torch.equal(a, b) for a, b in zip(first, state[0], strict=True))
     if name != "none":
         assert not any(torch.equal(a, b) for a, b in zip(first, later, strict=True))
-    if name not in ("none", "crop"):
+    if name not in ("none", "crop", "pirl"):
         assert not torch.equal(first[0], first[1])
 
 
@@ -180,15 +186,16 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x = torch.zeros(200, 1, 16, 16, dtype=torch.uint8)
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
-        if name not in ("multi-crop", "byol"):  # crops of 5% may show nothing of it, and byol solarises
+        if name not in ("multi-crop", "byol", "pirl"):  # crops of 5% and patches may show nothing of it, byol solarises
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)(x, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
     grey = images(50, 1, 32, 32).expand(-1, 3, -1, -1).contiguous()
     for name in NAMES:
         for view in policy(name, shape(3, 32))(grey, seeded())[0]:
-            torch.testing.assert_close(view[:, 0], view[:, 1], rtol=0, atol=1e-5)
-            torch.testing.assert_close(view[:, 0], view[:, 2], rtol=0, atol=1e-5)
+            red, green, blue = view.unbind(-3)
+            torch.testing.assert_close(red, green, rtol=0, atol=1e-5)
+            torch.testing.assert_close(red, blue, rtol=0, atol=1e-5)
 
 
 def test_without_colour_but_with_intensity_the_ratio_of_channels_is_only_scaled_and_shifted() -> None:
@@ -260,7 +267,7 @@ def test_a_bad_option_is_named(name: str, options: dict[str, object], said: str)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("made", [TwoViews, Byol, MultiCrop, Crop, Affine])
+@pytest.mark.parametrize("made", [Distorted, Byol, MultiCrop, Crop, Affine, Pirl])
 def test_a_range_is_two_numbers_in_python_too(made: Callable[..., Views]) -> None:
     with pytest.raises(UserError, match="two numbers"):
         made(shape(), scale=0.5)
@@ -284,3 +291,10 @@ def test_affine_without_distortion_is_the_picture_and_shifts_by_no_more_than_ask
     view = policy("affine", shape(1, 17), **{**still, "shift": 0.2})(dot, seeded())[0][0]
     at = (view.sum((1, 2)) * torch.arange(17)).sum(1) / view.sum((1, 2, 3))
     assert 3.2 < float((at - 8).abs().max()) <= 0.2 * 17 + 1e-3
+
+
+def test_one_policy_draws_as_many_views_as_asked() -> None:
+    for views in (1, 3):
+        assert len(policy("moco-v1", views=views)(images(2, 3, 16, 16), seeded())[0]) == views
+    with pytest.raises(UserError, match="views 0"):
+        policy("simclr", views=0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, coerce, nearest
 
@@ -48,6 +49,23 @@ class Encoder(nn.Module):
         Raises:
             UserError: not four dimensions, or another number of channels.
         """
+        return self.backbone(self._prepared(x))  # type: ignore[no-any-return]
+
+    def stages(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Images to representations, and to what each stage of the backbone made on the way there, in one pass.
+
+        Returns:
+            h (B, dim), as `forward` gives it, and the maps (B, C, H, W) of the stages, first to last.
+
+        Raises:
+            UserError: as `forward`; or a backbone that does not give its stages.
+        """
+        if not hasattr(self.backbone, "forward_intermediates"):
+            raise UserError("this encoder does not show its stages: give another --encoder, such as resnet18")
+        last, maps = self.backbone.forward_intermediates(self._prepared(x))
+        return self.backbone.forward_head(last), maps
+
+    def _prepared(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise UserError(
                 f"this encoder takes images of shape (B, {len(self.mean)}, H, W), and got {tuple(x.shape)}: "
@@ -56,7 +74,7 @@ class Encoder(nn.Module):
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
             x = F.interpolate(x, (self.eval_size, self.eval_size), mode="bilinear", antialias=True, align_corners=False)
-        return self.backbone((x - self.mean) / self.std)  # type: ignore[no-any-return]
+        return (x - self.mean) / self.std
 
 
 def build_encoder(
@@ -64,7 +82,8 @@ def build_encoder(
 ) -> Encoder:
     """The untrained backbone that `choice` names, of timm's catalogue, without its classifier.
 
-    Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); all others go to timm.
+    Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `streams` is `lab` for two
+    such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
 
     Args:
         choice: name and options.
@@ -78,7 +97,27 @@ def build_encoder(
     Raises:
         UserError: an unknown name or option, or images of a size that the network cannot take.
     """
-    options = {k: v for k, v in choice.options.items() if k != "width"}
+    streams = choice.options.get("streams")
+    if streams in (None, "none"):
+        backbone, dim, notes = _build(choice, channels, size, eval_size or size)
+        return Encoder(backbone, dim, size, eval_size or size, mean, std, notes)
+    if streams != "lab":
+        raise UserError(f"encoder option streams is {streams!r}, and must be 'lab' or 'none'")
+    if channels != 3:
+        raise UserError(
+            f"encoder option streams 'lab' needs images of 3 channels (RGB), and these have {channels}: "
+            "give --encoder.streams none, or other images"
+        )
+    lightness, half, notes = _build(choice, 1, size, eval_size or size)
+    colour, other, _ = _build(choice, 2, size, eval_size or size)
+    raw = torch.zeros(3), torch.ones(3)  # the streams normalise in their own colour space
+    notes = [*notes, "two streams: one of the lightness L, one of the colours a and b"]
+    return Encoder(Lab(lightness, colour), half + other, size, eval_size or size, *raw, notes)
+
+
+def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[Any, int, list[str]]:
+    """One backbone, the length of its representation, and what was changed in it."""
+    options = {k: v for k, v in choice.options.items() if k not in ("width", "streams")}
     notes: list[str] = []
     known = timm.list_models()
     if choice.name not in known:
@@ -110,8 +149,7 @@ def build_encoder(
             notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
     if size <= SMALL and not notes:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
-    dim = _dimension(backbone, choice.name, channels, {size, eval_size or size})
-    return Encoder(backbone, dim, size, eval_size or size, mean, std, notes)
+    return backbone, _dimension(backbone, choice.name, channels, {size, eval_size}), notes
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:
@@ -124,7 +162,7 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             if not strange:
                 raise UserError(f"encoder {name!r} cannot be built with {options}: {error}") from error
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
-            near = nearest(strange[0], {"width", *known})
+            near = nearest(strange[0], {"width", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
 
 

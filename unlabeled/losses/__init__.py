@@ -11,6 +11,7 @@ equations.
 
 from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
 from unlabeled.losses.hard import debiased_nt_xent, mixed_negatives
+from unlabeled.losses.infomax import local_infomax
 from unlabeled.losses.infonce import info_nce, info_nce_bound, n_pair, nce, nt_xent
 from unlabeled.losses.labelled import lifted_structure, soft_nearest_neighbor, supervised_contrastive
 from unlabeled.losses.metric import batch_triplet, contrastive, margin_triplet, nt_logistic, triplet
@@ -32,6 +33,7 @@ __all__ = [
     "info_nce",
     "info_nce_bound",
     "lifted_structure",
+    "local_infomax",
     "manhattan",
     "margin_triplet",
     "mixed_negatives",

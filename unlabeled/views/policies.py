@@ -30,8 +30,8 @@ class Composition:
 @register("simclr")
 @register("moco-v1", scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
 @register("moco-v2", scale=(0.2, 1.0), strength=0.5)
-class TwoViews(Composition):
-    """Two views from one distribution: random resized crop, mirror, colour jitter, grey, blur.
+class Distorted(Composition):
+    """Two views, or another number, from one distribution: random resized crop, mirror, colour jitter, grey, blur.
 
     - `simclr` (Chen et al. 2020, appendix A): crops of 8 to 100% of the area, jitter with probability 0.8 and 0.8 s, 0.8 s,
       0.8 s, 0.2 s, grey 0.2, blur 0.5 with sigma 0.1 to 2. Its appendix B.9 takes s = 0.5 and no blur for CIFAR-10.
@@ -45,6 +45,7 @@ class TwoViews(Composition):
         self,
         shape: DataShape,
         *,
+        views: int = 2,
         scale: tuple[float, float] = (0.08, 1.0),
         mirror: float = 0.5,
         flip: float = 0.0,
@@ -64,6 +65,7 @@ class TwoViews(Composition):
 
         Args:
             shape: of the data; its invariances switch off what would change the meaning of a picture.
+            views: number of views of each picture.
             scale: least and largest area of the crop, as fractions of the picture.
             mirror: probability of a left-right reflection, where the data allows it.
             flip: probability of a top-bottom reflection; needs the invariance "flip".
@@ -82,6 +84,7 @@ class TwoViews(Composition):
         Raises:
             UserError: a value out of range, or not allowed by the data's invariances.
         """
+        check_number("views", views, 1, 64, "it is the number of views")
         s = check_number("strength", strength, 0.0, 2.5, "it multiplies the colour jitter")
         check_number("hue", hue, 0.0, 0.5 / max(s, 1e-3), "times strength it is in turns of the colour circle")
         blur = _blur(blur, 0.5, shape)
@@ -90,7 +93,7 @@ class TwoViews(Composition):
             brightness=s * brightness, contrast=s * contrast, saturation=s * saturation, hue=s * hue,
             grey=grey, blur=blur, sigma=sigma, solarise=solarise,
         ).within(shape)  # fmt: skip
-        super().__init__(view, view)
+        super().__init__(*[view] * int(views))
 
 
 @register("byol")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional as F
 
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.views.view import Views
@@ -39,7 +41,7 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
     headings = ["original"]
     for view in range(len(drawn[0])):
         for draw in range(draws):
-            columns.append([_picture((image * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
+            columns.append([_picture((_mosaic(image) * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
             headings.append(f"view {view + 1}" if draw == 0 else "")
     own, views = _zoom(columns[:1]), _zoom(columns[1:])
     zooms = [own] + [views] * (len(columns) - 1)
@@ -78,6 +80,17 @@ def _lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int]
         for row, image in enumerate(column):
             sheet.paste(image, (at, _HEAD + row * (height + _GAP) + (height - image.height) // 2))
     return sheet
+
+
+def _mosaic(image: Tensor) -> Tensor:
+    """Patches (P, C, H, W) -> one image (C, .., ..) with gaps, in rows of about √P; an image (C, H, W) as it is."""
+    if image.ndim == 3:
+        return image
+    across = math.isqrt(len(image) - 1) + 1
+    padded = F.pad(image, (0, 1, 0, 1), value=0.85)
+    empty = padded.new_full((-len(image) % across, *padded.shape[1:]), 0.85)
+    rows = torch.cat([padded, empty]).split(across)
+    return torch.cat([torch.cat(list(row), 2) for row in rows], 1)[:, :-1, :-1]
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -1,0 +1,99 @@
+"""CMC: what the lightness of an image tells of its colours, and they of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled import heads
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather
+from unlabeled.encoders import Encoder, Lab
+from unlabeled.errors import UserError
+from unlabeled.losses import info_nce, info_nce_bound
+from unlabeled.memory import Bank
+from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.registry import Count, Positive, Share, register
+
+SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
+CROP = {"name": "crop", "pad": 0.0, "scale": [0.2, 1.0]}
+
+
+class Halves(nn.Module):
+    """(B, 2D) -> (B, 2 dim): each half by its own linear projector."""
+
+    def __init__(self, encoded: int, dim: int) -> None:
+        super().__init__()
+        self.l, self.ab = (heads.projector("linear", encoded // 2, 0, dim) for _ in range(2))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Both, side by side."""
+        h_l, h_ab = h.chunk(2, 1)  # (B, D) each
+        return torch.cat([self.l(h_l), self.ab(h_ab)], 1)
+
+
+@register("cmc", recipe={"views": CROP, "optimizer": SGD, "encoder.streams": "lab"})
+class CMC(Comparison):
+    """Contrastive Multiview Coding (Tian et al. 2020), with the two views L and ab of the Lab colour space.
+
+    The encoder is two networks, one for each view (`--encoder.streams lab`), each of the given width. What one says
+    of an image is told, in both directions, from other images by the image's vector in the bank of the other view, as in the
+    published code: with a positive of now among negatives of before, both networks could simply move away from the past.
+    Negatives are one draw for the whole batch. Before the first epoch the untrained networks fill the banks.
+
+    Args:
+        negatives: k, drawn vectors (16,384: Tian et al. 2020, published code); fewer where the bank holds fewer.
+        temperature: τ (0.07: Tian et al. 2020).
+        momentum: share of a bank's vector that stays when its image is seen (0.5: Tian et al. 2020, published code).
+        dim: of a vector (128: Tian et al. 2020).
+    """
+
+    n_views = 1
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        negatives: Count = 16384,
+        temperature: Positive = 0.07,
+        momentum: Share = 0.5,
+        dim: Count = 128,
+    ) -> None:
+        super().__init__(encoder, shape)
+        if not isinstance(encoder.backbone, Lab):
+            raise UserError("method 'cmc' contrasts two streams, and this encoder has one: give --encoder.streams lab")
+        self.projectors = Halves(encoder.dim, dim)
+        self.bank_l, self.bank_ab = Bank(shape.n, dim), Bank(shape.n, dim)
+        self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
+
+    def before_epoch(self, at: Progress, extract: Extract) -> None:
+        """The warm-up pass: what the untrained networks say of each image."""
+        if at.epoch == 0:
+            z_l, z_ab = extract(nn.Sequential(self.encoder, self.projectors)).chunk(2, 1)  # (n, dim) each
+            self.bank_l.fill(z_l)
+            self.bank_ab.fill(z_ab)
+
+    def embed(self, batch: Batch) -> Embedded:
+        """The view through both networks."""
+        return {"h": self.encoder(batch.views[0])}  # (B, 2D)
+
+    def constants(self, batch: Batch) -> Embedded:
+        """Which images they are."""
+        return {"index": batch.index}  # (B,)
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """InfoNCE from L to ab and from ab to L; both are handed to `observe`."""
+        z_l, z_ab = self.projectors(embedded["h"]).chunk(2, 1)  # (B, dim) each
+        index, everyone = embedded["index"], gather(embedded["index"])  # (B,), (N,)
+        others_l, others_ab = (bank.draw(self.negatives, everyone) for bank in (self.bank_l, self.bank_ab))  # (k, dim)
+        from_l = info_nce(z_l, others_ab, self.bank_ab.of(index), self.temperature)
+        from_ab = info_nce(z_ab, others_l, self.bank_l.of(index), self.temperature)
+        bound = info_nce_bound((from_l + from_ab).detach() / 2, len(others_l) + 1)
+        memory = {"z": z_l.detach(), "index": everyone, "l": gather(z_l.detach()), "ab": gather(z_ab.detach())}
+        return Loss(from_l + from_ab, {"mutual_information": bound}, memory)
+
+    def observe(self, loss: Loss, at: Progress) -> None:
+        """Each view's bank moves to what its network said of the images of all processes."""
+        self.bank_l.write(loss.memory["index"], loss.memory["l"], self.momentum)
+        self.bank_ab.write(loss.memory["index"], loss.memory["ab"], self.momentum)

@@ -1,0 +1,89 @@
+"""NPID: each image is a class of its own, whose weights are what the network last said of it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled import heads
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather
+from unlabeled.encoders import Encoder
+from unlabeled.losses import cosine, nce
+from unlabeled.memory import Bank
+from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.registry import Count, Decay, Positive, Share, register
+
+SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
+
+
+@register("npid", recipe={"views": {"name": "moco-v1", "views": 1}, "optimizer": SGD})
+class NPID(Comparison):
+    """Non-Parametric Instance Discrimination (Wu et al. 2018): a softmax over all images, learned by noise contrast.
+
+    P(i|v) = exp(v_i·v/τ)/Z over the bank's vectors v_i. An image is told from noise by h = P/(P + m/n), with Z a constant
+    that the first step estimates. The noise is one draw for the whole batch, from the images that are not in it: the paper
+    draws for each image, from all n.
+
+    Args:
+        noise: m, drawn images (4,096: Wu et al. 2018); fewer where the bank holds fewer.
+        temperature: τ (0.07: Wu et al. 2018).
+        momentum: share of a bank's vector that stays when its image is seen (0.5: Wu et al. 2018, published code).
+        proximal: λ of λ‖v - v_i‖², which holds an image near its vector in the bank. Wu et al. 2018 compare 0, 10, 30 and
+            50 (which their results use is not known here); 30 was best of 0, 10 and 30 in our small trials.
+        dim: of a vector (128: Wu et al. 2018).
+    """
+
+    n_views = 1
+    partition: Tensor  # () Z; 0 before the first step
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        noise: Count = 4096,
+        temperature: Positive = 0.07,
+        momentum: Share = 0.5,
+        proximal: Decay = 30.0,
+        dim: Count = 128,
+    ) -> None:
+        super().__init__(encoder, shape)
+        self.projector = heads.projector("linear", encoder.dim, 0, dim)
+        self.bank = Bank(shape.n, dim)
+        self.register_buffer("partition", torch.zeros(()))
+        self.noise, self.temperature, self.momentum, self.proximal = noise, temperature, momentum, proximal
+
+    def embed(self, batch: Batch) -> Embedded:
+        """The view through the encoder."""
+        return {"h": self.encoder(batch.views[0])}  # (B, D)
+
+    def constants(self, batch: Batch) -> Embedded:
+        """Which images they are."""
+        return {"index": batch.index}  # (B,)
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """-log h(i, v) - Σ_noise log(1 - h(j, v)) + λ‖v - v_i‖²; v and its index are handed to `observe`."""
+        v, index = F.normalize(self.projector(embedded["h"]).float(), dim=1), embedded["index"]  # (B, dim), (B,)
+        own, everyone = self.bank.of(index), gather(index)  # (B, dim), (N,)
+        scores = cosine(v, self.bank.draw(self.noise, everyone)) / self.temperature  # (B, m)
+        partition = self.partition.where(self.partition > 0, self._estimate(scores.detach()))
+        log_z = partition.log()
+        uniform = torch.full_like(scores, -math.log(self.shape.n))  # log of the noise's probability
+        data = (v * own).sum(1) / self.temperature  # (B,)
+        contrast = nce(data - log_z, scores - log_z, uniform[:, 0], uniform)
+        drift = (v - own).square().sum(1).mean()
+        memory = {"z": v.detach(), "index": everyone, "vectors": gather(v.detach()), "partition": partition}
+        return Loss(contrast + self.proximal * drift, {"nce": contrast.detach(), "drift": drift.detach()}, memory)
+
+    def _estimate(self, scores: Tensor) -> Tensor:
+        """Z: n times the mean of exp over the noise of this batch, in all processes."""
+        return self.shape.n * gather(scores.exp().mean()[None]).mean()
+
+    def observe(self, loss: Loss, at: Progress) -> None:
+        """The bank's vectors move to the images of all processes; Z stays what it was first."""
+        self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)
+        self.partition.copy_(loss.memory["partition"])

@@ -1,0 +1,83 @@
+"""PIRL: an image and its shuffled patches say the same, and not what other images say."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from unlabeled import heads
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather
+from unlabeled.encoders import Encoder
+from unlabeled.losses import info_nce
+from unlabeled.memory import Bank
+from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.registry import Count, Positive, Share, register
+
+SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
+PATCHES = 9
+
+
+@register("pirl", recipe={"views": "pirl", "optimizer": SGD})
+class PIRL(Comparison):
+    """Pretext-Invariant Representation Learning with jigsaw patches (Misra & van der Maaten 2020).
+
+    The image's vector in the bank is the positive of both its patches and itself. Of the paper's noise contrastive loss this
+    is the first term, -log h; the second, the sum of -log(1 - h) over negatives, is left out. Negatives are one draw for the
+    whole batch, from the images that are not in it. Before the first epoch the untrained network fills the bank.
+
+    Args:
+        negatives: N, drawn vectors of other images (32,000: Misra & van der Maaten 2020); fewer where the bank holds fewer.
+        temperature: τ (0.07: Misra & van der Maaten 2020).
+        weight: λ of the patches' loss, 1 - λ of the image's (0.5: Misra & van der Maaten 2020).
+        momentum: share of a bank's vector that stays when its image is seen (0.5: Misra & van der Maaten 2020).
+        dim: of a vector, also of each patch before they are joined (128: Misra & van der Maaten 2020).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        negatives: Count = 32000,
+        temperature: Positive = 0.07,
+        weight: Share = 0.5,
+        momentum: Share = 0.5,
+        dim: Count = 128,
+    ) -> None:
+        super().__init__(encoder, shape)
+        self.f = heads.projector("linear", encoder.dim, 0, dim)
+        self.of_patch = heads.projector("linear", encoder.dim, 0, dim)
+        self.of_patches = heads.projector("linear", PATCHES * dim, 0, dim)
+        self.bank = Bank(shape.n, dim)
+        self.negatives, self.temperature, self.weight, self.momentum = negatives, temperature, weight, momentum
+
+    def before_epoch(self, at: Progress, extract: Extract) -> None:
+        """The warm-up pass: what the untrained network says of each image."""
+        if at.epoch == 0:
+            self.bank.fill(extract(nn.Sequential(self.encoder, self.f)))
+
+    def embed(self, batch: Batch) -> Embedded:
+        """The image, and its patches in the order drawn, through the one encoder."""
+        image, patches = batch.views  # (B, C, S, S), (B, 9, C, p, p)
+        h = self.encoder(patches.flatten(0, 1))  # (B·9, D)
+        return {"image": self.encoder(image), "patches": h.view(len(image), PATCHES, -1)}  # (B, D), (B, 9, D)
+
+    def constants(self, batch: Batch) -> Embedded:
+        """Which images they are."""
+        return {"index": batch.index}  # (B,)
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """λ L(m, g(patches)) + (1 - λ) L(m, f(image)), m the image's vector in the bank; f(image) is handed to `observe`."""
+        v, index = self.f(embedded["image"]), embedded["index"]  # (B, dim), (B,)
+        g = self.of_patches(self.of_patch(embedded["patches"]).flatten(1))  # (B, 9·dim) -> (B, dim)
+        everyone, m = gather(index), self.bank.of(index)  # (N,), (B, dim)
+        negatives = self.bank.draw(self.negatives, everyone)  # (M, dim)
+        patches = info_nce(g, negatives, m, self.temperature)
+        image = info_nce(v, negatives, m, self.temperature)
+        loss = self.weight * patches + (1 - self.weight) * image
+        memory = {"z": v.detach(), "index": everyone, "vectors": gather(v.detach())}
+        return Loss(loss, {"patches": patches.detach(), "image": image.detach()}, memory)
+
+    def observe(self, loss: Loss, at: Progress) -> None:
+        """The bank's vectors move to the images of all processes."""
+        self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)
