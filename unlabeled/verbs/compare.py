@@ -153,7 +153,7 @@ def _row(
             raise UserError(f"the run {text!r} was trained on other images than {data.train.name!r}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif _is_file(text):
-        recipe = compose(*base, encoder, read(text), {"data": fixed["data"]})
+        recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
         if recipe.image_size is None:
             recipe = compose(recipe.to_dict(), {"image_size": fixed["image_size"]})
         _same(text, recipe, common, (*SHARED, "seed"))
@@ -195,10 +195,8 @@ def _judged(recipe: Recipe) -> int | None:
 
 def _encoder(recipe: Recipe) -> dict[str, Any]:
     """The encoder less the options that the method prescribes."""
-    prescribed = registry.get("methods", recipe.method.name).recipe.get("encoder", {})
-    own = prescribed if isinstance(prescribed, Mapping) else {}
-    plain = recipe.to_dict()["encoder"]
-    return {k: v for k, v in plain.items() if k == "name" or k not in own}
+    own = registry.get("methods", recipe.method.name).recipe
+    return {k: v for k, v in recipe.to_dict()["encoder"].items() if f"encoder.{k}" not in own}
 
 
 def _is_run(text: str) -> bool:
