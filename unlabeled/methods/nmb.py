@@ -16,7 +16,7 @@ from unlabeled.registry import Count, Positive, Share, register
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
 
-@register("nmb", recipe={"views": {"name": "moco-v1", "views": 1}, "optimizer": SGD})
+@register("nmb", recipe={"views": "instance", "optimizer": SGD})
 class NMB(Comparison):
     """Naive memory bank: the mechanism of figure 2b of MoCo (He et al. 2020), trained with InfoNCE.
 
