@@ -49,6 +49,11 @@ def info_nce(s: float, t: float) -> Tensor:
     return losses.info_nce(a, n, p, 0.07)
 
 
+def local_infomax(s: float, t: float) -> Tensor:
+    a, p, n = vectors(s, t)
+    return losses.local_infomax(torch.cat([5 * a, n]), torch.stack([p, n]), reduction="none")[0]
+
+
 def triplet(s: float, t: float) -> Tensor:
     return losses.triplet(*vectors(s, t))
 
@@ -106,6 +111,7 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "n_pair": (views(losses.n_pair),) * 2,
     "nce (x: score / 5)": (nce, nce),
     "info_nce, τ 0.07": (info_nce, info_nce),
+    "local_infomax (x: score / 5)": (local_infomax, local_infomax),
     "nt_xent, τ 0.5": (views(losses.nt_xent),) * 2,
     "debiased_nt_xent, τ 0.5, τ⁺ 0.1": (views(losses.debiased_nt_xent),) * 2,
     "nt_logistic, τ 0.5": (views(losses.nt_logistic),) * 2,

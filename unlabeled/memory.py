@@ -129,12 +129,13 @@ class Bank(nn.Module):
         first = torch.where(same, place, len(index)).amin(1)  # (B,), so that copies of one image write the same bits
         self.vectors.index_copy_(0, index, mixed[first])
 
-    def draw(self, count: int, avoiding: Tensor) -> Tensor:
-        """Vectors of other images, drawn uniformly without replacement by the global generator; one draw for a whole batch.
+    def draw(self, count: int, avoiding: Tensor, generator: torch.Generator) -> Tensor:
+        """Vectors of other images, drawn uniformly without replacement; one draw for a whole batch.
 
         Args:
             count: how many; where the bank has fewer besides `avoiding`, as many as it has.
             avoiding: (B,) indices of the batch, of all processes.
+            generator: of the CPU, in the same state in all processes.
 
         Returns:
             (count, dim).
@@ -148,7 +149,7 @@ class Bank(nn.Module):
                 f"a batch of {len(avoiding)} leaves none of the {n} training images as a negative: "
                 "give a smaller --batch-size"
             )
-        lots = torch.rand(n, device=self.vectors.device).index_fill_(0, avoiding, 2.0)
+        lots = torch.rand(n, generator=generator).to(self.vectors.device, non_blocking=True).index_fill_(0, avoiding, 2.0)
         return self.vectors[lots.topk(min(count, n - len(avoiding)), largest=False).indices]
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:

@@ -47,7 +47,7 @@ def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str,
         mine = drawn if rank is None else part(drawn, rank)
         step.zero_grad(set_to_none=True)
         if pieces > 1:
-            loss = accumulate.backward(method.train(), mine, at, range(pieces + 1))
+            loss = accumulate.backward(method.train(), mine, at, [*range(pieces), 1000 + number])
         else:
             loss = forward(callable_, mine, at)
             loss.total.backward()

@@ -64,6 +64,7 @@ CASES: dict[str, Case] = {
     "info_nce": Case(lambda a, b, y, c, **o: losses.info_nce(a, b, temperature=0.2, **o), scale=True),
     "info_nce, queue": Case(lambda a, b, y, c, **o: losses.info_nce(a, c, b, 0.2, **o), scale=True),
     "info_nce, dot": Case(lambda a, b, y, c, **o: losses.info_nce(a, b, temperature=1.0, normalize=False, **o)),
+    "local_infomax": Case(lambda a, b, y, c, **o: losses.local_infomax(a, torch.stack([b, 0.5 * b], 1), **o)),
     "nt_xent": Case(lambda a, b, y, c, **o: losses.nt_xent(a, b, 0.2, **o), scale=True),
     "debiased_nt_xent": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, **o), scale=True),
     "debiased_nt_xent, hard": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, 1.0, **o), scale=True),

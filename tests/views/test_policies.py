@@ -16,7 +16,7 @@ from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
 from unlabeled.views.pretext import Pirl
 from unlabeled.views.view import RATIO, View, Views, draw_views, to_device
 
-NAMES = ["affine", "byol", "crop", "moco-v1", "moco-v2", "multi-crop", "none", "pirl", "simclr"]
+NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "none", "pirl", "simclr"]
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
 
@@ -64,7 +64,9 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
-    sizes = [size] * {"none": 1, "crop": 1}.get(name, 2) + ([round(size * 3 / 7)] * 6 if name == "multi-crop" else [])
+    sizes = [size] * {"none": 1, "crop": 1, "instance": 1}.get(name, 2) + (
+        [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
+    )
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
     for view in views:
         assert view.dtype == torch.float32
@@ -91,7 +93,7 @@ def test_the_same_state_gives_the_same_views_bit_by_bit_and_another_does_not(nam
     assert all(torch.equal(a, b) for a, b in zip(first, state[0], strict=True))
     if name != "none":
         assert not any(torch.equal(a, b) for a, b in zip(first, later, strict=True))
-    if name not in ("none", "crop", "pirl"):
+    if name not in ("none", "crop", "pirl", "instance"):
         assert not torch.equal(first[0], first[1])
 
 
@@ -219,6 +221,7 @@ def test_the_numbers_are_the_papers() -> None:
     assert colours(parts("simclr", 32, strength=0.5)[0]) == pytest.approx([0.8, 0.4, 0.4, 0.4, 0.1, 0.2])
     a, b = parts("moco-v1", 224)
     assert a == b and (a.scale, a.blur) == ((0.2, 1.0), 0) and colours(a) == pytest.approx([1, 0.4, 0.4, 0.4, 0.4, 0.2])
+    assert parts("instance", 224) == [a]
     a, b = parts("moco-v2", 224)
     assert a == b and (a.scale, a.blur) == ((0.2, 1.0), 0.5) and colours(a) == pytest.approx([0.8, 0.4, 0.4, 0.4, 0.1, 0.2])
     a, b = parts("byol", 224)

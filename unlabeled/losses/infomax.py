@@ -15,8 +15,8 @@ def local_infomax(
 ) -> Tensor:
     """Tell each part of an image from the parts of all other images, given the whole: DIM(L) with InfoNCE.
 
-    log(1 + Σ_{j≠i} Σ_m exp(g_i·p_jm - g_i·p_il)), the mean over the L parts l (Hjelm et al. 2019, eq. 5, whose negatives are
-    the other images'). Nothing is normalised. The matrix of all scores is never built when it is large.
+    log(1 + Σ_{j≠i} Σ_m exp(g_i·p_jm - g_i·p_il)), the mean over the L parts l (Hjelm et al. 2019, in the
+    form with InfoNCE). Nothing is normalised. The matrix of all scores is never built when it is large.
 
     Args:
         whole: (B, D), g: one vector of each image.

@@ -86,7 +86,9 @@ class CMC(Comparison):
         """InfoNCE from L to ab and from ab to L; both are handed to `observe`."""
         z_l, z_ab = self.projectors(embedded["h"]).chunk(2, 1)  # (B, dim) each
         index, everyone = embedded["index"], gather(embedded["index"])  # (B,), (N,)
-        others_l, others_ab = (bank.draw(self.negatives, everyone) for bank in (self.bank_l, self.bank_ab))  # (k, dim)
+        others_l, others_ab = (
+            bank.draw(self.negatives, everyone, at.generator()) for bank in (self.bank_l, self.bank_ab)
+        )  # (k, dim)
         from_l = info_nce(z_l, others_ab, self.bank_ab.of(index), self.temperature)
         from_ab = info_nce(z_ab, others_l, self.bank_l.of(index), self.temperature)
         bound = info_nce_bound((from_l + from_ab).detach() / 2, len(others_l) + 1)

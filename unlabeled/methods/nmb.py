@@ -16,7 +16,7 @@ from unlabeled.registry import Count, Positive, Share, register
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
 
-@register("nmb", recipe={"views": {"name": "moco-v1", "views": 1}, "optimizer": SGD})
+@register("nmb", recipe={"views": "instance", "optimizer": SGD})
 class NMB(Comparison):
     """Naive memory bank: the mechanism of figure 2b of MoCo (He et al. 2020), trained with InfoNCE.
 
@@ -65,7 +65,7 @@ class NMB(Comparison):
         """InfoNCE of v with the image's own vector in the bank, against drawn ones; v is handed to `observe`."""
         v, index = self.projector(embedded["h"]), embedded["index"]  # (B, dim), (B,)
         everyone = gather(index)  # (N,)
-        negatives = self.bank.draw(self.negatives, everyone)  # (M, dim)
+        negatives = self.bank.draw(self.negatives, everyone, at.generator())  # (M, dim)
         loss = info_nce(v, negatives, self.bank.of(index), self.temperature)
         bound = info_nce_bound(loss.detach(), len(negatives) + 1)
         memory = {"z": v.detach(), "index": everyone, "vectors": gather(v.detach())}

@@ -12,7 +12,8 @@ from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
-from unlabeled.losses import cosine, nce
+from unlabeled.losses import nce
+from unlabeled.losses.similarity import dot
 from unlabeled.memory import Bank
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Decay, Positive, Share, register
@@ -20,7 +21,7 @@ from unlabeled.registry import Count, Decay, Positive, Share, register
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
 
-@register("npid", recipe={"views": {"name": "moco-v1", "views": 1}, "optimizer": SGD})
+@register("npid", recipe={"views": "instance", "optimizer": SGD})
 class NPID(Comparison):
     """Non-Parametric Instance Discrimination (Wu et al. 2018): a softmax over all images, learned by noise contrast.
 
@@ -69,7 +70,7 @@ class NPID(Comparison):
         """-log h(i, v) - Σ_noise log(1 - h(j, v)) + λ‖v - v_i‖²; v and its index are handed to `observe`."""
         v, index = F.normalize(self.projector(embedded["h"]).float(), dim=1), embedded["index"]  # (B, dim), (B,)
         own, everyone = self.bank.of(index), gather(index)  # (B, dim), (N,)
-        scores = cosine(v, self.bank.draw(self.noise, everyone)) / self.temperature  # (B, m)
+        scores = dot(v, self.bank.draw(self.noise, everyone, at.generator())) / self.temperature  # (B, m)
         partition = self.partition.where(self.partition > 0, self._estimate(scores.detach()))
         log_z = partition.log()
         uniform = torch.full_like(scores, -math.log(self.shape.n))  # log of the noise's probability

@@ -71,7 +71,7 @@ class PIRL(Comparison):
         v, index = self.f(embedded["image"]), embedded["index"]  # (B, dim), (B,)
         g = self.of_patches(self.of_patch(embedded["patches"]).flatten(1))  # (B, 9·dim) -> (B, dim)
         everyone, m = gather(index), self.bank.of(index)  # (N,), (B, dim)
-        negatives = self.bank.draw(self.negatives, everyone)  # (M, dim)
+        negatives = self.bank.draw(self.negatives, everyone, at.generator())  # (M, dim)
         patches = info_nce(g, negatives, m, self.temperature)
         image = info_nce(v, negatives, m, self.temperature)
         loss = self.weight * patches + (1 - self.weight) * image

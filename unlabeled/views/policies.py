@@ -29,6 +29,7 @@ class Composition:
 
 @register("simclr")
 @register("moco-v1", scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
+@register("instance", views=1, scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
 @register("moco-v2", scale=(0.2, 1.0), strength=0.5)
 class Distorted(Composition):
     """Two views, or another number, from one distribution: random resized crop, mirror, colour jitter, grey, blur.
@@ -37,6 +38,7 @@ class Distorted(Composition):
       0.8 s, 0.2 s, grey 0.2, blur 0.5 with sigma 0.1 to 2. Its appendix B.9 takes s = 0.5 and no blur for CIFAR-10.
     - `moco-v1` (He et al. 2020, section 3.3, "Technical details", after Wu et al. 2018): crops, jitter, grey and mirror; the
       numbers are those of the published code: crops from 20% of the area, jitter always with 0.4, 0.4, 0.4, 0.4, grey 0.2.
+    - `instance` (Wu et al. 2018): one such view, for instance discrimination with a memory bank.
     - `moco-v2` (Chen, Fan et al. 2020, section 3): adds SimCLR's blur and colour distortion, with the published code's
       numbers: crops from 20%, jitter with probability 0.8 and 0.4, 0.4, 0.4, 0.1 (SimCLR's at s = 0.5), grey 0.2.
     """

@@ -1,0 +1,221 @@
+"""NPID, the plain memory bank, PIRL and CMC: objectives from the papers' equations in loops, and what their banks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.encoders import build_encoder
+from unlabeled.errors import UserError
+from unlabeled.memory import Bank
+from unlabeled.methods.base import Method
+from unlabeled.registry import Choice, build
+
+AT = Progress(0, 9, 0)
+N, B, SIZE = 20, 5, 8
+INDEX = torch.tensor([3, 17, 0, 9, 11])
+BANKED = ["npid", "nmb", "pirl", "cmc"]
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def method(name: str, streams: str = "none", **options: Any) -> Any:
+    torch.manual_seed(0)
+    streams = "lab" if name == "cmc" else streams
+    encoder = build_encoder(Choice("resnet10t", {"width": 4, "streams": streams}), 3, SIZE, torch.zeros(3), torch.ones(3))
+    return build("methods", Choice(name, {"dim": 6, **options}), encoder, DataShape(N, 3, SIZE))
+
+
+def batch(name: str) -> Batch:
+    drawn = torch.Generator().manual_seed(1)
+    views = [torch.rand(B, 3, SIZE, SIZE, generator=drawn)]
+    return Batch(views + ([torch.rand(B, 9, 3, 4, 4, generator=drawn)] if name == "pirl" else []), INDEX)
+
+
+def forward(made: Method, of: Batch) -> Loss:
+    made.train()
+    torch.manual_seed(7)
+    loss: Loss = made(of, AT)
+    return loss
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[Array]:
+    """What banks draw, in order."""
+    seen: list[Array] = []
+    draw = Bank.draw
+
+    def look(self: Bank, count: int, avoiding: Tensor, generator: torch.Generator) -> Tensor:
+        assert torch.equal(avoiding, INDEX)
+        drawn = draw(self, count, avoiding, generator)
+        seen.append(drawn.double().numpy())
+        return drawn
+
+    monkeypatch.setattr(Bank, "draw", look)
+    return seen
+
+
+def units(z: Tensor) -> Array:
+    return F.normalize(z.detach().double(), dim=1).numpy()
+
+
+def info_nce(z: Array, own: Array, others: Array, tau: float) -> float:
+    costs = []
+    for i in range(len(z)):
+        right = np.exp(z[i] @ own[i] / tau)
+        costs.append(-np.log(right / (right + sum(np.exp(z[i] @ o / tau) for o in others))))
+    return float(np.mean(costs))
+
+
+def projected(made: Any, of: Batch) -> Array:
+    """The single view through the encoder and the linear projector, in training mode."""
+    return units(made.projector(made.train().encoder(of.views[0])))
+
+
+def test_npid_is_noise_contrast_of_the_non_parametric_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    tau, m, weight = 0.3, 8, 2.5
+    made, of, drawn = method("npid", temperature=tau, noise=m, proximal=weight), batch("npid"), spied(monkeypatch)
+    v, bank = projected(made, of), made.bank.vectors.double().numpy().copy()
+    loss = forward(made, of)
+    (noise,) = drawn
+    assert noise.shape == (m, 6)
+    z = N * np.mean([[np.exp(v[i] @ noise[j] / tau) for j in range(m)] for i in range(B)])
+
+    def h(i: int, w: Array) -> float:
+        p = np.exp(v[i] @ w / tau) / z
+        return float(p / (p + m / N))
+
+    own = bank[INDEX]
+    total = np.mean([-np.log(h(i, own[i])) - sum(np.log(1 - h(i, noise[j])) for j in range(m)) for i in range(B)])
+    total += weight * np.mean([((v[i] - own[i]) ** 2).sum() for i in range(B)])
+    assert float(loss.total.detach()) == pytest.approx(total, rel=1e-4)
+
+    assert float(made.partition) == 0
+    made.observe(loss, AT)
+    assert float(made.partition) == pytest.approx(z, rel=1e-4)
+    made.partition.mul_(3)
+    again = forward(made, of)
+    made.observe(again, AT)
+    assert float(made.partition) == pytest.approx(3 * z, rel=1e-4), "Z is estimated once"
+    assert float(again.terms["nce"]) != pytest.approx(float(loss.terms["nce"]), rel=1e-3)
+
+
+def test_npid_told_nothing_is_the_closed_form() -> None:
+    """Orthogonal v: all P are 1/n, and the loss is that of a model that is the noise."""
+    made, m = method("npid", noise=4, proximal=0.0), 4
+    made.bank.fill(torch.eye(6)[torch.zeros(N, dtype=torch.long)])
+    with torch.no_grad():
+        made.projector.weight[0], made.projector.bias[0] = 0.0, 0.0
+    expected = (1 + m) * np.log(1 + m) - m * np.log(m)
+    assert float(forward(made, batch("npid")).total.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_plain_bank_tells_the_images_own_vector_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, of, drawn = method("nmb", temperature=0.3, negatives=8), batch("nmb"), spied(monkeypatch)
+    v, own = projected(made, of), made.bank.vectors[INDEX].double().numpy()
+    loss = forward(made, of)
+    assert drawn[0].shape == (8, 6)
+    assert float(loss.total.detach()) == pytest.approx(info_nce(v, own, drawn[0], 0.3), rel=1e-4)
+
+
+def test_a_plain_bank_that_holds_what_is_said_now_costs_nothing() -> None:
+    """More than log 2 would be left if an image's own vector were among its negatives."""
+    made, of = method("nmb", temperature=1e-5, momentum=0.0), batch("nmb")
+    made.observe(forward(made, of), AT)
+    assert float(forward(made, of).total.detach()) < 0.1
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_pirl_weighs_patches_and_image(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, of = method("pirl", temperature=0.3, negatives=8, weight=weight), batch("pirl")
+    drawn, own = spied(monkeypatch), made.bank.vectors[INDEX].double().numpy()
+    loss = forward(made, of)
+    made.train()
+    h = made.encoder(of.views[1].reshape(B * 9, 3, 4, 4))
+    rows = []
+    for i in range(B):
+        nine = [made.of_patch(h[9 * i + p]) for p in range(9)]
+        rows.append(made.of_patches(torch.cat(nine)))
+    g, f = units(torch.stack(rows)), units(made.f(made.encoder(of.views[0])))
+    expected = weight * info_nce(g, own, drawn[0], 0.3) + (1 - weight) * info_nce(f, own, drawn[0], 0.3)
+    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(F.normalize(loss.memory["vectors"]).double().numpy(), f, rtol=1e-4, atol=1e-5)
+
+
+def test_pirl_sees_the_order_of_the_patches() -> None:
+    made, of = method("pirl", weight=1.0), batch("pirl")
+    one = float(forward(made, of).total.detach())
+    of.views[1] = of.views[1].flip(1)
+    assert float(forward(made, of).total.detach()) != pytest.approx(one, rel=1e-4)
+
+
+def test_cmc_contrasts_each_view_with_the_bank_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, of, drawn = method("cmc", temperature=0.3, negatives=8), batch("cmc"), spied(monkeypatch)
+    loss = forward(made, of)
+    of_l, of_ab = drawn
+    for some, bank in ((of_l, made.bank_l), (of_ab, made.bank_ab)):
+        assert all((np.abs(bank.vectors.numpy() - s).max(1) < 1e-6).any() for s in some)
+    h = made.train().encoder(of.views[0])
+    half = h.shape[1] // 2
+    z_l, z_ab = units(made.projectors.l(h[:, :half])), units(made.projectors.ab(h[:, half:]))
+    own_l, own_ab = (bank.vectors[INDEX].double().numpy() for bank in (made.bank_l, made.bank_ab))
+    expected = info_nce(z_l, own_ab, of_ab, 0.3) + info_nce(z_ab, own_l, of_l, 0.3)
+    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)
+    before = made.bank_ab.vectors.clone()
+    made.observe(loss, AT)
+    mixed = 0.5 * before[INDEX].double().numpy() + 0.5 * z_ab
+    mixed /= np.sqrt((mixed**2).sum(1, keepdims=True))
+    np.testing.assert_allclose(made.bank_ab.vectors[INDEX].numpy(), mixed, rtol=1e-4, atol=1e-5)
+
+
+def test_cmc_refuses_an_encoder_of_one_stream() -> None:
+    encoder = build_encoder(Choice("resnet10t", {"width": 4}), 3, SIZE, torch.zeros(3), torch.ones(3))
+    with pytest.raises(UserError, match=r"two streams.*--encoder.streams lab"):
+        build("methods", Choice("cmc"), encoder, DataShape(N, 3, SIZE))
+
+
+@pytest.mark.parametrize("name", BANKED)
+def test_only_the_batchs_rows_are_written_with_half_of_the_old(name: str) -> None:
+    made, of = method(name), batch(name)
+    banks = [m for m in made.modules() if isinstance(m, Bank)]
+    before = [bank.vectors.clone() for bank in banks]
+    loss = forward(made, of)
+    made.observe(loss, AT)
+    others = [i for i in range(N) if i not in INDEX.tolist()]
+    given = [loss.memory[k] for k in (("l", "ab") if name == "cmc" else ("vectors",))]
+    for bank, old, new in zip(banks, before, given, strict=True):
+        assert torch.equal(bank.vectors[others], old[others])
+        torch.testing.assert_close(bank.vectors[INDEX], F.normalize(old[INDEX] + F.normalize(new, dim=1), dim=1))
+
+
+def extraction(images: Tensor) -> Callable[[nn.Module], Tensor]:
+    def extract(module: nn.Module) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = module.eval()(images)
+        return found
+
+    return extract
+
+
+@pytest.mark.parametrize("name", ["nmb", "pirl", "cmc"])
+def test_the_warm_up_pass_fills_the_bank_once_with_vectors_that_differ(name: str) -> None:
+    made, images = method(name), torch.rand(N, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+    banks = [m for m in made.modules() if isinstance(m, Bank)]
+    made.before_epoch(AT, extraction(images))
+    filled = [bank.vectors.clone() for bank in banks]
+    for vectors in filled:
+        assert vectors.isfinite().all()
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(N))
+        assert float(torch.pdist(vectors).min()) > 1e-3
+    with torch.no_grad():
+        h = made.eval().encoder(images)
+        head = {"nmb": "projector", "pirl": "f", "cmc": "projectors.l"}[name]
+        said = made.get_submodule(head)(h.chunk(2, 1)[0] if name == "cmc" else h)
+        torch.testing.assert_close(filled[0], F.normalize(said, dim=1), rtol=1e-4, atol=1e-5)
+    made.before_epoch(Progress(4, 9, 1), extraction(1 - images))
+    assert all(torch.equal(bank.vectors, vectors) for bank, vectors in zip(banks, filled, strict=True))

@@ -1,0 +1,106 @@
+"""PIRL's patches: where they come from, in which order, of which size; and the sheet that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unlabeled.batch import DataShape
+from unlabeled.errors import UserError
+from unlabeled.views.pretext import Pirl
+from unlabeled.views.sheet import _mosaic, contact_sheet
+
+STILL = {"patch_scale": (1.0, 1.0), "mirror": 0.0, "jitter": 0.0, "grey": 0.0}
+
+
+def policy(size: int, **options: object) -> Pirl:
+    return Pirl(DataShape(9, 3, size), **options)  # type: ignore[arg-type]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "cell"), [(224, 64, 85), (96, 27, 36), (32, 9, 12), (24, 7, 9), (16, 5, 6), (8, 4, 4)]
+)
+def test_sizes(size: int, patch: int, cell: int) -> None:
+    made = policy(size)
+    assert (made.parts[1].size, made.cell) == (patch, cell)
+    assert made.parts[0].size == size
+
+
+def test_each_patch_shows_the_cell_that_the_permutation_names() -> None:
+    """Red falls from left to right, green from top to bottom: a patch's mean says where it is from."""
+    side = 90
+    ramp = torch.arange(side, dtype=torch.uint8) * 2
+    x = torch.stack([ramp.expand(side, side), ramp[:, None].expand(side, side), torch.zeros(side, side, dtype=torch.uint8)])
+    (_, patches), targets = policy(side, **STILL)(x.expand(200, -1, -1, -1), seeded())
+    order = targets["permutation"]
+    assert order.dtype == torch.int64
+    assert torch.equal(order.sort(1).values, torch.arange(9).expand(200, 9))
+    assert len({tuple(row) for row in order.tolist()}) > 190
+    red, green = patches[:, :, 0].mean((2, 3)) * 255 / 2, patches[:, :, 1].mean((2, 3)) * 255 / 2  # centres, in pixels
+    cell = side / 3
+    assert torch.equal((red / cell).floor().long(), order % 3)
+    assert torch.equal((green / cell).floor().long(), order // 3)
+    places = red / cell % 1  # of a patch's centre within its cell
+    half = policy(side).parts[1].size / policy(side).cell / 2
+    assert half - 0.03 < float(places.min()) < half + 0.05
+    assert 1 - half - 0.05 < float(places.max()) < 1 - half + 0.03
+
+
+def test_a_patch_that_fills_its_cell_is_that_part_of_the_picture() -> None:
+    x = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=seeded())
+    (_, patches), targets = policy(8, **STILL, patch=4)(x, seeded())
+    for b in range(6):
+        for j, place in enumerate(targets["permutation"][b].tolist()):
+            row, column = 4 * (place // 3), 4 * (place % 3)
+            expected = x[b, :, row : row + 4, column : column + 4].float() / 255
+            torch.testing.assert_close(patches[b, j], expected, rtol=0, atol=1e-5)
+
+
+def test_patches_are_lit_each_by_itself_and_stay_within_the_crop() -> None:
+    x = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
+    (_, patches), _ = policy(32)(x, seeded())
+    assert len({round(float(p.mean()), 5) for p in patches.flatten(0, 1)}) > 30
+    made = policy(32, patch_scale=(0.6, 0.6))
+    drawn, _ = made.draw(300, 32, seeded())
+    assert float(drawn["top"].min()) >= 0
+    assert float((drawn["top"] + drawn["height"]).max()) <= 32
+    heights = drawn["height"].view(300, 9)
+    assert torch.equal(heights, heights[:, :1].expand(-1, 9))
+    assert 0.2 < float(heights.mean()) * 36 / 9 / 32 < 1
+
+
+def test_large_batches_are_cut_in_pieces_without_a_seam() -> None:
+    x = torch.randint(0, 256, (60, 3, 64, 64), dtype=torch.uint8, generator=seeded())
+    made = policy(64)
+    (_, patches), _ = made(x, seeded(1))
+    (_, again), _ = made(x.clone(), seeded(1))
+    assert torch.equal(patches, again)
+    other = x.clone()
+    other[7] = 0
+    (_, changed), _ = made(other, seeded(1))
+    same = [i for i in range(60) if torch.equal(changed[i], patches[i])]
+    assert same == [i for i in range(60) if i != 7]
+
+
+def test_a_patch_larger_than_its_cell_is_refused() -> None:
+    with pytest.raises(UserError, match=r"patch 10 .*cell of 9 pixels"):
+        policy(24, patch=10)
+
+
+def test_patches_are_shown_as_a_mosaic(tmp_path: Path) -> None:
+    patches = torch.arange(9.0).view(9, 1, 1, 1).expand(9, 3, 4, 4) / 10
+    mosaic = _mosaic(patches)
+    assert mosaic.shape == (3, 14, 14)
+    assert [float(mosaic[0, 5 * i, 5 * j]) for i in range(3) for j in range(3)] == pytest.approx([i / 10 for i in range(9)])
+    assert torch.equal(_mosaic(patches[0]), patches[0])
+    x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=seeded())
+    sheet = contact_sheet(x, policy(32), seeded(), tmp_path / "sheet.png", draws=2)
+    assert np.asarray(Image.open(sheet)).std() > 10
