@@ -29,21 +29,11 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {
-    "hidden": 64,
-    "dim": 32,
-    "queue": 64,
-    "hardest": 64,
-    "mixed": 8,
-    "query_mixed": 4,
-    "bottleneck": 16,
-    "prototypes": 64,
-}
-SMALL |= {"noise": 64, "negatives": 64}
+SMALL = {"dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "prototypes": 64, "noise": 64, "negatives": 64}
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
-AT_ONCE = {"mix_from": 0, "frozen_epochs": 0, "batch_norm": True}
-"""Options, where it has them, with which a few steps show everything."""
+GIVEN = {"hidden": 64, "bottleneck": 16, "mix_from": 0, "frozen_epochs": 0, "batch_norm": True}
+"""Options, where it has them, with which a few steps of a small network show everything."""
 MILD = {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 
@@ -112,7 +102,7 @@ def small(name: str) -> dict[str, object]:
     """Options of a method that keep it small."""
     known = registry.get("methods", name).options()
     bounded = {k: min(bound, known[k].default) for k, bound in SMALL.items() if k in known}
-    return bounded | {k: v for k, v in AT_ONCE.items() if k in known}
+    return bounded | {k: v for k, v in GIVEN.items() if k in known}
 
 
 @torch.no_grad()
