@@ -28,9 +28,12 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"hidden": 64, "dim": 32, "queue": 64}
+SMALL = {
+    "hidden": 64, "dim": 32, "queue": 64, "prototypes": 64, "frozen_epochs": 0, "clusters": "8", "warm_up": 0.0,
+    "negatives": 16,
+}  # fmt: skip
 """Options that make a method small, where it has them."""
-MILD = {"scale": (0.5, 1.0)}
+MILD = {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""
 
 
@@ -95,8 +98,11 @@ def begin_epoch(method: Method, at: Progress) -> None:
 def policy(name: str) -> Views:
     """The views of the method's recipe."""
     views = registry.get("methods", name).recipe.get("views", "simclr")
-    known = registry.get("views", views).options()
-    made: Views = registry.build("views", Choice(views, {k: v for k, v in MILD.items() if k in known}), SHAPE)
+    policy, options = (
+        (views, {}) if isinstance(views, str) else (views["name"], {k: v for k, v in views.items() if k != "name"})
+    )
+    known = registry.get("views", policy).options()
+    made: Views = registry.build("views", Choice(policy, options | {k: v for k, v in MILD.items() if k in known}), SHAPE)
     return made
 
 
