@@ -21,7 +21,7 @@ ORDER = [
     ["verbs"],
     ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
-    ["heads", "memory", "losses", "views", "encoders", "data"],
+    ["heads", "memory", "clustering", "losses", "views", "encoders", "data"],
     ["recipe", "registry", "batch", "schedules", "optim", "distributed", "files", "errors"],
 ]
 """From the top; `api` holds the signatures, and imports what it runs when it runs."""

@@ -31,6 +31,14 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x) if world() > 1 else x
 
 
+def of_first(x: Tensor) -> Tensor:
+    """The first process's value, in all of them: what each computed for itself may differ in the last bits."""
+    if world() > 1:
+        x = x.clone(memory_format=torch.contiguous_format)
+        dist.broadcast(x, 0)
+    return x
+
+
 def average_gradients(module: nn.Module) -> None:
     """Each parameter's gradient becomes its mean over the processes; for steps that DistributedDataParallel does not see."""
     if world() == 1:

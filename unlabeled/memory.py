@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.distributed import of_first
 from unlabeled.errors import UserError
 
 
@@ -27,6 +28,13 @@ class Ema(nn.Module):
         """The copy's output, without graph."""
         with torch.no_grad():
             return self.module(*inputs)
+
+    def in_groups(self, x: Tensor, groups: int) -> Tensor:
+        """The copy's output for x (B, ...), shuffled and taken in groups whose batch norms see nothing of each other (MoCo,
+        2020, §3.3, where a group is what one GPU has); no group has fewer than 2, as batch statistics need."""
+        order = torch.randperm(len(x)).to(x.device)
+        parts = x[order].tensor_split(max(1, min(groups, len(x) // 2)))
+        return torch.cat([self(part) for part in parts])[order.argsort()]
 
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
@@ -161,3 +169,38 @@ class Bank(nn.Module):
                 "or start a new run with another --out"
             )
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+class Clustering(nn.Module):
+    """A partition of the n training images into k clusters, as k-means or a method's own rule wrote it last.
+
+    Before the first time all images are in one cluster, and centroids are random directions.
+
+    Args:
+        n: training images; place i belongs to `Batch.index` i.
+        k: clusters.
+        dim: of a centroid.
+    """
+
+    labels: Tensor  # (n,) int64 in [0, k)
+    centroids: Tensor  # (k, dim)
+    concentration: Tensor  # (k,) > 0, how widely each cluster spreads: φ of PCL
+    nmi: Tensor  # () agreement with the partition before
+
+    def __init__(self, n: int, k: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("labels", torch.zeros(n, dtype=torch.long))
+        self.register_buffer("centroids", F.normalize(torch.randn(k, dim), dim=1))
+        self.register_buffer("concentration", torch.ones(k))
+        self.register_buffer("nmi", torch.zeros(()))
+
+    @torch.no_grad()
+    def write(self, index: Tensor | None = None, **values: Tensor) -> None:
+        """Replaces the buffers that are named, or only their rows `index` (B,), by the first process's values."""
+        for name, value in values.items():
+            held = self.get_buffer(name)
+            new = of_first(value.to(held))
+            if index is None:
+                held.copy_(new)
+            else:
+                held.index_copy_(0, index, new)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -77,7 +76,7 @@ class MoCo(Comparison):
 
     def constants(self, batch: Batch) -> Embedded:
         """The keys: the second view through the key encoder."""
-        return {"k": self._keys(batch.views[1])}  # (B, dim), no gradient
+        return {"k": self.key_encoder.in_groups(batch.views[1], self.splits)}  # (B, dim), no gradient
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
         """Queries against their keys and the queue; the current keys are handed to `observe`."""
@@ -89,12 +88,6 @@ class MoCo(Comparison):
         loss = info_nce(q, self.queue.keys, k, self.temperature, further=further)
         bound = info_nce_bound(loss.detach(), len(self.queue.keys) + 1)
         return Loss(loss, {"mutual_information": bound}, {"z": q.detach(), "keys": gather(k)})
-
-    def _keys(self, x: Tensor) -> Tensor:
-        order = torch.randperm(len(x)).to(x.device)
-        groups = x[order].tensor_split(max(1, min(self.splits, len(x) // 2)))  # of at least 2, as batch statistics need
-        keys: Tensor = torch.cat([self.key_encoder(group) for group in groups])
-        return keys[order.argsort()]
 
     def observe(self, loss: Loss, at: Progress) -> None:
         """Enqueues the keys of all processes."""

@@ -1,0 +1,120 @@
+"""SwAV: predict from one view to which prototypes another view of the image was assigned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled import heads
+from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather, rank
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.losses import sinkhorn, swapped_prediction
+from unlabeled.losses.similarity import dot
+from unlabeled.memory import Queue
+from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.registry import Count, Positive, Width, register
+
+CODED = 2
+"""Views that get a code: the full crops (Caron et al. 2020, eq. 6)."""
+
+LARS = {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}
+"""4.8 for a batch of 4,096 (2020), which is 0.3 for 256."""
+
+
+@register("swav", recipe={"views": "multi-crop", "optimizer": LARS})
+class SwAV(Comparison):
+    """Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (Caron et al. 2020).
+
+    Takes any number of views of an image, from 2 on. The first two of the largest size get codes, all views predict them.
+
+    Args:
+        prototypes: K (3,000 for ImageNet: 2020); no fewer than the data has classes, and some times as many are better.
+        temperature: τ of the prediction (0.1: 2020, appendix).
+        epsilon: ε of Sinkhorn-Knopp, the smoothness of the codes (0.05: 2020, appendix).
+        dim: of embeddings and prototypes (128: 2020, appendix).
+        hidden: width of the projector's hidden layer (2048: 2020, appendix).
+        queue: embeddings of each coded view that join the batch when codes are computed (3,840: 2020, for small batches); 0
+            for none.
+        queue_from: epoch, counted from 0, from which they do (15: 2020, for small batches).
+        frozen_epochs: during which the prototypes stay as drawn (1: 2020, appendix).
+    """
+
+    n_views = None
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        shape: DataShape,
+        *,
+        prototypes: Count = 3000,
+        temperature: Positive = 0.1,
+        epsilon: Positive = 0.05,
+        dim: Count = 128,
+        hidden: Count = 2048,
+        queue: Width = 3840,
+        queue_from: Width = 15,
+        frozen_epochs: Width = 1,
+    ) -> None:
+        super().__init__(encoder, shape)
+        if prototypes < shape.classes:
+            raise UserError(
+                f"{prototypes} prototypes cannot tell {shape.classes} classes apart: give --method.prototypes "
+                f"{shape.classes} or more; ten times as many is a good start"
+            )
+        self.projector = heads.mlp(encoder.dim, hidden, dim)
+        self.prototypes = nn.Linear(dim, prototypes, bias=False)
+        self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(CODED if queue else 0))
+        self.temperature, self.epsilon = temperature, epsilon
+        self.queue_from, self.frozen_epochs = queue_from, frozen_epochs
+        self.after_step(Progress(0, 1, 0))
+
+    def embed(self, batch: Batch) -> Embedded:
+        """Views of one size through the encoder as one batch; the largest first."""
+        sizes = sorted({view.shape[-1] for view in batch.views}, reverse=True)
+        embedded: Embedded = {}
+        for size in sizes:
+            views = [view for view in batch.views if view.shape[-1] == size]
+            for h in self.encoder(torch.cat(views)).chunk(len(views)):  # (B, D) each
+                kind = "large" if size == sizes[0] else "small"
+                embedded[f"{kind} {len(embedded)}"] = h
+        return embedded
+
+    def compare(self, embedded: Embedded, at: Progress) -> Loss:
+        """Each view's prediction against the codes of the other full crops (eqs. 1 to 6)."""
+        h = torch.cat(list(embedded.values()))  # (V·B, D)
+        z = F.normalize(self.projector(h).float(), dim=1)  # (V·B, dim)
+        views = z.chunk(len(embedded))  # (B, dim) each
+        coded = min(CODED, sum(name.startswith("large") for name in embedded))
+        c = self._prototypes(at)  # (K, dim)
+        scores = [dot(view, c) for view in views]  # (B, K) each
+        everyones = [gather(view.detach()) for view in views[:coded]]  # (N, dim) each
+        codes = [self._code(i, every, len(views[i]), at) for i, every in enumerate(everyones)]  # (B, K) each
+        loss = swapped_prediction(scores, codes, self.temperature)
+        memory = {f"view {i}": every for i, every in enumerate(everyones)}
+        return Loss(loss, memory={"z": views[0].detach(), **memory})
+
+    def _prototypes(self, at: Progress) -> Tensor:
+        """Frozen by a gradient of zero: DistributedDataParallel waits for one of every parameter."""
+        w = self.prototypes.weight
+        return w if at.epoch >= self.frozen_epochs else w.detach() + 0 * w
+
+    @torch.no_grad()
+    def _code(self, view: int, every: Tensor, own: int, at: Progress) -> Tensor:
+        """(own, K): this process's rows of the codes of all processes' embeddings and the queued ones."""
+        queued = [self.queues[view].get_buffer("keys")] if self.queues and at.epoch >= self.queue_from else []
+        codes = sinkhorn(dot(torch.cat([every, *queued]), self.prototypes.weight), self.epsilon)
+        return codes[rank() * own :][:own]
+
+    def observe(self, loss: Loss, at: Progress) -> None:
+        """Enqueues the coded views' embeddings, of all processes."""
+        for i, queue in enumerate(self.queues):
+            if f"view {i}" in loss.memory:
+                queue.push(loss.memory[f"view {i}"])  # type: ignore[operator]
+
+    @torch.no_grad()
+    def after_step(self, at: Progress) -> None:
+        """Prototypes go back to length 1."""
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
