@@ -153,13 +153,14 @@ def train(
     *,
     total: int = TOTAL,
     size: int = 16,
+    per_epoch: int = PER_EPOCH,
     each: Callable[[Loss], None] = lambda loss: None,
 ) -> list[Loss]:
     """The loop of train.py, without what a run writes; `each` is called between backward and the writes."""
     losses = []
     for step in steps:
-        at = Progress(step, total, step // PER_EPOCH)
-        if step % PER_EPOCH == 0:
+        at = Progress(step, total, step // per_epoch)
+        if step % per_epoch == 0:
             begin_epoch(method, at)
         loss = forward(method, batch(name, method, step, size), at)
         optimizer.zero_grad(set_to_none=True)
