@@ -70,11 +70,11 @@ def compare(
     common = compose(common.to_dict(), {"image_size": size, "data": opened.train.name if data is None else data})
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
+    judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
     question = {
-        "verb": "compare", "data": identity(opened), "budget": budget, "seed": common.seed,
+        "verb": "compare", "data": identity(opened), "protocol": judge.protocol, "budget": budget, "seed": common.seed,
         **{name: value for name, value in common.to_dict().items() if name in SHARED},
     }  # fmt: skip
-    judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
     order = [row.name for row in rows]
     board = Board(
         out, question, judge, lambda found: _publish(out, question, found, order), minutes=minutes, root=root,
@@ -128,7 +128,8 @@ def _rows(
     fixed = {name: plain[name] for name in (*SHARED, "seed", "data", "epochs")}
     baseline = [*base, fixed]
     untrained = Row(UNTRAINED, compose(*baseline, {"method": UNTRAINED}), {"kind": "baseline"})
-    rows = [_row(text, base, fixed, common, data, minutes) for text in methods]
+    named = [text for text in methods if text not in (UNTRAINED, LABELS)]
+    rows = [_row(text, base, fixed, common, data, minutes) for text in named]
     few = compose(*baseline, {"method": LABELS, "labels": "1%"})
     images = len(chosen_images(few, data.train)[0])
     more: dict[str, Any] = {"kind": "labels"}
@@ -137,7 +138,7 @@ def _rows(
         more["note"] = f"{LABELS} 1%: batches of {images} images, which are all that are labelled"
     everything = compose(*baseline, {"method": LABELS})
     return [
-        untrained, *(row for row in rows if row.name not in (UNTRAINED, LABELS)),
+        untrained, *rows,
         Row(f"{LABELS} 1%", few, more), Row(f"{LABELS} 100%", everything, {"kind": "labels"}),
     ]  # fmt: skip
 

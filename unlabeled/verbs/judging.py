@@ -14,7 +14,7 @@ from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.extract import features
 from unlabeled.probes.finetune import Finetune
 from unlabeled.recipe import Recipe
-from unlabeled.registry import Choice
+from unlabeled.registry import Choice, get
 from unlabeled.run import Run
 from unlabeled.train import make_fabric
 from unlabeled.verbs.evaluate import labelled
@@ -36,6 +36,12 @@ class Judge:
 
     def __init__(self, data: Data, *, few: bool, seed: int, accelerator: str) -> None:
         self.data, self.few, self.seed, self.accelerator = data, few, seed, accelerator
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """How it judges: rows judged otherwise do not belong into one table."""
+        few = {"few": FEW, "draws": DRAWS, "finetune": vars(Finetune())} if self.few else {}
+        return {name: dict(get("probes", name).resolve({}).options) for name in ("knn", "linear")} | few
 
     def __call__(self, run: Run) -> dict[str, Any]:
         """What the row says of it."""

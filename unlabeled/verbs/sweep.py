@@ -56,8 +56,8 @@ def sweep(
     rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
     swept = {axis.partition(".")[0] for axis in values}
     plain = {k: v for k, v in base.to_dict().items() if k not in ("data", "about", "monitor_every") and k not in swept}
-    question = {"verb": "sweep", "data": identity(opened), "axes": list(values), **plain}
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
+    question = {"verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values), **plain}
     board = Board(out, question, judge, lambda found: _publish(out, question, found), root=root, accelerator=accelerator)
     board.claim(rows, opened.train)
     finished = board.fill(rows)
