@@ -16,7 +16,7 @@ from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.recipe import compose
 from unlabeled.steps import Clock, batches, order
-from unlabeled.train import _chosen
+from unlabeled.train import chosen_images
 
 
 def test_an_order_is_each_image_once_or_drawn_by_weights() -> None:
@@ -54,7 +54,7 @@ def test_labels_that_a_method_may_see() -> None:
     assert data.labels is not None
 
     def chosen(**given: object) -> tuple[np.ndarray, np.ndarray]:
-        return _chosen(compose({"method": "supervised"}, given), data)
+        return chosen_images(compose({"method": "supervised"}, given), data)
 
     everything, labels = chosen()
     assert list(everything) == list(range(len(data)))
@@ -64,14 +64,14 @@ def test_labels_that_a_method_may_see() -> None:
     assert np.bincount(labels).tolist() == [2, 2, 2]
     assert list(labels) == list(data.labels[few])
     assert list(chosen(labels="2", seed=1)[0]) != list(few)
-    unaware, labels = _chosen(compose({"method": "simclr", "labels": "2"}), data)
+    unaware, labels = chosen_images(compose({"method": "simclr", "labels": "2"}), data)
     assert len(unaware) == len(data)
     assert (labels >= 0).sum() == 6
 
 
 def test_labels_are_those_of_classes_that_are_not_held_out() -> None:
     data = open_data(images(60, classes=5), image_size=None, root=None, seed=0).train
-    kept, labels = _chosen(compose({"method": "supervised", "labels": "50%", "hold_out_classes": 2}), data)
+    kept, labels = chosen_images(compose({"method": "supervised", "labels": "50%", "hold_out_classes": 2}), data)
     assert len(set(labels)) == 3
     assert len(kept) == pytest.approx(0.5 * sum(np.isin(data.labels, labels)), abs=2)
 

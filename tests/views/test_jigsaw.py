@@ -11,6 +11,7 @@ from PIL import Image
 
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
+from unlabeled.views.policies import Distorted
 from unlabeled.views.pretext import Pirl
 from unlabeled.views.sheet import _mosaic, contact_sheet
 
@@ -104,3 +105,11 @@ def test_patches_are_shown_as_a_mosaic(tmp_path: Path) -> None:
     x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=seeded())
     sheet = contact_sheet(x, policy(32), seeded(), tmp_path / "sheet.png", draws=2)
     assert np.asarray(Image.open(sheet)).std() > 10
+
+
+def test_one_policy_draws_as_many_views_as_asked() -> None:
+    for views in (1, 3):
+        made = Distorted(DataShape(9, 3, 16), views=views)
+        assert len(made(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), seeded())[0]) == views
+    with pytest.raises(UserError, match="views 0"):
+        Distorted(DataShape(9, 3, 16), views=0)

@@ -294,10 +294,3 @@ def test_affine_without_distortion_is_the_picture_and_shifts_by_no_more_than_ask
     view = policy("affine", shape(1, 17), **{**still, "shift": 0.2})(dot, seeded())[0][0]
     at = (view.sum((1, 2)) * torch.arange(17)).sum(1) / view.sum((1, 2, 3))
     assert 3.2 < float((at - 8).abs().max()) <= 0.2 * 17 + 1e-3
-
-
-def test_one_policy_draws_as_many_views_as_asked() -> None:
-    for views in (1, 3):
-        assert len(policy("moco-v1", views=views)(images(2, 3, 16, 16), seeded())[0]) == views
-    with pytest.raises(UserError, match="views 0"):
-        policy("simclr", views=0)
