@@ -60,10 +60,11 @@ class Encoder(nn.Module):
         Raises:
             UserError: as `forward`; or a backbone that does not give its stages.
         """
-        if not hasattr(self.backbone, "forward_intermediates"):
+        backbone: Any = self.backbone
+        if not hasattr(backbone, "forward_intermediates"):
             raise UserError("this encoder does not show its stages: give another --encoder, such as resnet18")
-        last, maps = self.backbone.forward_intermediates(self._prepared(x))
-        return self.backbone.forward_head(last), maps
+        last, maps = backbone.forward_intermediates(self._prepared(x))
+        return backbone.forward_head(last), maps
 
     def _prepared(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != len(self.mean):

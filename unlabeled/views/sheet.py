@@ -89,7 +89,7 @@ def _mosaic(image: Tensor) -> Tensor:
     across = math.isqrt(len(image) - 1) + 1
     padded = F.pad(image, (0, 1, 0, 1), value=0.85)
     empty = padded.new_full((-len(image) % across, *padded.shape[1:]), 0.85)
-    rows = torch.cat([padded, empty]).split(across)
+    rows = torch.split(torch.cat([padded, empty]), across)
     return torch.cat([torch.cat(list(row), 2) for row in rows], 1)[:, :-1, :-1]
 
 
