@@ -43,6 +43,7 @@ $(PEERS)/.installed: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/views.py --out results/views.json
 	$(BIN)/python benchmarks/losses.py --peers $(PEERS) --timeout 1500 --out results/losses.json
+	$(BIN)/python benchmarks/accumulate.py --out results/accumulate.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs
