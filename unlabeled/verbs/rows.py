@@ -84,6 +84,13 @@ class Board:
         Raises:
             UserError: two rows of one name, a row that cannot be built, or a folder that answers another question.
         """
+        path = self.out / QUESTION
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"{str(self.out)!r} is a file: give a folder as --out")
+        if path.is_file():
+            self._same(json.loads(path.read_text(encoding="utf-8")))
+        elif self.out.is_dir() and any(self.out.iterdir()):
+            raise UserError(f"{str(self.out)!r} is a folder that holds other things: give a new folder as --out")
         slugs = [row.slug for row in rows]
         for row in rows:
             if slugs.count(row.slug) > 1 or row.slug + ".json" in (QUESTION, TABLE):
@@ -91,13 +98,6 @@ class Board:
             self._check(row)
             if row.run is None and not self._kept(row):
                 self._images[row.slug] = buildable(row, source)
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"{str(self.out)!r} is a file: give a folder as --out")
-        path = self.out / QUESTION
-        if path.is_file():
-            self._same(json.loads(path.read_text(encoding="utf-8")))
-        elif self.out.is_dir() and any(self.out.iterdir()):
-            raise UserError(f"{str(self.out)!r} is a folder that holds other things: give a new folder as --out")
         try:
             (self.out / FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
