@@ -135,6 +135,16 @@ def test_a_draw_does_not_depend_on_who_else_is_in_the_batch() -> None:
     assert torch.equal(whole, torch.cat(parts))
 
 
+def test_draws_stay_even_far_into_a_large_data_set() -> None:
+    """In single precision, multiples of the golden ratio of a million and more are only some hundred different numbers."""
+    made = begun()
+    n, k = 1_000_000, 2
+    made.clusters.labels = torch.arange(n) % k
+    made.clusters.centroids = torch.zeros(k, DIM)
+    index = torch.arange(n - 4000, n)
+    assert len(made._companions(index, draws()).unique()) > 3900
+
+
 def test_candidates_leave_each_query_its_number_of_negatives() -> None:
     drawn = begun()._candidates(draws(), torch.device("cpu"))
     assert len(drawn) == 6 / 0.2

@@ -152,6 +152,8 @@ def test_equal_scores_cost_log_k() -> None:
 def test_refusals() -> None:
     with pytest.raises(UserError, match=r"2 prototypes cannot tell 3 classes apart: give --method\.prototypes 3"):
         method(prototypes=2)
+    with pytest.raises(UserError, match=r"one view .*--views multi-crop"):
+        method()(views(16), LATER)
     made = method(queue=B - 1)
     with pytest.raises(UserError, match=f"batch of {B} does not fit a queue of {B - 1}"):
         made.observe(made.compare(embedded(made, "large 0", "large 1"), LATER), LATER)

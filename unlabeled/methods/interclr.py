@@ -134,7 +134,8 @@ class InterCLR(Comparison):
         place = torch.empty_like(labels).index_copy_(0, by_cluster, torch.arange(len(labels), device=labels.device))
         label = labels[index]
         others, at = sizes[label] - 1, place[index] - first[label]  # (B,) each
-        number = (torch.rand((), generator=shared, dtype=torch.float64).to(index.device) + GOLDEN * index) % 1  # (B,)
+        start = torch.rand((), generator=shared, dtype=torch.float64).to(index.device)
+        number = (start + GOLDEN * index.double()) % 1  # (B,)
         step = 1 + (number * others).long()
         return by_cluster[first[label] + (at + step) % sizes[label]]
 

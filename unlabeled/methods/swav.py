@@ -72,7 +72,13 @@ class SwAV(Comparison):
         self.after_step(Progress(0, 1, 0))
 
     def embed(self, batch: Batch) -> Embedded:
-        """Views of one size through the encoder as one batch; the largest first."""
+        """Views of one size through the encoder as one batch; the largest first.
+
+        Raises:
+            UserError: fewer than two views.
+        """
+        if len(batch.views) < 2:
+            raise UserError("one view of an image has no other to predict: give --views multi-crop, or two views or more")
         sizes = sorted({view.shape[-1] for view in batch.views}, reverse=True)
         embedded: Embedded = {}
         for size in sizes:
