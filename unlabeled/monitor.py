@@ -26,7 +26,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.probes import health
-from unlabeled.probes.extract import features
+from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.knn import KNN
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
@@ -164,7 +164,7 @@ class Monitor:
         mixed = np.random.default_rng(self.recipe.seed).permutation(labelled)
         queries = min(QUERIES, max(1, len(mixed) // 5))
         taken = mixed[: queries + BANK]
-        precision = torch.bfloat16 if "bf16" in self.fabric._precision.precision else torch.float32
+        precision = precision_of(self.fabric)
         h = features(encoder, source, device=self.fabric.device, indices=taken, precision=precision)
         if not h.isfinite().all():
             raise self._diverged("the representation holds numbers that are not finite", at.step + 1)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 
@@ -61,6 +62,11 @@ def features(
     if gathered is None:
         raise ValueError("no image to extract features from")
     return gathered
+
+
+def precision_of(fabric: Fabric) -> torch.dtype:
+    """What `features` takes as precision to compute as this Fabric trains: bfloat16 or float32."""
+    return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
 
 
 def pixels(source: Images, indices: np.ndarray | None = None) -> Tensor:

@@ -24,8 +24,7 @@ class KNN:
     classes with equal votes the smaller wins.
 
     With few samples, k is lowered to the mean number of samples a class: if nearly everything votes, features that are all
-    alike give the class with the most samples. An untrained encoder on digits with 10% of the labels (144) reaches 34% with
-    k = 200, but 74% with k = 14. With one label a class the nearest alone decides.
+    alike give the class with the most samples. With one label a class the nearest alone decides.
 
     Args:
         k: neighbours that vote, at most; `min(k, max(1, n // classes))` of n training samples do.

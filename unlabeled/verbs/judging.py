@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from unlabeled.data import Data, Source, balanced_draw, open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import evaluate_features
-from unlabeled.probes.extract import features
+from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.finetune import Finetune
 from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice, get
@@ -63,7 +62,7 @@ class Judge:
         if "top5" in scores["linear"].metrics:
             figures["linear_top5"] = scores["linear"].metrics["top5"]
         if self.few:
-            half = torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
+            half = precision_of(fabric)
             chosen, y = _good(self.data.train)
             drawn = balanced_draw(y, FEW, self.seed)
             tuned = Finetune().fit(
