@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
+import numpy as np
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from unlabeled.data import Source
+    from unlabeled.probes.subject import Subject
+
+Array = np.ndarray[Any, Any]
 
 
 class Probe(Protocol):
@@ -65,6 +74,50 @@ class NewClassesProbe(Protocol):
 
         One with an interval is a mean over draws of its own, and is asked for once; others for several seeds.
         """
+        ...
+
+
+class ImageProbe(Protocol):
+    """Judges an encoder on images, rather than features. Its keyword-only constructor arguments are its options.
+
+    Attributes:
+        on_images: True; says that a protocol is one of these.
+        needs_labels: whether images without labels can be judged; where False, y holds -1 for them.
+        needs_encoder: whether raw pixels cannot be judged.
+        notes_: what is to be said in plain words.
+    """
+
+    on_images: ClassVar[bool]
+    needs_labels: ClassVar[bool]
+    needs_encoder: ClassVar[bool]
+    notes_: list[str]
+
+    def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
+        """Learns from the images at `indices` (N,) of the training split, of classes y (N,) int64."""
+        ...
+
+    def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
+        """Figures by name, on the images at `indices` (M,) of the test split, of classes y (M,); more of the first is
+        better. The only place where test labels are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The images that a probe was fitted on, or scored on, for it to draw: positions (n,) in a source and labels (n,)."""
+
+    source: Source
+    indices: Array
+    y: Array
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A probe that has a picture to show, beside its figures."""
+
+    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
+        """Writes pictures, and JSON that a report can make its own picture of, after `fit` on the images of `train` and
+        `score` on those of `test`, in their order; returns the files, the picture first."""
         ...
 
 

@@ -1,0 +1,78 @@
+"""What a protocol judges: one representation of images, whose features are extracted once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled.data import Source
+from unlabeled.encoders import Encoder
+from unlabeled.files import write_whole
+from unlabeled.methods.base import Method
+from unlabeled.probes.extract import features, pixels
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One representation of images.
+
+    Attributes:
+        name: `run`, `random`, `pixels`, or the folder of another run.
+        encoder: in evaluation mode, on `device`; None for raw pixels.
+        method: gives the method that the encoder is part of, with its heads, on `device`; None where there is none.
+        device: where it computes.
+        precision: what it computes in when it is trained further.
+        cache: folder of features that were extracted before, by their content; None keeps nothing.
+    """
+
+    name: str
+    encoder: Encoder | None
+    method: Callable[[], Method] | None = None
+    device: torch.device = torch.device("cpu")
+    precision: torch.dtype = torch.float32
+    cache: Path | None = None
+
+    def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
+        """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
+        if self.encoder is None:
+            return pixels(source, indices)
+        found = self._kept(source)
+        if found is None:
+            found = features(self.encoder, source, device=self.device)
+            self._keep(source, found)
+        return found if indices is None else found[torch.as_tensor(indices)]
+
+    def _path(self, source: Source) -> Path | None:
+        """Named by everything that the features depend on: the weights, the images, the size they are judged at."""
+        if self.cache is None or self.encoder is None:
+            return None
+        digest = hashlib.sha256(f"{source.fingerprint} {source.size} {self.encoder.eval_size}".encode())
+        for name, tensor in self.encoder.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return self.cache / f"{digest.hexdigest()[:24]}.npy"
+
+    def _kept(self, source: Source) -> Tensor | None:
+        path = self._path(source)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return torch.from_numpy(np.load(path))
+        except (OSError, ValueError):
+            return None
+
+    def _keep(self, source: Source, h: Tensor) -> None:
+        path = self._path(source)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+            def save(at: Path) -> None:
+                with at.open("wb") as file:
+                    np.save(file, h.numpy())
+
+            write_whole(path, save)
