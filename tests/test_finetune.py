@@ -15,11 +15,14 @@ from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.extract import features
 from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice
 
 
 class Noted:
     """Images by position, which notes the positions that were fetched."""
+
+    channels, invariances = 3, frozenset[str]()
 
     def __init__(self, x: Any) -> None:
         self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
@@ -54,7 +57,8 @@ def encoder(size: int = 12, eval_size: int | None = None) -> Encoder:
 def test_it_beats_chance_and_the_frozen_features() -> None:
     (x, y), (test_x, test_y) = stripes(180, 0), stripes(180, 1)
     source, test, made = Noted(x), Noted(test_x), encoder()
-    scores = Finetune().fit(made, source, np.arange(180), y, seed=0).score(test, np.arange(180), test_y)
+    figures = Finetune().fit(Subject("run", made), source, np.arange(180), y, seed=0).score(test, np.arange(180), test_y)
+    scores = {name: figure.value for name, figure in figures.items()}
     h, test_h = (features(made.eval(), s, device="cpu") for s in (source, test))
     labels = torch.from_numpy(y), torch.from_numpy(test_y)
     frozen = evaluate_features(h, labels[0], test_h, labels[1], protocol=Choice("linear")).mean()
@@ -68,7 +72,7 @@ def test_the_encoder_stays_as_it_is_and_the_test_images_are_unseen_in_fit() -> N
     source, made = Noted(x), encoder(8).eval()
     before = copy.deepcopy(made.state_dict())
     chosen = np.array([0, 1, 2, 30, 31, 32, 50])
-    tuned = Finetune(epochs=1, steps=4).fit(made, source, chosen, y[chosen], seed=0)
+    tuned = Finetune(epochs=1, steps=4).fit(Subject("run", made), source, chosen, y[chosen], seed=0)
     assert source.seen <= set(chosen.tolist())
     assert not made.training
     assert all(torch.equal(value, made.state_dict()[name]) for name, value in before.items())
@@ -82,7 +86,7 @@ def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -
     made, draws = encoder(8), []
     for seed in (3, 3, 4):
         torch.manual_seed(7)
-        tuned = Finetune(epochs=2, steps=1, batch_size=8).fit(made, Noted(x), np.arange(30), y, seed=seed)
+        tuned = Finetune(epochs=2, steps=1, batch_size=8).fit(Subject("run", made), Noted(x), np.arange(30), y, seed=seed)
         draws.append(torch.cat([p.flatten() for p in tuned.model_.parameters()]))
         assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(7)))
     assert torch.equal(draws[0], draws[1])
@@ -91,14 +95,26 @@ def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -
 
 def test_classes_are_named_as_given_and_images_resized_as_they_are_judged() -> None:
     x, y = images(30, classes=3)
-    tuned = Finetune().fit(encoder(8, eval_size=12), Noted(x), np.arange(30), 10 * y + 2, seed=0)
-    assert tuned.score(Noted(x), np.arange(30), 10 * y + 2)["top1"] == 1
-    assert tuned.score(Noted(x), np.arange(30), y)["top1"] < 0.4
+    tuned = Finetune().fit(Subject("run", encoder(8, eval_size=12)), Noted(x), np.arange(30), 10 * y + 2, seed=0)
+    assert tuned.score(Noted(x), np.arange(30), 10 * y + 2)["top1"].value == 1
+    assert tuned.score(Noted(x), np.arange(30), y)["top1"].value < 0.4
+
+
+def test_views_augment_where_asked_and_must_be_one() -> None:
+    x, y = images(30, classes=3)
+    subject, means = Subject("run", encoder(8)), []
+    for views in ("none", "crop", "crop"):
+        tuned = Finetune(epochs=1, steps=3, views=views).fit(subject, Noted(x), np.arange(30), y, seed=0)
+        means.append(next(tuned.model_.parameters()).detach().flatten())
+    assert torch.equal(means[1], means[2])
+    assert not torch.equal(means[0], means[1])
+    with pytest.raises(UserError, match="draws 2 views of an image"):
+        Finetune(views="simclr").fit(subject, Noted(x), np.arange(30), y, seed=0)
 
 
 def test_what_cannot_be() -> None:
     x, y = images(4)
     with pytest.raises(UserError, match="batch_size 2"):
-        Finetune(batch_size=1).fit(encoder(8), Noted(x), np.arange(4), y, seed=0)
+        Finetune(batch_size=1).fit(Subject("run", encoder(8)), Noted(x), np.arange(4), y, seed=0)
     with pytest.raises(ValueError, match="two labelled images"):
-        Finetune().fit(encoder(8), Noted(x), np.arange(1), y[:1], seed=0)
+        Finetune().fit(Subject("run", encoder(8)), Noted(x), np.arange(1), y[:1], seed=0)

@@ -16,7 +16,8 @@ from unlabeled.api_tables import sweep as sweep
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
     from unlabeled.run import Run
-    from unlabeled.verbs.evaluate import Evaluation
+    from unlabeled.verbs.evaluation import Evaluation
+    from unlabeled.verbs.transfer import Transfer
 
 
 def pretrain(
@@ -118,27 +119,29 @@ def evaluate(
     run: str | Path,
     /,
     *,
-    data: Any = None,
+    data: Sequence[str] | Any = None,
     protocol: Sequence[str] = ("knn", "linear"),
     labels: Sequence[str] = ("100%",),
-    draws: int = 10,
-    against: Sequence[str] = ("random",),
+    draws: int | None = None,
+    against: Sequence[str] = ("random", "pixels"),
     seed: int = 0,
     root: str | Path | None = None,
     accelerator: str = "auto",
     out: str | Path | None = None,
-) -> Evaluation:
-    """Say how good an encoder is: classifiers on its frozen features, beside the same on an untrained encoder.
+) -> Evaluation | Transfer:
+    """Say how good an encoder is, beside an untrained one and raw pixels.
 
     Args:
         run: folder of the run.
-        data: labelled data, as for `pretrain` (default: what the run was trained on).
-        protocol: knn, linear, or on new classes verification, few-shot; several may be given. Options follow a colon:
-            few-shot:ways=10,shots=5.
+        data: labelled data, as for `pretrain` (default: what the run was trained on); several give one table of them all.
+        protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
+            health, attention; on new classes verification, few-shot; transfer is linear and finetune:100%. Several may be
+            given. Options follow a colon, and so does an amount of labels: few-shot:ways=10,shots=5, finetune:1%.
         labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
             given.
-        draws: class-balanced draws of the labels, where not all are used.
-        against: what else to measure: `pixels` (raw), `random` (the untrained encoder); several may be given, or `none`.
+        draws: class-balanced draws of the labels, where not all are used (default: 10; 3 for fine-tuning).
+        against: what else to measure: `pixels` (raw), `random` (the untrained encoder), the folder of another run; several
+            may be given, or `none`.
         seed: of the draws.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.

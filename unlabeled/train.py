@@ -26,7 +26,7 @@ from unlabeled.memory import Queue
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.monitor import Monitor
 from unlabeled.optim import groups
-from unlabeled.probes.evaluate import parse_amount
+from unlabeled.probes.asked import parse_amount
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run

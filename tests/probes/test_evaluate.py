@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.evaluate import Score, evaluate_features, parse_amount
+from unlabeled.probes.asked import parse_amount
+from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
+from unlabeled.probes.score import Score
 from unlabeled.registry import Choice, get, names
 
 PROTOCOLS = [Choice("knn"), Choice("linear")]

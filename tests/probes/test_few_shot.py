@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.evaluate import evaluate_new_classes, parse_protocol
+from unlabeled.probes.asked import parse_protocol
+from unlabeled.probes.evaluate import evaluate_new_classes
 from unlabeled.probes.few_shot import FewShot, mean_and_interval
 
 
@@ -83,13 +84,17 @@ def test_the_interval_of_coins() -> None:
 
 
 def test_the_score_has_one_draw_and_an_interval() -> None:
-    score = evaluate_new_classes(None, clusters(200, 8, 0.5), protocol=parse_protocol("few-shot:shots=5"), draws=7)
+    score = evaluate_new_classes(None, clusters(200, 8, 0.5), protocol=parse_protocol("few-shot:shots=5").choice, draws=7)
     assert (score.draws, score.labelled, score.tested, score.title) == (1, [25], 200, "few-shot:shots=5")
     assert score.spread() == score.intervals["accuracy"]
     assert "±" in score.text()
     assert score.notes == ["few-shot: ± is the 95% confidence interval of the mean over 1,000 episodes"]
     pairs = evaluate_new_classes(
-        clusters(200, 8, 0.5), clusters(200, 8, 0.5, 1), protocol=parse_protocol("verification:pairs=300"), draws=4, seed=2
+        clusters(200, 8, 0.5),
+        clusters(200, 8, 0.5, 1),
+        protocol=parse_protocol("verification:pairs=300").choice,
+        draws=4,
+        seed=2,
     )
     assert (pairs.draws, pairs.labelled, pairs.title) == (4, [200] * 4, "verification:pairs=300")
     assert list(pairs.metrics) == ["auc", "eer", "accuracy"]
@@ -110,7 +115,7 @@ def test_what_is_refused() -> None:
     h = data[0].clone()
     h[0, 0] = torch.nan
     with pytest.raises(UserError, match="not finite"):
-        evaluate_new_classes(None, (h, data[1]), protocol=parse_protocol("few-shot:ways=4"))
+        evaluate_new_classes(None, (h, data[1]), protocol=parse_protocol("few-shot:ways=4").choice)
     for text, said in [
         ("few-shot:wais=3", "did you mean 'ways'"),
         ("few-shot:5", "few-shot:OPTION=VALUE"),

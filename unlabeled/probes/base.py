@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +45,22 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured, and half the width of its 95% confidence interval where the protocol knows it."""
+    """What was measured, and half the width of its 95% confidence interval where the protocol knows it.
+
+    Attributes:
+        value: the more the better, of a protocol's first figure.
+        interval: half the width of the 95% confidence interval, in the same unit.
+        share: whether it lies in [0, 1] and is shown in percent.
+    """
 
     value: float
     interval: float | None = None
+    share: bool = True
+
+
+def binomial(share: float, of: int) -> float:
+    """Half the width of the 95% interval of a share of `of` independent images (normal approximation)."""
+    return 1.96 * math.sqrt(share * (1 - share) / of)
 
 
 class NewClassesProbe(Protocol):
@@ -84,12 +97,14 @@ class ImageProbe(Protocol):
         on_images: True; says that a protocol is one of these.
         needs_labels: whether images without labels can be judged; where False, y holds -1 for them.
         needs_encoder: whether raw pixels cannot be judged.
+        draws: how many draws of few labels are enough: fine-tuning costs more than a classifier.
         notes_: what is to be said in plain words.
     """
 
     on_images: ClassVar[bool]
     needs_labels: ClassVar[bool]
     needs_encoder: ClassVar[bool]
+    draws: ClassVar[int]
     notes_: list[str]
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:

@@ -2,81 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from statistics import fmean, stdev
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.data import balanced_draw
+from unlabeled.data import Source, balanced_draw
 from unlabeled.errors import UserError
-from unlabeled.probes.base import NewClassesProbe, Probe
-from unlabeled.registry import Choice, build, get
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What a protocol measured.
-
-    Attributes:
-        protocol: its registered name.
-        options: the options given with it; the others had their defaults.
-        amount: labels used, as `parse_amount` gives it.
-        draws: how many draws were made; 1 where all labels are used.
-        seed: of the first draw; draw i used seed + i.
-        labelled: training images whose label was used, in each draw.
-        tested: test images that were scored.
-        metrics: name -> one share in [0, 1] for each draw; of the first, more is better.
-        notes: what the probes had to say (a fit that did not converge), each once.
-        intervals: name -> half the width of the 95% confidence interval, of protocols that draw for themselves.
-    """
-
-    protocol: str
-    options: Mapping[str, Any]
-    amount: int | float
-    draws: int
-    seed: int
-    labelled: list[int]
-    tested: int
-    metrics: dict[str, list[float]]
-    notes: list[str]
-    intervals: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """The protocol as one asks for it, with the options that are not the defaults: `few-shot:shots=5`."""
-        defaults = {name: option.default for name, option in get("probes", self.protocol).options().items()}
-        other = [f"{name}={value}" for name, value in self.options.items() if value != defaults.get(name)]
-        return self.protocol + ":" * bool(other) + ",".join(other)
-
-    def mean(self, metric: str | None = None) -> float:
-        """Mean over the draws; of the first metric unless one is named."""
-        return fmean(self.metrics[metric or self._first])
-
-    def std(self, metric: str | None = None) -> float | None:
-        """Standard deviation over the draws (n - 1), None for a single one, whose spread is unknown."""
-        return stdev(self.metrics[metric or self._first]) if self.draws > 1 else None
-
-    def spread(self, metric: str | None = None) -> float | None:
-        """The half interval where there is one, else the standard deviation."""
-        return self.intervals.get(metric or self._first, self.std(metric))
-
-    def text(self, metric: str | None = None) -> str:
-        """`76.1 ± 5.1%`, or `96.7%` for a single draw."""
-        spread = self.spread(metric)
-        return f"{100 * self.mean(metric):.1f}{'' if spread is None else f' ± {100 * spread:.1f}'}%"
-
-    def json(self) -> dict[str, Any]:
-        """All attributes as JSON's own types."""
-        return {**asdict(self), "options": dict(self.options)}
-
-    @property
-    def _first(self) -> str:
-        return next(iter(self.metrics))
+from unlabeled.probes.base import ImageProbe, NewClassesProbe, Probe, binomial
+from unlabeled.probes.score import SHARES, Score
+from unlabeled.probes.subject import Subject
+from unlabeled.registry import Choice, build
 
 
 def evaluate_features(
@@ -89,6 +27,7 @@ def evaluate_features(
     amount: int | float = 1.0,
     draws: int = 10,
     seed: int = 0,
+    then: Callable[[Probe, np.ndarray, np.ndarray], None] | None = None,
 ) -> Score:
     """Fits a protocol on class-balanced draws of the labels and scores each on the whole test split.
 
@@ -104,6 +43,7 @@ def evaluate_features(
         amount: int, that many images of each class; float in (0, 1], that share of them. 1.0 needs a single draw.
         draws: how often labels are drawn, >= 1.
         seed: of the first draw; draw i has seed + i.
+        then: called after the last draw with the probe, the rows (N,) it was fitted on and those (M,) it was scored on.
 
     Raises:
         UserError: an unknown protocol or option, a split without labels, features that are not finite, a bad amount.
@@ -129,7 +69,75 @@ def evaluate_features(
         used.append(len(chosen))
         for name, value in probe.score(test_h, test_y).items():
             metrics.setdefault(name, []).append(value)
-    return Score(protocol.name, protocol.options, amount, len(used), seed, used, len(test_y), metrics, list(notes))
+    if then is not None:
+        then(probe, chosen.numpy(), np.flatnonzero(scored.cpu().numpy()))
+    intervals = {}
+    if len(used) == 1:
+        own: Mapping[str, float] = getattr(probe, "intervals_", {})
+        shares = {name: binomial(metrics[name][0], len(test_y)) for name in SHARES if name in metrics}
+        intervals = shares | dict(own)
+    return Score(
+        protocol.name, protocol.options, amount, len(used), seed, used, len(test_y), metrics, list(notes), intervals
+    )
+
+
+def evaluate_images(
+    subject: Subject,
+    train: Source,
+    test: Source,
+    *,
+    protocol: Choice,
+    amount: int | float = 1.0,
+    draws: int | None = None,
+    seed: int = 0,
+    then: Callable[[ImageProbe, np.ndarray, np.ndarray], None] | None = None,
+) -> Score:
+    """Fits a protocol that works on images, on class-balanced draws of the labels, and scores each on the test split.
+
+    One that needs no labels sees all images once, with label -1 where there is none.
+
+    Args:
+        subject: what is judged.
+        train: labelled where the protocol needs it.
+        test: likewise; its labels reach nothing but `score`.
+        protocol: name of an `ImageProbe` and its options.
+        amount: int, that many images of each class; float in (0, 1], that share of them. 1.0 needs a single draw.
+        draws: how often labels are drawn, >= 1; None for the protocol's own.
+        seed: of the first draw; draw i has seed + i.
+        then: called after the last draw with the probe, the positions (N,) it was fitted on and those (M,) scored.
+
+    Raises:
+        UserError: an unknown protocol or option, a split without labels, a bad amount.
+    """
+    probe: ImageProbe = build("probes", protocol)
+    times = probe.draws if draws is None else draws
+    if times < 1:
+        raise UserError(f"draws = {times}: must be at least 1")
+    (positions, y), (scored, scored_y) = (_known(source, probe.needs_labels) for source in (train, test))
+    once = not probe.needs_labels or (isinstance(amount, float) and amount == 1.0)
+    metrics: dict[str, list[float]] = {}
+    intervals: dict[str, float] = {}
+    plain: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    used = []
+    chosen = np.arange(len(y))
+    for draw in range(1 if once else times):
+        chosen = chosen if once else balanced_draw(y, amount, seed + draw)
+        probe.fit(subject, train, positions[chosen], y[chosen], seed=seed + draw)
+        found = probe.score(test, scored, scored_y)
+        notes.update(dict.fromkeys(probe.notes_))
+        used.append(len(chosen))
+        for name, figure in found.items():
+            metrics.setdefault(name, []).append(figure.value)
+            plain |= {} if figure.share else {name: None}
+            if once and figure.interval is not None:
+                intervals[name] = figure.interval
+    if then is not None:
+        then(probe, positions[chosen], scored)
+    return Score(
+        protocol.name, protocol.options, amount, len(used), seed, used, len(scored), metrics, list(notes), intervals,
+        list(plain),
+    )  # fmt: skip
 
 
 def evaluate_new_classes(
@@ -163,40 +171,18 @@ def evaluate_new_classes(
             intervals |= {} if figure.interval is None else {name: figure.interval}
         done += 1
     used, notes = [probe.labelled_] * done, list(probe.notes_)
+    if done == 1:
+        intervals = {name: binomial(metrics[name][0], len(new[1])) for name in SHARES if name in metrics} | intervals
     return Score(protocol.name, protocol.options, 1.0, done, seed, used, len(new[1]), metrics, notes, intervals)
 
 
-def parse_protocol(text: str) -> Choice:
-    """`"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option.
-
-    Raises:
-        UserError: an unknown protocol or option, or options that are not written so.
-    """
-    name, _, rest = text.partition(":")
-    entry = get("probes", name)
-    options: dict[str, str] = {}
-    for part in rest.split(",") if rest else ():
-        option, _, value = part.partition("=")
-        if not value:
-            raise UserError(f"protocol {text!r}: write its options as {name}:OPTION=VALUE, with commas between several")
-        options[option.strip().replace("-", "_")] = value.strip()
-    return entry.resolve(options)
-
-
-def parse_amount(text: str) -> int | float:
-    """`"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is 1.0.
-
-    Raises:
-        UserError: neither a whole number >= 1 nor a percentage in (0, 100].
-    """
-    if re.fullmatch(r"[0-9]+", text) and int(text) >= 1:
-        return int(text)
-    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)%", text)
-    if percent and 0 < float(percent[1]) <= 100:
-        return float(percent[1]) / 100
-    raise UserError(
-        f"labels {text!r}: write a whole number of images per class (1, 5) or a percentage of the labels (1%, 100%)"
-    )
+def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and labels of the images that can be read, -1 for no label; only labelled ones if so asked."""
+    y = np.full(len(source), -1, np.int64) if source.labels is None else source.labels
+    kept = np.flatnonzero(source.good() & ((y >= 0) | (not labelled)))
+    if not len(kept):
+        raise UserError(f"{source.name!r} has no labels: this protocol needs some")
+    return kept, y[kept]
 
 
 def _check(h: Tensor, y: Tensor, split: str) -> None:

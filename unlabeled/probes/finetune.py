@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from unlabeled.batch import DataShape
+from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.extract import Images, features
+from unlabeled.probes.base import Array, Figure, binomial
+from unlabeled.probes.extract import features
+from unlabeled.probes.subject import Subject
+from unlabeled.registry import Choice, build, register
+from unlabeled.steps import generator
+from unlabeled.views.view import Views
 
-Array = np.ndarray[Any, Any]
 
-
+@register("finetune")
 class Finetune:
-    """A copy of the encoder and a linear classifier on it, trained together on labelled images, without augmentation.
+    """A copy of the encoder and a linear classifier on it, trained together on labelled images; `random` is from scratch.
 
     The classifier begins at zero on features that a batch norm without weights brings to one scale (as He et al. 2022,
     "Masked Autoencoders", appendix A, for their linear classifier), so that methods with short and with long features meet
@@ -36,7 +43,13 @@ class Finetune:
         lr: of AdamW (Loshchilov and Hutter 2019), for the encoder.
         head_lr: for the classifier.
         weight_decay: of both.
+        views: policy of one view that augments the images; "none" shows them as they are judged.
     """
+
+    on_images: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = True
+    needs_encoder: ClassVar[bool] = True
+    draws: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -47,39 +60,33 @@ class Finetune:
         lr: float = 3e-3,
         head_lr: float = 1e-2,
         weight_decay: float = 0.05,
+        views: str = "none",
     ) -> None:
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
-        self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
+        self.lr, self.head_lr, self.weight_decay, self.views = lr, head_lr, weight_decay, views
+        self.notes_: list[str] = []
 
-    def fit(
-        self,
-        encoder: Encoder,
-        source: Images,
-        indices: Array,
-        y: Array,
-        *,
-        seed: int,
-        device: torch.device | str = "cpu",
-        precision: torch.dtype = torch.float32,
-    ) -> Self:
-        """Learns from the images at `indices` (N,) of `source`, of classes y (N,); the encoder given stays as it is.
+    def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
+        """Learns from the images at `indices` (N,) of `source`, of classes y (N,); the subject's encoder stays as it is.
 
         Raises:
-            UserError: an option out of range.
-            ValueError: fewer than two images, or another number of labels.
+            UserError: an option out of range, or views that are not one.
+            ValueError: raw pixels, fewer than two images, or another number of labels.
         """
+        if subject.encoder is None:
+            raise ValueError("raw pixels cannot be fine-tuned")
         if self.epochs < 1 or self.batch_size < 2 or min(self.lr, self.head_lr) <= 0 or self.weight_decay < 0:
             raise UserError("fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay 0")
         if len(indices) < 2 or len(y) != len(indices):
             raise ValueError(f"fine-tuning needs two labelled images or more, got {len(indices)} and {len(y)} labels")
         self.classes_, target = np.unique(y, return_inverse=True)
-        self.device_, self.precision_ = torch.device(device), precision
+        self.device_, self.precision_ = torch.device(subject.device), subject.precision
         with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
             torch.manual_seed(seed)
-            self._train(encoder, source, indices, target, np.random.default_rng(seed))
+            self._train(subject.encoder, source, indices, target, seed)
         return self
 
-    def score(self, source: Images, indices: Array, y: Array) -> dict[str, float]:
+    def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
         """Shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more than 5
         classes `top5`. The only place where test images are seen."""
         logits = features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)  # (M, K)
@@ -87,9 +94,11 @@ class Finetune:
         metrics = {"top1": float((ranked[:, 0] == y).mean())}
         if len(self.classes_) > 5:
             metrics["top5"] = float((ranked == y[:, None]).any(axis=1).mean())
-        return metrics
+        return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}
 
-    def _train(self, encoder: Encoder, source: Images, indices: Array, target: Array, rng: np.random.Generator) -> None:
+    def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        views = self._views(encoder, source, indices)
         kept = copy.deepcopy(encoder).requires_grad_(True)
         norm = nn.BatchNorm1d(encoder.dim, affine=False)
         head = nn.Linear(encoder.dim, len(self.classes_))
@@ -106,11 +115,12 @@ class Finetune:
         optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
         self.model_.train()
+        step = 0
         for _ in range(epochs):
             mixed = rng.permutation(len(indices))
             for start in range(0, len(mixed) - batch + 1, batch):
                 taken = mixed[start : start + batch]
-                x = self._at_eval_size(source.fetch(indices[taken]).to(self.device_), kept.eval_size)  # (B, C, H, W)
+                (x,), _ = views(source.fetch(indices[taken]).to(self.device_), generator(seed, 0, step))  # (B, C, H, W)
                 with self._autocast():
                     logits = self.model_(x)  # (B, K)
                 loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(self.device_))
@@ -118,13 +128,19 @@ class Finetune:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
+                step += 1
         self.model_.eval()
 
-    def _at_eval_size(self, x: Tensor, size: int) -> Tensor:
-        """Images as the encoder will judge them: in training mode, it does not resize by itself."""
-        if x.shape[-2:] == (size, size):
-            return x
-        return F.interpolate(x.float() / 255, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    def _views(self, encoder: Encoder, source: Source, indices: Array) -> Views:
+        """One view of the size at which the encoder judges: in training mode, it does not resize by itself."""
+        shape = DataShape(len(indices), source.channels, encoder.eval_size, len(self.classes_), source.invariances)
+        views: Views = build("views", Choice(self.views), shape)
+        drawn, _ = views(source.fetch(indices[:1]), generator(0, 0, 0))
+        if len(drawn) != 1:
+            raise UserError(
+                f"finetune: views {self.views!r} draws {len(drawn)} views of an image: give one that draws one (crop)"
+            )
+        return views
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device_.type, self.precision_, enabled=self.precision_ != torch.float32)

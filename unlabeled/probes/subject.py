@@ -34,7 +34,7 @@ class Subject:
     name: str
     encoder: Encoder | None
     method: Callable[[], Method] | None = None
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
     precision: torch.dtype = torch.float32
     cache: Path | None = None
 

@@ -3,104 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import RenderableType
-from rich.table import Table
 from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.data import Source, held_out_classes, open_data
-from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.files import write_whole
-from unlabeled.probes.evaluate import Score, evaluate_features, evaluate_new_classes, parse_amount, parse_protocol
-from unlabeled.probes.extract import features, pixels
+from unlabeled.files import cannot_write, write_whole
+from unlabeled.probes.asked import Asked, parse_amount, parse_protocol
+from unlabeled.probes.base import Draws, Shown
+from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evaluate_new_classes
+from unlabeled.probes.score import Score
+from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run, environment
-from unlabeled.train import initial_encoder, make_fabric
+from unlabeled.verbs.evaluation import NEW, NONE, Evaluation
+from unlabeled.verbs.subjects import subjects
+from unlabeled.verbs.transfer import TRANSFER, Transfer, transfer
 
-NEW = "new classes"
-"""Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
-
-SUBJECTS = {"pixels": "raw pixels", "random": "untrained encoder", "run": "pretrained encoder"}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of several representations of the same images.
-
-    Attributes:
-        path: the JSON file written.
-        run: folder of the run.
-        data: name of the data.
-        split: what was tested on, in words.
-        scores: (subject, labels as the user wrote them) -> one score for each protocol; those on new classes are under
-            `"new classes"`.
-        metadata: recipe, versions and hardware.
-        new: the classes whose labels the encoder never saw, where any protocol asks for such.
-    """
-
-    path: Path
-    run: str
-    data: str
-    split: str
-    scores: dict[tuple[str, str], list[Score]] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    new: Sequence[str] = ()
-
-    def score(self, subject: str, labels: str, protocol: str) -> Score:
-        """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
-        found = self.scores[subject, labels]
-        return next(s for name in ("title", "protocol") for s in found if getattr(s, name) == protocol)
-
-    def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows: the tables, then the answer in words, then where it is written."""
-        subjects, amounts = (list(dict.fromkeys(keys)) for keys in zip(*self.scores, strict=True))
-        places = {s.title: amount for amount in amounts for s in self.scores["run", amount]}
-        for protocol, last in places.items():
-            yield self._table(protocol, subjects, [last] if last == NEW else [a for a in amounts if a != NEW])
-        yield from self._answer(subjects, amounts)
-        yield f"written: {self.path}"
-
-    def json(self) -> dict[str, Any]:
-        """Everything, in JSON's own types."""
-        scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.scores.items() for score in found]
-        where = {"split": self.split, **({"new_classes": list(self.new)} if self.new else {})}
-        return {"run": self.run, "data": self.data, **where, "scores": scores, **self.metadata}
-
-    def _table(self, protocol: str, subjects: list[str], amounts: list[str]) -> Table:
-        where = self.split
-        if NEW in amounts:
-            tested = self.score("run", NEW, protocol).tested
-            where = f"{tested:,} images of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
-        table = Table("labels", "images", "", title=f"{self.data}: {protocol}, {where}", title_justify="left")
-        for subject in subjects:
-            table.add_column(SUBJECTS[subject], justify="right")
-        for amount in amounts:
-            row = [self.score(s, amount, protocol) for s in subjects]
-            for i, metric in enumerate(row[0].metrics):
-                first = (_spell(amount), f"{row[0].labelled[0]:,}") if i == 0 else ("", "")
-                table.add_row(*first, metric, *(score.text(metric) for score in row))
-        return table
-
-    def _answer(self, subjects: list[str], amounts: list[str]) -> Iterator[str]:
-        for rival in (s for s in subjects if s != "run"):
-            pairs = [
-                (f"{ours.title} {_spell(amount)}", ours, theirs)
-                for amount in amounts
-                for ours, theirs in zip(self.scores["run", amount], self.scores[rival, amount], strict=True)
-            ]
-            lost = [where for where, ours, theirs in pairs if ours.mean() <= theirs.mean()]
-            close = [where for where, ours, theirs in pairs if where not in lost and not _clearly(ours, theirs)]
-            yield _sentence(SUBJECTS[rival], len(pairs), lost, close, any(ours.spread() for _, ours, _ in pairs))
-        notes = {note for found in self.scores.values() for score in found for note in score.notes}
-        yield from sorted(notes)
+PICTURES = "pictures"
+"""Folder of a run that protocols draw into."""
 
 
 def evaluate(
@@ -109,78 +37,161 @@ def evaluate(
     data: Any,
     protocol: Sequence[str],
     labels: Sequence[str],
-    draws: int,
+    draws: int | None,
     against: Sequence[str],
     seed: int,
     root: str | Path | None,
     accelerator: str,
     out: str | Path | None,
-) -> Evaluation:
+) -> Evaluation | Transfer:
     """See `unlabeled.api.evaluate`."""
+    sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
+    asked = [text for word in several(protocol) for text in (TRANSFER if word == "transfer" else (word,))]
+    shared: dict[str, Any] = {
+        "protocol": asked, "labels": labels, "draws": draws, "against": against, "seed": seed, "root": root,
+        "accelerator": accelerator,
+    }  # fmt: skip
+    path = Path(out) if out else Run.open(run).path / "evaluation.json"
+    if len(sets) == 1 and "transfer" not in several(protocol):
+        return _evaluate(run, data=sets[0], path=path, **shared)
+    path = path if out else path.with_name("transfer.json")
+    return transfer(path, sets, lambda one, at: _evaluate(run, data=one, path=at, **shared))
+
+
+def _evaluate(
+    run: str | Path,
+    *,
+    data: Any,
+    protocol: Sequence[str],
+    labels: Sequence[str],
+    draws: int | None,
+    against: Sequence[str],
+    seed: int,
+    root: str | Path | None,
+    accelerator: str,
+    path: Path,
+) -> Evaluation:
     opened_run = Run.open(run)
     recipe = opened_run.recipe
-    amounts = {text: parse_amount(text) for text in _several(labels)}
-    choices = [parse_protocol(text) for text in _several(protocol)]
-    makers = {choice.name: registry.get("probes", choice.name).make for choice in choices}
-    fitted = [choice for choice in choices if not getattr(makers[choice.name], "new_classes", False)]
-    on_new = [choice for choice in choices if choice not in fitted]
-    learns = bool(fitted) or any(getattr(makers[choice.name], "fits", True) for choice in on_new)
-    rivals = [name for name in _several(against) if name != "none"]
-    path = Path(out) if out else opened_run.path / "evaluation.json"
+    amounts = [*several(labels)]
+    for text in amounts:
+        parse_amount(text)
+    asked = [parse_protocol(text) for text in protocol]
+    if draws is not None and draws < 1:
+        raise UserError(f"draws = {draws}: must be at least 1")
+    rivals = [name for name in several(against) if name != "none"]
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
-    if not amounts or not choices:
+    if not amounts or not asked:
         raise UserError("nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)")
-    for name in rivals:
-        if name not in ("pixels", "random"):
-            raise UserError(
-                f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none"
-            )
-    encoder = opened_run.encoder()
-    train, test, split = _splits(data, recipe, len(encoder.mean), root)
-    if train.channels != len(encoder.mean):
+    judged = subjects(opened_run, rivals, accelerator)
+    kinds = {item.choice.name: registry.get("probes", item.choice.name).make for item in asked}
+    on_new = any(getattr(kind, "new_classes", False) for kind in kinds.values())
+    needs_labels = any(getattr(kind, "needs_labels", True) for kind in kinds.values())
+    channels = len(opened_run.encoder().mean)
+    train, test, split = _splits(data, recipe, channels, root, needs_labels)
+    if train.channels != channels:
         raise UserError(
             f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on images "
-            f"with {len(encoder.mean)}: give other --data, or pretrain on such images"
+            f"with {channels}: give other --data, or pretrain on such images"
         )
     new = _new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
-    device = make_fabric(recipe, accelerator, 1).device
-
-    def untrained() -> Encoder:
-        return initial_encoder(recipe, train)
-
-    represent = {
-        "pixels": lambda source: pixels(source),
-        "random": lambda source: features(untrained().to(device), source, device=device),
-        "run": lambda source: features(encoder.to(device), source, device=device),
-    }
-    scores = {}
-    for subject in [s for s in SUBJECTS if s in rivals or s == "run"]:
-        learning = labelled(train, represent[subject]) if learns else None
-        tested = labelled(test, represent[subject])
-        if learning and fitted:
-            for text, amount in amounts.items():
-                scores[subject, text] = [
-                    evaluate_features(*learning, *tested, protocol=choice, amount=amount, draws=draws, seed=seed)
-                    for choice in fitted
-                ]
-        if on_new:
-            known, unknown = learning and _of(learning, new, invert=True), _of(tested, new)
-            scores[subject, NEW] = [
-                evaluate_new_classes(known, unknown, protocol=choice, draws=draws, seed=seed) for choice in on_new
-            ]
+    scores: dict[tuple[str, str], list[Score]] = {}
+    pictures: list[Path] = []
+    for build in judged:
+        subject = build(train)
+        judge = _Judge(subject, train, test, new, draws, seed, _drawer(opened_run, subject, train, test, pictures))
+        for item in asked:
+            for text, score in judge(item, kinds[item.choice.name], amounts):
+                scores.setdefault((subject.name, text), []).append(score)
     metadata = {"recipe": recipe.to_dict(), **environment()}
-    made = Evaluation(path, str(run), train.name, split, scores, metadata, [train.classes[c] for c in new])
+    made = Evaluation(path, str(run), train.name, split, scores, metadata, [train.classes[c] for c in new], pictures)
     write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
 
 
-def _splits(data: Any, recipe: Recipe, channels: int, root: str | Path | None) -> tuple[Source, Source, str]:
+class _Judge:
+    """All protocols on one subject."""
+
+    def __init__(
+        self, subject: Subject, train: Source, test: Source, new: np.ndarray, draws: int | None, seed: int, then: Any
+    ) -> None:
+        self.subject, self.train, self.test, self.new = subject, train, test, new
+        self.draws, self.seed, self.then = draws, seed, then
+
+    def __call__(self, item: Asked, kind: Any, amounts: Sequence[str]) -> list[tuple[str, Score]]:
+        """Scores by the amount of labels; none where raw pixels cannot be judged."""
+        shared: dict[str, Any] = {"protocol": item.choice, "seed": self.seed}
+        texts = [item.labels] if item.labels else amounts
+        if getattr(kind, "new_classes", False):
+            learning = labelled(self.train, self.subject.features) if getattr(kind, "fits", True) else None
+            known = learning and _of(learning, self.new, invert=True)
+            tested = _of(labelled(self.test, self.subject.features), self.new)
+            return [(NEW, evaluate_new_classes(known, tested, draws=self.draws or 10, **shared))]
+        if getattr(kind, "on_images", False):
+            if kind.needs_encoder and self.subject.encoder is None:
+                return []
+            texts = texts if kind.needs_labels else [NONE]
+            then = partial(self.then, item.choice.name, None)
+            return [
+                (
+                    text,
+                    evaluate_images(
+                        self.subject, self.train, self.test, draws=self.draws, then=then,
+                        amount=1.0 if text == NONE else parse_amount(text), **shared,
+                    ),
+                )
+                for text in texts
+            ]  # fmt: skip
+        splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
+        then = partial(self.then, item.choice.name, (_good(self.train), _good(self.test)))
+        return [
+            (text, evaluate_features(*splits, draws=self.draws or 10, amount=parse_amount(text), then=then, **shared))
+            for text in texts
+        ]
+
+
+def _drawer(run: Run, subject: Subject, train: Source, test: Source, pictures: list[Path]) -> Callable[..., None]:
+    """Lets a protocol draw what it saw of the pretrained encoder, into the run's folder.
+
+    What it returns takes the protocol's name, the positions of the rows of features, if it works on those, the probe, and
+    what it was fitted and scored on.
+    """
+
+    def then(
+        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+    ) -> None:
+        if subject.name != "run" or not isinstance(probe, Draws):
+            return
+        if rows is not None:
+            fitted, scored = rows[0][fitted], rows[1][scored]
+        folder = run.path / PICTURES
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
+        pictures.extend(path for path in probe.draw(folder, *shown) if path not in pictures and path.suffix != ".json")
+
+    return then
+
+
+def _labels(source: Source) -> np.ndarray:
+    return np.full(len(source), -1, np.int64) if source.labels is None else source.labels
+
+
+def _good(source: Source) -> np.ndarray:
+    return np.flatnonzero(source.good())
+
+
+def _splits(
+    data: Any, recipe: Recipe, channels: int, root: str | Path | None, needs_labels: bool
+) -> tuple[Source, Source, str]:
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = recipe.data if data is None else data
     opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=recipe.seed)
-    if opened.test is None or opened.test.labels is None or opened.train.labels is None:
+    if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
         raise UserError(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
             "with one sub-folder a class"
@@ -236,39 +247,7 @@ def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
     return x[good], torch.from_numpy(np.asarray(source.labels))[good]
 
 
-def _clearly(ours: Score, theirs: Score) -> bool:
-    """Whether the means differ by more than either spread; with a single draw, whether they differ."""
-    return ours.mean() - theirs.mean() > max(ours.spread() or 0.0, theirs.spread() or 0.0)
-
-
-def _sentence(rival: str, compared: int, lost: list[str], close: list[str], spread: bool) -> str:
-    """Whether the pretrained encoder beats the rival, in words.
-
-    Args:
-        rival: in words.
-        compared: number of comparisons.
-        lost: those in which the rival is at least as good.
-        close: those which the pretrained encoder wins by less than a standard deviation.
-        spread: whether any comparison has one.
-    """
-    if len(lost) == compared:
-        return (
-            f"The pretrained encoder does not beat the {rival}: pretraining did not help here. What usually does: "
-            "gentler crops where the object is small, other views, more epochs, another method."
-        )
-    if lost:
-        return f"The pretrained encoder does not beat the {rival} everywhere; not with {', '.join(lost)}."
-    everywhere = "in every comparison" if compared > 1 else "here"
-    if close:
-        return f"The pretrained encoder beats the {rival} {everywhere}, but within the spread with {', '.join(close)}."
-    return f"The pretrained encoder beats the {rival} {everywhere}{', by more than the spread' * spread}."
-
-
-def _several(given: str | int | Sequence[Any]) -> list[str]:
+def several(given: str | int | Path | Sequence[Any]) -> list[str]:
     """One word or several, each once, as text."""
-    words = [given] if isinstance(given, str | int) else given
+    words = [given] if isinstance(given, str | int | Path) else given
     return list(dict.fromkeys(map(str, words)))
-
-
-def _spell(amount: str) -> str:
-    return f"{amount} per class" if amount.isdecimal() else amount

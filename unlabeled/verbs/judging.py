@@ -12,6 +12,7 @@ from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice, get
 from unlabeled.run import Run
@@ -39,7 +40,9 @@ class Judge:
     @property
     def protocol(self) -> dict[str, Any]:
         """How it judges: rows judged otherwise do not belong into one table."""
-        few = {"few": FEW, "draws": DRAWS, "finetune": vars(Finetune())} if self.few else {}
+        few = (
+            {"few": FEW, "draws": DRAWS, "finetune": dict(get("probes", "finetune").resolve({}).options)} if self.few else {}
+        )
         return {name: dict(get("probes", name).resolve({}).options) for name in ("knn", "linear")} | few
 
     def __call__(self, run: Run) -> dict[str, Any]:
@@ -62,13 +65,11 @@ class Judge:
         if "top5" in scores["linear"].metrics:
             figures["linear_top5"] = scores["linear"].metrics["top5"]
         if self.few:
-            half = precision_of(fabric)
             chosen, y = _good(self.data.train)
             drawn = balanced_draw(y, FEW, self.seed)
-            tuned = Finetune().fit(
-                encoder, self.data.train, chosen[drawn], y[drawn], seed=self.seed, device=fabric.device, precision=half
-            )
-            figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"]]
+            subject = Subject("run", encoder, device=fabric.device, precision=precision_of(fabric))
+            tuned = Finetune().fit(subject, self.data.train, chosen[drawn], y[drawn], seed=self.seed)
+            figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"].value]
         notes = dict.fromkeys(note for score in scores.values() for note in score.notes)
         return {"figures": figures, "tested": scores["knn"].tested, "notes": list(notes)}
 

@@ -1,0 +1,103 @@
+"""Every registered protocol: the test split reaches nothing but `score`, and the same seed gives the same figures."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command import ONE, images, ok
+
+import unlabeled
+from unlabeled import registry
+from unlabeled.errors import UserError
+
+QUICK = {
+    "finetune": "epochs=1,steps=2",
+    "tsne": "perplexity=5",
+    "few-shot": "ways=2,shots=1,queries=2,episodes=5",
+    "verification": "pairs=20",
+}
+"""Options that make a protocol take a moment, of those that take longer."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("protocols")
+    x, y = images(120, classes=4)
+    np.savez(path / "x.npz", x=x, y=y)
+    ok("pretrain", path / "x.npz", *ONE, "--out", path / "run")
+    return path / "run"
+
+
+def data(path: Path, shift: int, seed: int) -> str:
+    """Training images that stay, and test images and labels that do not."""
+    for name, n, s, by in (("train", 120, 0, 0), ("test", 60, seed, shift)):
+        x, y = images(n, classes=4, seed=s)
+        np.savez(path / f"{name}.npz", x=x, y=(y + by) % 4)
+    return f"train={path / 'train.npz'},test={path / 'test.npz'}"
+
+
+def judged(name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int = 1) -> Any:
+    """What the probe had learned when `score` was first called, and the scores."""
+    kind = registry.get("probes", name).make
+    real, states = kind.score, []
+
+    def score(self: Any, *args: Any, **more: Any) -> Any:
+        states.append(content({k: v for k, v in vars(self).items() if k.endswith("_")}))
+        return real(self, *args, **more)
+
+    where.mkdir(exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "score", score)
+        words = f"{name}:{QUICK[name]}" if name in QUICK else name
+        try:
+            found = unlabeled.evaluate(run, data=data(where, shift, seed), protocol=words, against="none", draws=draws)
+        except UserError as error:
+            if "pip install" in str(error):
+                pytest.skip(str(error))
+            raise
+    return states[0], found
+
+
+def content(value: Any) -> Any:
+    """Something that is equal where what was learned is."""
+    if isinstance(value, torch.nn.Module):
+        return {k: v.numpy().tobytes() for k, v in value.state_dict().items()}
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().numpy().tobytes()
+    if isinstance(value, dict):
+        return {k: content(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [content(v) for v in value]
+    try:
+        return pickle.dumps(value)
+    except Exception:
+        return type(value).__name__
+
+
+@pytest.mark.parametrize("name", registry.names("probes"))
+def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = judged(name, run, tmp_path / "a", monkeypatch, 0)
+    assert before == judged(name, run, tmp_path / "a", monkeypatch, 1)[0]
+    kind = registry.get("probes", name).make
+    if not getattr(kind, "new_classes", False):
+        assert before == judged(name, run, tmp_path / "a", monkeypatch, 0, seed=2)[0]
+    again = judged(name, run, tmp_path / "a", monkeypatch, 0)[1]
+    ((_, scores),) = found.scores.items()
+    assert scores[0].metrics == list(again.scores.values())[0][0].metrics
+    assert scores[0].metrics
+    assert all(np.isfinite(v) for values in scores[0].metrics.values() for v in values)
+    assert json.loads(json.dumps(found.json())) == copy.deepcopy(found.json())
+
+
+@pytest.mark.parametrize("name", registry.names("probes"))
+def test_a_spread_is_known(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found = judged(name, run, tmp_path, monkeypatch, 0, draws=2)
+    ((_, (score,)),) = found.scores.items()
+    assert score.spread() is not None

@@ -1,0 +1,56 @@
+"""What a user asks for in words: a protocol with its options, an amount of labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, get
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A protocol as asked for: its name with every option, and the amount of labels if it was given one of its own."""
+
+    choice: Choice
+    labels: str | None = None
+
+
+def parse_protocol(text: str) -> Asked:
+    """`"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels.
+
+    Raises:
+        UserError: an unknown protocol or option, or options that are not written so.
+    """
+    name, _, rest = text.partition(":")
+    entry = get("probes", name)
+    options: dict[str, str] = {}
+    labels = None
+    by_labels = getattr(entry.make, "needs_labels", not getattr(entry.make, "new_classes", False))
+    for part in rest.split(",") if rest else ():
+        option, _, value = part.partition("=")
+        if by_labels and re.fullmatch(r"[0-9.]+%?", part):
+            parse_amount(part)
+            labels = part
+            continue
+        if not value:
+            raise UserError(f"protocol {text!r}: write its options as {name}:OPTION=VALUE, with commas between several")
+        options[option.strip().replace("-", "_")] = value.strip()
+    return Asked(entry.resolve(options), labels)
+
+
+def parse_amount(text: str) -> int | float:
+    """`"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is 1.0.
+
+    Raises:
+        UserError: neither a whole number >= 1 nor a percentage in (0, 100].
+    """
+    if re.fullmatch(r"[0-9]+", text) and int(text) >= 1:
+        return int(text)
+    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)%", text)
+    if percent and 0 < float(percent[1]) <= 100:
+        return float(percent[1]) / 100
+    raise UserError(
+        f"labels {text!r}: write a whole number of images per class (1, 5) or a percentage of the labels (1%, 100%)"
+    )

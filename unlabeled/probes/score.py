@@ -1,0 +1,79 @@
+"""The figure in a table, with its spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from statistics import fmean, stdev
+from typing import Any
+
+from unlabeled.registry import get
+
+SHARES = ("top1", "top5")
+"""Figures that are shares of independent test images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a protocol measured.
+
+    Attributes:
+        protocol: its registered name.
+        options: the options given with it; the others had their defaults.
+        amount: labels used, as `parse_amount` gives it.
+        draws: how many draws were made; 1 where all labels are used.
+        seed: of the first draw; draw i used seed + i.
+        labelled: training images whose label was used, in each draw.
+        tested: test images that were scored.
+        metrics: name -> one figure for each draw; of the first, more is better.
+        notes: what the probes had to say (a fit that did not converge), each once.
+        intervals: name -> half the width of the 95% confidence interval, where there is a single draw; for shares of the
+            test images, the binomial one.
+        plain: names of figures that are not shares in [0, 1].
+    """
+
+    protocol: str
+    options: Mapping[str, Any]
+    amount: int | float
+    draws: int
+    seed: int
+    labelled: list[int]
+    tested: int
+    metrics: dict[str, list[float]]
+    notes: list[str]
+    intervals: dict[str, float] = field(default_factory=dict)
+    plain: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The protocol as one asks for it, with the options that are not the defaults: `few-shot:shots=5`."""
+        defaults = {name: option.default for name, option in get("probes", self.protocol).options().items()}
+        other = [f"{name}={value}" for name, value in self.options.items() if value != defaults.get(name)]
+        return self.protocol + ":" * bool(other) + ",".join(other)
+
+    def mean(self, metric: str | None = None) -> float:
+        """Mean over the draws; of the first metric unless one is named."""
+        return fmean(self.metrics[metric or self._first])
+
+    def std(self, metric: str | None = None) -> float | None:
+        """Standard deviation over the draws (n - 1), None for a single one, whose spread is unknown."""
+        return stdev(self.metrics[metric or self._first]) if self.draws > 1 else None
+
+    def spread(self, metric: str | None = None) -> float | None:
+        """The half interval where there is one, else the standard deviation."""
+        return self.intervals.get(metric or self._first, self.std(metric))
+
+    def text(self, metric: str | None = None) -> str:
+        """`76.1 ± 5.1%`; `3.14 ± 0.02` for a figure that is no share; `96.7%` where the spread is unknown."""
+        spread = self.spread(metric)
+        if (metric or self._first) in self.plain:
+            return f"{self.mean(metric):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
+        return f"{100 * self.mean(metric):.1f}{'' if spread is None else f' ± {100 * spread:.1f}'}%"
+
+    def json(self) -> dict[str, Any]:
+        """All attributes as JSON's own types."""
+        return {**asdict(self), "options": dict(self.options)}
+
+    @property
+    def _first(self) -> str:
+        return next(iter(self.metrics))

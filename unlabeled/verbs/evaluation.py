@@ -1,0 +1,98 @@
+"""What an evaluation found: the sentence, the tables, the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from unlabeled.probes.score import Score
+from unlabeled.verbs.answer import answer, called, spell
+
+NEW = "new classes"
+"""Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
+NONE = "no labels"
+"""Likewise: what is judged without labels."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several representations of the same images.
+
+    Attributes:
+        path: the JSON file written.
+        run: folder of the run.
+        data: name of the data.
+        split: what was tested on, in words.
+        scores: (subject, labels as the user wrote them) -> one score for each protocol; those on new classes are under
+            `"new classes"`, those that need no labels under `"no labels"`.
+        metadata: recipe, versions and hardware.
+        new: the classes whose labels the encoder never saw, where any protocol asks for such.
+        pictures: files that protocols drew.
+    """
+
+    path: Path
+    run: str
+    data: str
+    split: str
+    scores: dict[tuple[str, str], list[Score]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    new: Sequence[str] = ()
+    pictures: Sequence[Path] = ()
+
+    def score(self, subject: str, labels: str, protocol: str) -> Score:
+        """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
+        found = self.scores[subject, labels]
+        return next(s for name in ("title", "protocol") for s in found if getattr(s, name) == protocol)
+
+    @property
+    def answer(self) -> str | None:
+        """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
+        titles = {s.title for (_, labels), found in self.scores.items() if labels != NONE for s in found}
+        return answer(self.scores, list(titles))
+
+    def lines(self) -> Iterator[RenderableType]:
+        """What a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is written."""
+        if self.answer:
+            yield self.answer
+        for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
+            yield self._table(title)
+        notes = {
+            (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
+        }
+        said: dict[str, list[str]] = {}
+        for subject, note in sorted(notes):
+            said.setdefault(note, []).append(subject)
+        yield from (f"{note} ({', '.join(subjects)})" for note, subjects in said.items())
+        yield from (f"written: {path}" for path in [*self.pictures, self.path])
+
+    def json(self) -> dict[str, Any]:
+        """Everything, in JSON's own types."""
+        scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.scores.items() for score in found]
+        where = {"split": self.split, **({"new_classes": list(self.new)} if self.new else {})}
+        said = [self.answer] if self.answer else []
+        return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **self.metadata}
+
+    def _table(self, title: str) -> Table:
+        found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}
+        subjects = list(dict.fromkeys(subject for subject, _ in found))
+        amounts = list(dict.fromkeys(labels for _, labels in found))
+        where = self.split
+        if amounts == [NEW]:
+            tested = next(iter(found.values())).tested
+            where = f"{tested:,} images of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
+        table = Table("labels", "images", "", title=f"{self.data}: {title}, {where}", title_justify="left")
+        for subject in subjects:
+            table.add_column(called(subject), justify="right")
+        for amount in amounts:
+            row = [found.get((subject, amount)) for subject in subjects]
+            metrics = dict.fromkeys(metric for score in row if score for metric in score.metrics)
+            images = next(f"{score.labelled[0]:,}" for score in row if score)
+            for i, metric in enumerate(metrics):
+                first = (spell(amount), images) if i == 0 else ("", "")
+                table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
+        return table

@@ -1,0 +1,71 @@
+"""Transfer: one run on several labelled data sets, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from unlabeled.files import write_whole
+from unlabeled.verbs.answer import called, spell
+from unlabeled.verbs.evaluation import Evaluation
+
+TRANSFER = ("linear", "finetune:100%")
+"""What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019)."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Evaluations of one run, one for each set of images.
+
+    Attributes:
+        path: the JSON file written.
+        evaluations: in the order of the data given.
+    """
+
+    path: Path
+    evaluations: Sequence[Evaluation]
+
+    def lines(self) -> Iterator[RenderableType]:
+        """A sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
+        for found in self.evaluations:
+            if found.answer:
+                yield f"{found.data}: {found.answer}"
+        subjects = list(dict.fromkeys(subject for found in self.evaluations for subject, _ in found.scores))
+        table = Table("data", "protocol", "labels", title="transfer", title_justify="left")
+        for subject in subjects:
+            table.add_column(called(subject), justify="right")
+        for found in self.evaluations:
+            rows = dict.fromkeys((score.title, labels) for (_, labels), scores in found.scores.items() for score in scores)
+            for i, (title, labels) in enumerate(rows):
+                cells = [self._cell(found, subject, labels, title) for subject in subjects]
+                table.add_row(found.data if i == 0 else "", title, spell(labels), *cells)
+        yield table
+        yield f"written: {self.path}"
+
+    def json(self) -> dict[str, Any]:
+        """Everything, in JSON's own types."""
+        return {"transfer": [found.json() for found in self.evaluations]}
+
+    @staticmethod
+    def _cell(found: Evaluation, subject: str, labels: str, title: str) -> str:
+        scores = found.scores.get((subject, labels), ())
+        return next((score.text() for score in scores if score.title == title), "")
+
+
+def transfer(path: Path, data: Sequence[Any], evaluate: Callable[[Any, Path], Evaluation]) -> Transfer:
+    """Evaluates on each of the data and writes one file.
+
+    Args:
+        path: JSON file.
+        data: as for `evaluate`.
+        evaluate: takes one of the data, and the file.
+    """
+    made = Transfer(path, [evaluate(one, path) for one in data])
+    write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+    return made
