@@ -20,7 +20,6 @@ from unlabeled.probes.base import Array, Figure, binomial
 from unlabeled.probes.extract import features
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build, register
-from unlabeled.steps import generator
 from unlabeled.views.view import Views
 
 
@@ -115,12 +114,12 @@ class Finetune:
         optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
         self.model_.train()
-        step = 0
+        draws = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
             mixed = rng.permutation(len(indices))
             for start in range(0, len(mixed) - batch + 1, batch):
                 taken = mixed[start : start + batch]
-                (x,), _ = views(source.fetch(indices[taken]).to(self.device_), generator(seed, 0, step))  # (B, C, H, W)
+                (x,), _ = views(source.fetch(indices[taken]).to(self.device_), draws)  # (B, C, H, W)
                 with self._autocast():
                     logits = self.model_(x)  # (B, K)
                 loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(self.device_))
@@ -128,14 +127,13 @@ class Finetune:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-                step += 1
         self.model_.eval()
 
     def _views(self, encoder: Encoder, source: Source, indices: Array) -> Views:
         """One view of the size at which the encoder judges: in training mode, it does not resize by itself."""
         shape = DataShape(len(indices), source.channels, encoder.eval_size, len(self.classes_), source.invariances)
         views: Views = build("views", Choice(self.views), shape)
-        drawn, _ = views(source.fetch(indices[:1]), generator(0, 0, 0))
+        drawn, _ = views(source.fetch(indices[:1]), torch.Generator())
         if len(drawn) != 1:
             raise UserError(
                 f"finetune: views {self.views!r} draws {len(drawn)} views of an image: give one that draws one (crop)"
