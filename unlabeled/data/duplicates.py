@@ -18,8 +18,8 @@ SIDE, DIMENSIONS = 8, 64
 thumbnails that are compared: those of colour hold 97% of CIFAR-10's variance."""
 
 NEIGHBOURS = 10
-"""The distance to this neighbour is the measure of what is near in a picture's surroundings; of groups of as many copies none
-stands out any more."""
+"""The distance to this neighbour is the measure of what is near in a picture's surroundings; of more copies than these none
+stands out."""
 
 FEWEST = 3 * NEIGHBOURS
 """Different pictures without which there are no surroundings to speak of."""

@@ -17,7 +17,7 @@ from unlabeled.verbs.pace import Pace
 from unlabeled.verbs.pretrain import LARGEST, SMALLEST
 
 EPOCHS, STEPS = 20, 600
-"""A training with less of either is short: what the project's own runs took on CIFAR-10 (26 epochs) and on digits (660 steps)."""
+"""A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
 LONGEST = 1000
 """Epochs of the longest pretraining of SimCLR (Chen et al. 2020, figure 9)."""
 BATCHES = 8
@@ -131,7 +131,7 @@ def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 def _sizes(source: Source, recipe: Recipe) -> list[str]:
     size = recipe.image_size
-    said = f"Image size: {size} px" + (", that of the images." if size == source.size else f", of images of {source.size} px.")
+    said = f"Image size: {size} px, of images of {source.size} px."
     if recipe.eval_size:
         said = f"Image size: crops of {size} px, judged at {recipe.eval_size} px: larger ones leave too few epochs."
     width = recipe.encoder.options.get("width")
@@ -140,7 +140,7 @@ def _sizes(source: Source, recipe: Recipe) -> list[str]:
 
 def _batch(n: int, recipe: Recipe, pace: Pace) -> list[str]:
     method, size = recipe.method.name, recipe.batch_size
-    why = "as most papers' learning rates are stated for it" if size == 256 else f"so that an epoch of {n:,} images has steps"
+    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} images make several steps an epoch"
     memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
     said = [f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")]
     tried = "the default; where there are labels, `unlabeled compare` says which method is best for these images"
@@ -149,7 +149,7 @@ def _batch(n: int, recipe: Recipe, pace: Pace) -> list[str]:
 
 def _time(epochs: int, epoch: float, wanted: int, minutes: float, pace: Pace) -> list[str]:
     speed = f"{1 / pace.seconds:,.0f} images/s were measured"
-    said = [f"Epochs: {epochs:,} take about {epochs * epoch:,.1f} of {minutes:g} minutes ({speed})."]
+    said = [f"Epochs: {epochs:,}, in about {epochs * epoch:,.1f} minutes, where there are {minutes:g} ({speed})."]
     if epochs < wanted:
         said.append(
             f"That is short: features good enough to judge a method by need {wanted:,} epochs or so, "

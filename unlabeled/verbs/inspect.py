@@ -133,7 +133,7 @@ def _split(census: Census) -> dict[str, Any]:
                 "entropy_bits": None if math.isnan(census.entropy[c]) else float(census.entropy[c]),
                 "mean": inspect_words.mean(census.histogram[c]).tolist(),
                 "std": inspect_words.std(census.histogram[c]).tolist(),
-                "histogram": census.histogram[c].tolist(),
+                "histogram": inspect_pictures.bins(census.histogram[c]).tolist(),
             }
             for c in present
         ],

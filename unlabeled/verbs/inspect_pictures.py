@@ -52,11 +52,11 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     for c, axes in zip(shown, grid, strict=False):
         for dash, (name, census) in zip(DASHES, censuses.items(), strict=False):
             for i, channel in enumerate(channels):
-                counted = census.histogram[c, i].reshape(64, 4).sum(-1)
+                counted = bins(census.histogram[c, i])
                 share = 100 * counted / max(1, counted.sum())
                 label = channel if len(censuses) == 1 else f"{channel}, {name}"
                 ink = _INK.get(channel, COLOURS[i % len(COLOURS)])
-                axes.plot(np.arange(2, 256, 4), share, dash, color=ink, label=label, linewidth=1.2, alpha=0.8)
+                axes.plot(np.arange(4, 256, 8), share, dash, color=ink, label=label, linewidth=1.2, alpha=0.8)
         bits = " | ".join(f"{census.entropy[c]:.2f}" for census in censuses.values() if not math.isnan(census.entropy[c]))
         axes.set_title(f"{_name(first, c)}: {bits} bits", fontsize="small", parse_math=False)
         axes.set_yscale("symlog", linthresh=1)
@@ -68,6 +68,12 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
     return write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))
+
+
+def bins(histogram: np.ndarray) -> np.ndarray:
+    """Histograms (..., 256) in 32 bins of 8 values."""
+    found: np.ndarray = histogram.reshape(*histogram.shape[:-1], 32, 8).sum(-1)
+    return found
 
 
 def _sheet(path: Path, census: Census) -> Path:

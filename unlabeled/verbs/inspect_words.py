@@ -33,8 +33,9 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
     yield _duplicates(censuses, copies)
     if copies.near:
         yield _criterion(copies.near)
-    if copies.pairs:
-        yield _pairs(copies.pairs)
+    yield from (escape(_line(pair)) for pair in copies.pairs[:PAIRS])
+    if len(copies.pairs) > PAIRS:
+        yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
     yield ""
     found = warnings(censuses, copies)
     yield from (f"- {escape(said)}" for said in found or ["Nothing stands out."])
@@ -51,24 +52,24 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     said = [*_leakage(censuses, copies)]
     wrong = sum(pair.contradicts for pair in copies.pairs)
     if wrong:
-        said.append(f"{wrong:,} pairs of copies have different labels: at least one of each pair is wrong.")
+        said.append(f"Pairs of copies whose labels differ: {wrong:,}. Where they are copies, one of the labels is wrong.")
     counts = first.counts[:-1]
     if len(counts) and counts.min() * 10 <= counts.max():
         rare, common = (_cut(first.source.classes[i]) for i in (int(counts.argmin()), int(counts.argmax())))
         said.append(
-            f"Classes are uneven: {counts.max():,} images of {common}, {counts.min():,} of {rare}. Accuracy then says little "
-            "of rare classes."
+            f"Classes are uneven: {counts.max():,} images of {common}, {counts.min():,} of {rare}. Accuracy then says "
+            "little of rare classes."
         )
     for test in rest:
         missing = [c for c, a, b in zip(first.source.classes, counts, test.counts, strict=False) if a and not b]
         if missing and (test.labels >= 0).any():
-            said.append(f"{len(missing)} classes are not in the test split: {', '.join(map(_cut, missing[:10]))}.")
+            said.append(f"Classes that are not in the test split: {', '.join(map(_cut, missing[:10]))}" + ("." if len(missing) <= 10 else " ..."))
     blank = sum(census.blank for census in censuses.values())
     bad = sum(len(census.source.skipped) for census in censuses.values())
     if blank:
-        said.append(f"{blank:,} images are of a single value: nothing can be learned from them.")
+        said.append(f"Images of a single value: {blank:,}. Nothing can be learned from them.")
     if bad:
-        said.append(f"{bad:,} images cannot be read, and are left out: see `unreadable` in inspect.json.")
+        said.append(f"Images that cannot be read: {bad:,}. They are left out; inspect.json lists them as `unreadable`.")
     if any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
         said.append("Not all images are square: only the central square is used.")
     return said
@@ -86,8 +87,8 @@ def _leakage(censuses: Mapping[str, Census], copies: Copies) -> Iterator[str]:
         )
     elif len(censuses) == 1 and copies.pairs:
         yield (
-            f"{len(copies.pairs):,} pairs of copies, and no test split: one held out at random would share images with "
-            "training. Remove them, or split by hand."
+            f"Pairs of copies, and no test split: {len(copies.pairs):,}. One held out at random would share images with "
+            "training: remove them, or split by hand."
         )
     if copies.near is None:
         yield "Too few different images to tell near-duplicates from images that are alike: only exact ones were looked for."
@@ -120,21 +121,21 @@ def sizes(census: Census) -> dict[str, Any]:
 
 
 def _splits(censuses: Mapping[str, Census]) -> Table:
-    table = _table("split", "images", "labelled", "classes", "height × width", "channels", "mean", "std")
+    table = _table("split", "images", "labelled", "classes", "size", "mean", "std")
     for name, census in censuses.items():
-        size = sizes(census)
+        size, c = sizes(census), census.source.channels
         pooled = census.histogram.sum(0)
-        seen = [f"{h}×{w}" for h, w in (size.get(k, ("–", "–")) for k in ("smallest", "median", "largest"))]
+        seen = [f"{h}×{w}×{c}" for h, w in (size.get(k, ("–", "–")) for k in ("smallest", "median", "largest"))]
         spread = seen[1] if len(set(seen)) == 1 else f"{seen[1]} ({seen[0]} to {seen[2]})"
         table.add_row(
             name, f"{len(census):,}", f"{(census.labels >= 0).sum():,}", f"{(census.counts[:-1] > 0).sum():,}", spread,
-            str(census.source.channels), _numbers(mean(pooled)), _numbers(std(pooled)),
+            _numbers(mean(pooled)), _numbers(std(pooled)),
         )  # fmt: skip
     return table
 
 
 def _classes(censuses: Mapping[str, Census]) -> Table:
-    """Counts, entropy and mean of each class, the splits side by side; the largest classes first, if there are many."""
+    """Counts and entropy of each class, the splits side by side; the largest classes first, if there are many."""
     first = next(iter(censuses.values()))
     names = [*map(_cut, first.source.classes), "no label" if first.source.classes else "images"]
     counts = np.sum([census.counts for census in censuses.values()], axis=0)
@@ -142,13 +143,13 @@ def _classes(censuses: Mapping[str, Census]) -> Table:
     left = len(shown) - CLASSES
     if left > 0:
         shown = sorted(shown, key=lambda c: -int(counts[c]))[:CLASSES]
-    table = _table("class", *(f"{what}{_of(name)}" for name in censuses for what in ("images", "share", "bits", "mean")))
+    table = _table("class", *(f"{what}{_of(name)}" for name in censuses for what in ("images", "share", "bits")))
     for c in shown:
         row: list[str | Text] = [Text(names[c])]
         for census in censuses.values():
             bits = "–" if math.isnan(census.entropy[c]) else f"{census.entropy[c]:.2f}"
             share = census.counts[c] / max(1, len(census))
-            row += [f"{census.counts[c]:,}", f"{share:.1%}", bits, _numbers(mean(census.histogram[c]))]
+            row += [f"{census.counts[c]:,}", f"{share:.1%}", bits]
         table.add_row(*row)
     if left > 0:
         table.add_row(f"... and {left:,} more")
@@ -173,20 +174,18 @@ def _criterion(near: Near) -> str:
     )
 
 
-def _pairs(pairs: list[Pair]) -> Table:
-    table = _table("ratio", "image", "and", title=f"The first of {len(pairs):,} pairs" * (len(pairs) > PAIRS))
-    for pair in pairs[:PAIRS]:
-        sides = zip(pair.splits, pair.paths, pair.classes, strict=True)
-        texts = [Text(f"{s}: {p}" + (f" ({_cut(c)})" if c is not None else "")) for s, p, c in sides]
-        table.add_row("exact" if pair.exact else f"{pair.ratio:.2f}", *texts)
-    return table
+def _line(pair: Pair) -> str:
+    """Both images of a pair, by which they were found."""
+    sides = zip(pair.splits, pair.paths, pair.classes, strict=True)
+    first, second = (f"{split}: {path}" + (f" ({_cut(c)})" if c is not None else "") for split, path, c in sides)
+    return f"{'exact' if pair.exact else f'{pair.ratio:.2f}'}  {first}  {second}"
 
 
-def _table(first: str, *others: str, title: str = "") -> Table:
-    table = Table(box=None, title=title or None, title_justify="left")
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None)
     table.add_column(first, overflow="fold")
     for other in others:
-        table.add_column(other, justify="left" if other in ("image", "and") else "right", overflow="fold")
+        table.add_column(other, justify="right", overflow="fold")
     return table
 
 
