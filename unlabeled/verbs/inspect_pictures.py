@@ -41,6 +41,7 @@ def draw(folder: Path, censuses: Mapping[str, Census], copies: Copies) -> list[P
 def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     """A panel for each of the largest classes: share of the pixels by value, a line for each channel and split."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     first = next(iter(censuses.values()))
     shown = _largest(first)
@@ -60,6 +61,9 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
         bits = " | ".join(f"{census.entropy[c]:.2f}" for census in censuses.values() if not math.isnan(census.entropy[c]))
         axes.set_title(f"{_name(first, c)}: {bits} bits", fontsize="small", parse_math=False)
         axes.set_yscale("symlog", linthresh=1)
+        axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1, 2, 5, 10, 20, 50, 100]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
