@@ -112,7 +112,7 @@ def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
         return Pace(recipe.image_size**2 * 1e-6, 1e6, 1e12, True)
 
     images = source(2048, 64)
-    rich, poor, none = (advise(images, data="x", minutes=m, measure=pace) for m in (14.0, 9.0, 0.5))
+    rich, poor, none = (advise(images, 2048, data="x", minutes=m, measure=pace) for m in (14.0, 9.0, 0.5))
     epoch = 64**2 * 1e-6 * 2048 / 60 / 0.9
     assert rich.recipe.image_size == 64
     assert rich.recipe.epochs == int(14 / epoch)
@@ -128,7 +128,8 @@ def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
 def test_a_batch_that_memory_does_not_hold_goes_in_pieces() -> None:
     images = source(2048, 32)
     for free, pieces in ((1e9, 1), (200e6, 2), (100e6, 4)):
-        found = advise(images, data="x y", minutes=1, measure=lambda recipe, free=free: Pace(1e-4, 1e6 / 2, free, True))
+        pace = Pace(1e-4, 1e6 / 2, free, True)
+        found = advise(images, 2048, data="x y", minutes=1, measure=lambda recipe, pace=pace: pace)
         assert found.recipe.accumulate == pieces
         assert ("--accumulate" in found.command) == (pieces > 1)
     assert "'x y'" in found.command

@@ -168,7 +168,7 @@ def test_a_bad_image_is_no_copy_of_the_one_in_its_place(tmp_path: Any) -> None:
     census = take(source, Thumbnails().fit([source.fetch(np.arange(40))]))
     assert len(census) == 39
     assert 7 not in census.positions
-    assert find({"all": census}).pairs == []
+    assert not any(pair.exact for pair in find({"all": census}).pairs)
     assert census.sizes.tolist() == [[24, 24]] * 39
 
 

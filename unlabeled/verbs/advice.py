@@ -59,6 +59,7 @@ class Advice:
 
 def advise(
     source: Source,
+    n: int,
     *,
     data: str,
     minutes: float,
@@ -68,13 +69,14 @@ def advise(
     """The largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
 
     Args:
-        source: what is trained on.
+        source: the images.
+        n: how many of them are trained on.
         data: how the user calls it.
         minutes: that the training may take.
         measure: says what a recipe takes.
         more: of the command line.
     """
-    n, batch = len(source), batch_size(len(source))
+    batch = batch_size(n)
     per_epoch = max(1, n // batch)
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
     base, reasons = _views(source)

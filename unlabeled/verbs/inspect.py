@@ -20,6 +20,7 @@ from unlabeled.data import Source, open_data
 from unlabeled.data.census import Census, take
 from unlabeled.data.duplicates import Thumbnails
 from unlabeled.data.leakage import Copies, find
+from unlabeled.data.split import HELD_OUT
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.verbs import inspect_pictures, inspect_words
@@ -86,8 +87,10 @@ def inspect(data: Any, *, minutes: float, out: Path, root: str | Path | None, ac
         stage("measuring steps", 1)
         name = str(data) if isinstance(data, str | Path) else "DATA"
         more = "".join(f" --{k} {shlex.quote(str(v))}" for k, v in {"root": root, "accelerator": accelerator}.items() if v)
+        n = len(opened.train)
+        trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
-            opened.train, data=name, minutes=minutes, measure=lambda recipe: measure(recipe, opened.train, accelerator),
+            opened.train, trained, data=name, minutes=minutes, measure=lambda recipe: measure(recipe, opened.train, accelerator),
             more=more.replace(" --accelerator auto", ""),
         )  # fmt: skip
     try:
@@ -158,5 +161,3 @@ def _progress() -> Iterator[Callable[[str, int], Tell]]:
             return lambda done: bar.update(task, completed=done)
 
         yield stage
-
-

@@ -63,7 +63,8 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     for test in rest:
         missing = [c for c, a, b in zip(first.source.classes, counts, test.counts, strict=False) if a and not b]
         if missing and (test.labels >= 0).any():
-            said.append(f"Classes that are not in the test split: {', '.join(map(_cut, missing[:10]))}{' ...' * (len(missing) > 10)}")
+            shown = [*map(_cut, missing[:10]), *["..."] * (len(missing) > 10)]
+            said.append(f"Classes that are not in the test split: {', '.join(shown)}")
     blank = sum(census.blank for census in censuses.values())
     bad = sum(len(census.source.skipped) for census in censuses.values())
     if blank:
