@@ -70,7 +70,10 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
     labels = np.full(n, -1, np.int64) if source.labels is None else source.labels
     histogram = np.zeros((classes + 1, source.channels, 256), np.int64)
     bits = np.zeros(classes + 1)
-    positions, keys, points, blank = [], [], [], 0
+    positions: list[Array] = []
+    keys: list[bytes] = []
+    points: list[Array] = []
+    blank = 0
     rows = max(1, _BYTES // (source.channels * source.size**2))
     for start in range(0, n, rows):
         here = np.arange(start, min(n, start + rows))

@@ -78,20 +78,20 @@ def inspect(data: Any, *, minutes: float, out: Path, root: str | Path | None, ac
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     opened = open_data(data, root=root, seed=None)
-    splits = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
-    sources = {name: source for name, source in splits.items() if source is not None}
+    sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
         name = str(data) if isinstance(data, str | Path) else "DATA"
-        more = "".join(f" --{k} {shlex.quote(str(v))}" for k, v in {"root": root, "accelerator": accelerator}.items() if v)
+        more = f" --root {shlex.quote(str(root))}" if root else ""
+        more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
-            opened.train, trained, data=name, minutes=minutes, measure=lambda recipe: measure(recipe, opened.train, accelerator),
-            more=more.replace(" --accelerator auto", ""),
+            opened.train, trained, data=name, minutes=minutes, more=more,
+            measure=lambda recipe: measure(recipe, opened.train, accelerator),
         )  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)

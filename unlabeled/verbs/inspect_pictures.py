@@ -83,7 +83,8 @@ def bins(histogram: np.ndarray) -> np.ndarray:
 def _sheet(path: Path, census: Census) -> Path:
     """A column of images for each of the largest classes; without labels, columns of any."""
     random = np.random.default_rng(0)
-    columns, headings = [], []
+    columns: list[list[Image.Image]] = []
+    headings: list[str] = []
     if len(census.counts) > 1:
         for c in _largest(census):
             label = c if c < len(census.counts) - 1 else -1
