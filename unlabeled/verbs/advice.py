@@ -117,7 +117,7 @@ def batch_size(n: int) -> int:
     >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
     [256, 128, 16, 10]
     """
-    return min(n, max(16, min(256, 2 ** int(math.log2(max(1, n / BATCHES))))))
+    return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
 
 
 def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
