@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,6 +95,14 @@ class Source:
         for at in np.flatnonzero(~good):
             pixels[at] = self._next_good(int(positions[at]))
         return torch.from_numpy(pixels)
+
+    def native_sizes(self, indices: Tensor | Array | Sequence[int]) -> Array:
+        """Native (H, W) of the samples at `indices`, (b, 2) int64; those that cannot be read are left out."""
+        sizes = []
+        for row in self._rows[np.asarray(indices, dtype=np.int64)].tolist():
+            with suppress(Exception):  # decoders raise anything on broken data
+                sizes.append(native_size(self._listing.reader.read(row)))
+        return np.array(sizes, np.int64).reshape(-1, 2)
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:
         """The samples at `indices`, in that order; decoded pixels are shared with this source."""

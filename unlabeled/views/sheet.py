@@ -37,15 +37,15 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
         UserError: the file cannot be written.
     """
     drawn = [policy(images, generator)[0] for _ in range(draws)]
-    columns = [[_picture(image) for image in images]]
+    columns = [[picture(image) for image in images]]
     headings = ["original"]
     for view in range(len(drawn[0])):
         for draw in range(draws):
-            columns.append([_picture((_mosaic(image) * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
+            columns.append([picture((_mosaic(image) * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
             headings.append(f"view {view + 1}" if draw == 0 else "")
-    own, views = _zoom(columns[:1]), _zoom(columns[1:])
+    own, views = zoom(columns[:1]), zoom(columns[1:])
     zooms = [own] + [views] * (len(columns) - 1)
-    sheet = _lay(columns, headings, zooms, [view * draws + 1 for view in range(len(drawn[0]))])
+    sheet = lay(columns, headings, zooms, [view * draws + 1 for view in range(len(drawn[0]))])
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
     return write_whole(path, lambda p: sheet.save(p, format="PNG", optimize=True))
 
 
-def _zoom(columns: list[list[Image.Image]]) -> int:
+def zoom(columns: list[list[Image.Image]]) -> int:
     """The whole factor that brings the largest picture nearest to a cell; views of different sizes share one."""
     return max(1, round(_CELL / max(column[0].width for column in columns)))
 
 
-def _lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int], firsts: list[int]) -> Image.Image:
+def lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int], firsts: list[int]) -> Image.Image:
     """Pictures in columns under headings; a wider gap before each view's first column."""
     enlarged = [[image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST) for image in column]
                 for column, zoom in zip(columns, zooms, strict=True)]  # fmt: skip
@@ -73,7 +73,7 @@ def _lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int]
         if headings[index] and (index + 1 == len(enlarged) or headings[index + 1]):  # nothing to spill over
             left = max(left, lefts[-1] + int(font.getlength(headings[index])) + _GAP)
     right = max(left, *(at + int(font.getlength(text)) + _GAP for at, text in zip(lefts, headings, strict=True)))
-    sheet = Image.new("RGB", (right, _HEAD + len(columns[0]) * (height + _GAP)), _PAPER)
+    sheet = Image.new("RGB", (right, _HEAD + max(map(len, columns)) * (height + _GAP)), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for at, heading, column in zip(lefts, headings, enlarged, strict=True):
         pen.text((at, _HEAD / 2), heading, _INK, font, anchor="lm")
@@ -93,7 +93,7 @@ def _mosaic(image: Tensor) -> Tensor:
     return torch.cat([torch.cat(list(row), 2) for row in rows], 1)[:, :-1, :-1]
 
 
-def _picture(image: Tensor) -> Image.Image:
+def picture(image: Tensor) -> Image.Image:
     """uint8 (C, H, W) -> an RGB picture."""
     if image.shape[0] != 3:
         image = image.float().mean(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)

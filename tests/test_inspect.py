@@ -1,0 +1,151 @@
+"""`unlabeled inspect`: what is said, what is written, and a suggestion that can be run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import file, folder, images, mistake, ok
+from PIL import Image
+
+import unlabeled
+from unlabeled.cli import app, dotted
+from unlabeled.data import open_data
+from unlabeled.recipe import Recipe, compose
+from unlabeled.verbs.advice import advise, ladder
+from unlabeled.verbs.pace import Pace, measure
+
+
+def test_two_splits_with_a_leak_and_a_wrong_label(tmp_path: Path) -> None:
+    x, y = images(120)
+    x[110], x[7] = x[3], x[10]
+    y[110] = (y[3] + 1) % 3
+    data, out = tmp_path / "x.npz", tmp_path / "seen"
+    np.savez(data, x_train=x[:100], y_train=y[:100], x_test=x[100:], y_test=y[100:])
+    said = ok("inspect", data, "--out", out, "--minutes", "1", "--accelerator", "cpu")
+    assert "Leakage: 1 of 20 test images (5.0%) are in train as well (1 exactly)" in said
+    assert "Pairs of copies whose labels differ: 1." in said
+    found = json.loads((out / "inspect.json").read_text())
+    assert found["duplicates"]["test_images_in_train"] == {"exact": 1, "near": 0}
+    across, within = found["duplicates"]["pairs"]
+    assert [(i["split"], i["index"]) for i in across["images"]] == [("train", 3), ("test", 10)]
+    assert [(i["split"], i["index"]) for i in within["images"]] == [("train", 7), ("train", 10)]
+    train = found["splits"]["train"]
+    assert [c["images"] for c in train["classes"]] == np.bincount(y[:100]).tolist()
+    np.testing.assert_allclose(train["mean"], x[:100].mean((0, 1, 2)) / 255)
+    np.testing.assert_allclose(train["std"], x[:100].std((0, 1, 2)) / 255)
+    assert np.sum(train["classes"][0]["histogram"]) == x[:100][y[:100] == 0].size
+    assert sorted(p.name for p in out.iterdir()) == [
+        "copies.png", "histograms.png", "images-test.png", "images-train.png", "inspect.json",
+    ]  # fmt: skip
+    for picture in out.glob("*.png"):
+        assert Image.open(picture).getextrema()[0][1] > 0
+
+
+def test_without_labels_and_with_one_split_of_grey_images(tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz", labels=False, channels=1), tmp_path / "seen"
+    (out / "copies.png").parent.mkdir()
+    (out / "copies.png").write_bytes(b"of an earlier call")
+    (out / "letter.txt").write_text("dear")
+    said = ok("inspect", data, "--out", out, "--accelerator", "cpu")
+    assert "Nothing stands out." in said
+    found = json.loads((out / "inspect.json").read_text())
+    assert list(found["splits"]) == ["all"]
+    assert [(c["name"], c["images"]) for c in found["splits"]["all"]["classes"]] == [(None, 60)]
+    assert sorted(p.name for p in out.iterdir()) == ["histograms.png", "images-all.png", "inspect.json", "letter.txt"]
+
+
+def test_names_that_look_like_markup_files_that_are_broken_and_classes_that_are_rare(tmp_path: Path) -> None:
+    place = folder(tmp_path / "x")
+    (place / "a").rename(place / "[red]$x$ <b>")
+    rare = sorted((place / "c").iterdir())
+    for path in rare[2:]:
+        path.unlink()
+    (place / "b" / "1.png").write_bytes(b"no image")
+    Image.new("RGB", (8, 8), "blue").save(place / "b" / "4.png")
+    Image.open(place / "b" / "7.png").resize((8, 12)).save(place / "b" / "7.png")
+    said = ok("inspect", place, "--out", tmp_path / "seen", "--accelerator", "cpu")
+    assert "[red]$x$ <b>" in said
+    assert "Classes are uneven: 20 images of [red]$x$ <b>, 2 of c." in said
+    assert "Images that cannot be read: 1." in said
+    assert "Images of a single value: 1." in said
+    assert "only the central square is used" in said
+    found = json.loads((tmp_path / "seen" / "inspect.json").read_text())["splits"]["all"]
+    assert found["unreadable"][0]["path"].endswith("1.png")
+    assert found["sizes"]["largest"] == [12, 8]
+
+
+def test_the_suggested_command_is_one(tmp_path: Path) -> None:
+    found = unlabeled.inspect(images(60), minutes=2, out=tmp_path / "seen", accelerator="cpu")
+    words, options = dotted(shlex.split(found.advice.command)[1:])
+    command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    assert command.__name__ == "pretrain"
+    given = {k: v for k, v in bound.arguments.items() if k not in ("data", "out", "accelerator")}
+    assert compose({"data": "DATA"}, given, options) == found.advice.recipe
+    assert found.advice.recipe.batch_size <= 60
+    assert found.json()["suggestion"]["recipe"]["epochs"] == found.advice.recipe.epochs
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    data = file(tmp_path / "x.npz")
+    assert "must be above 0" in mistake("inspect", data, "--minutes", "0")
+    assert "is a file: give a folder" in mistake("inspect", data, "--out", data)
+    assert "cannot be written" in mistake("inspect", data, "--out", data / "seen", "--accelerator", "cpu")
+    assert "neither an existing path" in mistake("inspect", "nowhere")
+
+
+def source(n: int, side: int) -> Any:
+    return open_data(np.zeros((n, side, side, 3), np.uint8), seed=None).train
+
+
+def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
+    """Seconds an image: in proportion to the pixels of a view; 2,048 images of 64 px in batches of 256 make 8 steps."""
+    asked: list[Recipe] = []
+
+    def pace(recipe: Recipe) -> Pace:
+        asked.append(recipe)
+        assert recipe.image_size
+        return Pace(recipe.image_size**2 * 1e-6, 1e6, 1e12, True)
+
+    images = source(2048, 64)
+    rich, poor, none = (advise(images, 2048, data="x", minutes=m, measure=pace) for m in (14.0, 9.0, 0.5))
+    epoch = 64**2 * 1e-6 * 2048 / 60 / 0.9
+    assert rich.recipe.image_size == 64
+    assert rich.recipe.epochs == int(14 / epoch)
+    assert (poor.recipe.image_size, poor.recipe.eval_size) == (48, 64)
+    assert poor.recipe.epochs == int(9 / epoch * 16 / 9)
+    assert rich.enough and poor.enough and not none.enough
+    assert none.needed == pytest.approx(75 * epoch * 9 / 16)
+    assert any("That is short" in reason for reason in none.reasons)
+    assert rich.minutes <= 14
+    assert [r.image_size for r in asked] == [64, 64, 48, 64, 48]
+
+
+def test_a_batch_that_memory_does_not_hold_goes_in_pieces() -> None:
+    images = source(2048, 32)
+    for free, pieces in ((1e9, 1), (200e6, 2), (100e6, 4)):
+        pace = Pace(1e-4, 1e6 / 2, free, True)
+        found = advise(images, 2048, data="x y", minutes=1, measure=lambda recipe, pace=pace: pace)
+        assert found.recipe.accumulate == pieces
+        assert ("--accumulate" in found.command) == (pieces > 1)
+    assert "'x y'" in found.command
+
+
+def test_sizes_of_views_are_those_of_the_images() -> None:
+    assert [layer["image_size"] for layer in ladder(source(4, 8))][-1] == 16
+    assert [layer["image_size"] for layer in ladder(source(4, 32))][-2:] == [32, 24]
+    assert [layer["image_size"] for layer in ladder(source(4, 256))][-2:] == [224, 112]
+
+
+def test_what_a_step_takes() -> None:
+    images = source(64, 16)
+    small, large = (
+        measure(compose({"encoder.width": width, "image_size": 16, "batch_size": 32}), images, "cpu") for width in (4, 16)
+    )
+    assert large.bytes == pytest.approx(4 * small.bytes, rel=0.5)
+    assert large.seconds > small.seconds > 0
+    assert large.pieces
