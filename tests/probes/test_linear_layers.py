@@ -36,7 +36,9 @@ def everything(source: Source) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(source)), source.labels
 
 
-@pytest.mark.parametrize(("channels", "side", "grid"), [(64, 32, 12), (512, 4, 4), (3, 32, 32), (20_000, 3, 1), (2048, 7, 2)])
+@pytest.mark.parametrize(
+    ("channels", "side", "grid"), [(64, 32, 12), (512, 4, 4), (3, 32, 32), (20_000, 3, 1), (2048, 7, 2)]
+)
 def test_a_map_is_pooled_to_the_largest_grid_within_ten_thousand_numbers(channels: int, side: int, grid: int) -> None:
     pooled = pool(torch.rand(1, channels, side, side), 10_000)
     assert pooled.shape == (1, channels, grid, grid)
@@ -118,7 +120,9 @@ def test_images_are_sampled_evenly_by_the_seed_and_test_labels_are_read_in_score
 ) -> None:
     train, test = digits
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(test, "fetch", lambda positions, real=test.fetch: seen.append(np.array(positions)) or real(positions))
+    monkeypatch.setattr(
+        test, "fetch", lambda positions, real=test.fetch: seen.append(np.array(positions)) or real(positions)
+    )
     subject = Subject("run", encoder(width=4))
 
     def judged(seed: int) -> dict[str, object]:

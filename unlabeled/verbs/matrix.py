@@ -15,8 +15,8 @@ from unlabeled.verbs.table import Column
 POLICY = "pair"
 AXES = ["views.first", "views.second"]
 CAPTION = (
-    "Linear top-1 accuracy in percent: one view is a random crop, the other the same crop transformed, first as the row says, "
-    "then as the column does. On the diagonal a single transformation; last, the mean of the row."
+    "Linear top-1 accuracy in percent: one view is a random crop, the other the same crop transformed, first as the row "
+    "says, then as the column does. On the diagonal a single transformation; last, the mean of the row."
 )
 
 

@@ -42,7 +42,7 @@ def sweep(
     """See `unlabeled.api.sweep`; `layer` is what the user gave of the recipe."""
     words = [axes] if isinstance(axes, str) else list(axes)
     values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
-    layers = [read(recipe_file), layer, *([{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else [])]
+    layers = [read(recipe_file), *([{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []), layer]
     base = compose(*layers)
     named = base.data if data is None else str(data) if isinstance(data, Path) else data
     opened, size = open_labelled(named, base, root)
