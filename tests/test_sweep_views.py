@@ -59,7 +59,7 @@ def test_a_study_and_one_transformation_more(tmp_path: Path, recipe: Path) -> No
     text = (out / "table.md").read_text()
     assert "| first \\ second | crop | blur | mean |" in text
     assert ET.parse(out / "sweep.svg").getroot().tag.endswith("svg")
-    assert "axes" in mistake(*common, "--grid", "method.dim=8,16")
+    assert "axes" in mistake("sweep", recipe, data, "--accelerator", "cpu", "--out", out, "--grid", "method.dim=8,16")
 
 
 def test_views_stands_for_all_pairs() -> None:
