@@ -65,7 +65,7 @@ class Linear:
             UserError: an option out of range.
             ValueError: wrong shapes, no sample, or features that are not finite.
         """
-        if (self.C != "auto" and not self.C > 0) or self.max_iter < 1:
+        if (self.C != "auto" if isinstance(self.C, str) else not self.C > 0) or self.max_iter < 1:
             raise UserError(f"linear: C must be above 0 or auto, max_iter at least 1, got {self.C} and {self.max_iter}")
         check_fit(h, y)
         unit = F.normalize((h if reference is None else reference).float(), dim=1)
@@ -74,7 +74,7 @@ class Linear:
         classes, target = np.unique(y.cpu().numpy(), return_inverse=True)
         self.classes_ = torch.from_numpy(classes).to(h.device)
         self.notes_ = []
-        self.C_ = self._chosen(h, target) if self.C == "auto" else self.C
+        self.C_ = self._chosen(h, target) if isinstance(self.C, str) else self.C
         if len(classes) == 1:
             self.weight_, self.bias_ = h.new_zeros(1, h.shape[1]), h.new_zeros(1)
         else:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unlabeled.data import Source, balanced_draw
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Figure, top1
+from unlabeled.probes.base import Figure, Probe, top1
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.subject import Subject
@@ -79,15 +79,14 @@ class LinearLayers:
             drawn = balanced_draw(y, max(self.train_images / len(y), 1e-9), seed)
         target = torch.from_numpy(np.asarray(y, np.int64)[drawn])
         maps = self._pooled(subject.encoder, source, np.asarray(indices)[drawn])
-        self.probes_: dict[str, tuple[Linear, KNN]] = {}
+        self.probes_: dict[str, tuple[Probe, Probe]] = {}
         self.notes_ = [
             f"linear-layers: fitted on {len(drawn):,} images; ± is the 95% confidence interval for the images tested"
         ]
         for stage in list(maps):
             h = maps.pop(stage)
-            linear, knn = Linear(C=self.C), KNN(k=self.k)
-            self.probes_[stage] = linear.fit(h, target), knn.fit(h, target)
-            self.notes_ += [f"{stage}, {note}" for probe in (linear, knn) for note in probe.notes_]
+            self.probes_[stage] = Linear(C=self.C).fit(h, target), KNN(k=self.k).fit(h, target)
+            self.notes_ += [f"{stage}, {note}" for probe in self.probes_[stage] for note in probe.notes_]
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> dict[str, Figure]:
@@ -135,7 +134,8 @@ def pool(x: Tensor, dim: int) -> Tensor:
     channels, height, width = x.shape[1:]
     shrink = min(1.0, math.sqrt(dim / (channels * height * width)))
     grid = max(1, math.floor(height * shrink + 1e-9)), max(1, math.floor(width * shrink + 1e-9))
-    return F.adaptive_avg_pool2d(x, grid)
+    pooled: Tensor = F.adaptive_avg_pool2d(x, grid)
+    return pooled
 
 
 def stage_names(encoder: Encoder, count: int) -> list[str]:
