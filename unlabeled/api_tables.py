@@ -106,7 +106,8 @@ def sweep(
         recipe: YAML file.
         data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
         grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
-            may be given; the first is the figure's horizontal axis.
+            may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of
+            transformations, in a matrix (SimCLR, figure 5).
         out: folder of the table, its figure and the runs.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.

@@ -12,7 +12,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer
 
 from unlabeled.errors import UserError
-from unlabeled.probes.linear import Linear
+from unlabeled.probes import linear
+from unlabeled.probes.evaluate import evaluate_features, parse_protocol
+from unlabeled.probes.linear import CANDIDATES, Linear
+from unlabeled.probes.softmax import minimise
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,104 @@ def test_same_data_same_weights(digits: tuple[torch.Tensor, torch.Tensor]) -> No
 
 def test_bad_options_and_features_are_refused() -> None:
     y = torch.arange(3)
-    with pytest.raises(UserError, match="C must be above 0"):
-        Linear(C=0).fit(torch.randn(3, 2), y)
+    for C in (0, -1.0, float("nan")):
+        with pytest.raises(UserError, match="C must be above 0"):
+            Linear(C=C).fit(torch.randn(3, 2), y)
+    with pytest.raises(UserError, match="a number or one of 'auto'"):
+        parse_protocol("linear:C=best")
     with pytest.raises(ValueError, match="NaN"):
         Linear().fit(torch.full((3, 2), torch.inf), y)
+
+
+def blobs(n: int, spread: float, classes: int = 5, dim: int = 20, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Classes that overlap, in features of very different sizes: (n, dim) and (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
+    y = torch.arange(n) % classes
+    return (centres[y] + spread * torch.randn(n, dim, generator=generator)) * torch.logspace(0, -1, dim), y
+
+
+@pytest.mark.parametrize("C", [0.01, 0.1])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_gradient_descent_finds_scikit_learns_minimum(C: float, classes: int) -> None:
+    h, y = blobs(2000, 1.0, classes)
+    weight, bias = minimise(lambda rows: h[rows], y, classes, h.shape[1], C=C, seed=0)
+    peer = LogisticRegression(C=C, max_iter=2000, tol=1e-8).fit(h.numpy(), y.numpy())
+    theirs, offset = torch.from_numpy(peer.coef_).float(), torch.from_numpy(peer.intercept_).float()
+    if classes == 2:  # one logit against two of opposite signs: half the squared weights, so C counts double
+        peer = LogisticRegression(C=2 * C, max_iter=2000, tol=1e-8).fit(h.numpy(), y.numpy())
+        theirs = torch.from_numpy(np.concatenate([-peer.coef_, peer.coef_])).float() / 2
+        offset = torch.from_numpy(np.concatenate([-peer.intercept_, peer.intercept_])).float() / 2
+
+    def objective(w: torch.Tensor, b: torch.Tensor) -> float:
+        return float(torch.nn.functional.cross_entropy(h @ w.T + b, y) + w.square().sum() / (2 * C * len(y)))
+
+    assert objective(theirs, offset) <= objective(weight, bias) + 1e-6
+    assert objective(weight, bias) == pytest.approx(objective(theirs, offset), abs=1e-3)
+    torch.testing.assert_close(weight.softmax(0), theirs.softmax(0), rtol=0, atol=0.03)
+
+
+def test_a_large_set_is_fitted_by_gradient_descent_to_the_accuracy_of_l_bfgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    h, y = blobs(4000, 1.5)
+    (train, test), (labels, truth) = h.split(2000), y.split(2000)
+    exact = Linear().fit(train, labels).score(test, truth)["top1"]
+    calls = []
+    monkeypatch.setattr(linear, "minimise", lambda *args, **more: calls.append(args[2]) or minimise(*args, **more))
+    assert Linear().fit(train, labels).score(test, truth)["top1"] == exact
+    assert not calls
+    monkeypatch.setattr(linear, "LARGE", train.numel() * 5)
+    descended = Linear().fit(train, labels)
+    assert calls == [5]
+    standard_error = (exact * (1 - exact) / len(test)) ** 0.5
+    assert 0.4 < exact < 0.95
+    assert descended.score(test, truth)["top1"] == pytest.approx(exact, abs=standard_error)
+    assert torch.equal(descended.weight_, Linear().fit(train, labels).weight_)
+
+
+def test_c_is_the_best_on_held_out_training_samples() -> None:
+    h, y = blobs(300, 3.0, dim=60)
+    test, truth = blobs(3000, 3.0, dim=60, seed=1)
+    probe = Linear(C="auto").fit(h, y)
+    shares = {C: Linear(C=C).fit(h, y).score(test, truth)["top1"] for C in CANDIDATES}
+    assert max(shares.values()) - min(shares.values()) > 0.04
+    assert shares[probe.C_] > max(shares.values()) - 0.02
+    assert probe.notes_ == [f"linear: C = {probe.C_:g}, chosen on a held-out part of the training labels"]
+    alone = Linear(C=probe.C_).fit(h, y)
+    torch.testing.assert_close(probe.weight_, alone.weight_, rtol=0, atol=1e-6)
+    assert Linear(C="auto").fit(h, y).C_ == probe.C_
+
+
+def test_the_held_out_part_has_every_class_and_is_not_fitted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    h, y = blobs(200, 1.0)
+    seen = []
+    real = Linear._path
+    monkeypatch.setattr(Linear, "_path", lambda self, h, y, C: seen.append((h, y)) or real(self, h, y, C))
+    Linear(C="auto").fit(h, y)
+    (kept, labels), (every, _) = seen
+    assert np.bincount(labels).tolist() == [32] * 5
+    assert torch.equal(every, h)
+    assert len(kept) == 160
+    distances = torch.cdist(kept, h).argmin(1)
+    assert len(set(distances.tolist())) == 160
+
+
+def test_with_one_label_a_class_nothing_is_chosen() -> None:
+    h, y = torch.randn(4, 6), torch.arange(4)
+    probe = Linear(C="auto").fit(h, y)
+    assert probe.C_ == 1
+    assert torch.equal(probe.weight_, Linear(C=1.0).fit(h, y).weight_)
+    assert probe.notes_ == ["linear: too few labels to hold some out, so C is 1 and was not chosen"]
+    assert Linear(C="auto").fit(torch.randn(5, 6), torch.full((5,), 2)).predict(h).tolist() == [2] * 4
+
+
+def test_the_choice_sees_no_test_label(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    h, y = digits
+    right, wrong = (
+        evaluate_features(
+            h[:300], y[:300], h[300:600], (y[300:600] + shift) % 10, protocol=parse_protocol("linear:C=auto")
+        )
+        for shift in (0, 1)
+    )  # fmt: skip
+    assert right.notes == wrong.notes
+    assert right.mean() > 0.85 and wrong.mean() < 0.15
+    assert right.title == "linear:C=auto"

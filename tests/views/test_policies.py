@@ -16,7 +16,7 @@ from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
 from unlabeled.views.pretext import Pirl
 from unlabeled.views.view import RATIO, View, Views, draw_views, to_device
 
-NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "none", "pirl", "simclr"]
+NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "none", "pair", "pirl", "simclr"]
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
 

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
 from unlabeled.run import environment
-from unlabeled.verbs import curves
+from unlabeled.verbs import curves, matrix
 from unlabeled.verbs.judging import Judge, identity, mean, open_labelled
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
@@ -40,8 +40,9 @@ def sweep(
     accelerator: str,
 ) -> Tabled:
     """See `unlabeled.api.sweep`; `layer` is what the user gave of the recipe."""
-    values = parse_grid([axes] if isinstance(axes, str) else axes)
-    layers = [read(recipe_file), layer]
+    words = [axes] if isinstance(axes, str) else list(axes)
+    values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
+    layers = [read(recipe_file), *([{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []), layer]
     base = compose(*layers)
     named = base.data if data is None else str(data) if isinstance(data, Path) else data
     opened, size = open_labelled(named, base, root)
@@ -65,6 +66,9 @@ def sweep(
     columns = _columns(question)
     failed = {row["name"]: row["failed"] for row in found if "failed" in row}
     shown: list[RenderableType] = [for_terminal(columns, grid(columns, found, _competes)), *_words(found)] if found else []
+    if found and matrix.asked(question["axes"]):
+        pairs = matrix.Matrix.of(found)
+        shown.append(for_terminal(pairs.columns, pairs.cells()))
     return Tabled(out / "table.md", found, finished, failed, shown)
 
 
@@ -110,10 +114,17 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
     hardware = environment()["hardware"]
     where = ", ".join(hardware["gpu"]) or f"{hardware['processor']}, {hardware['threads']} threads"
     setting = f"Top-1 accuracy on the test split in percent, frozen features, all labels; {where}. Bold: the best."
-    write(out / "table.md", text + "\n" + "".join(f"- {line}\n" for line in [setting, *_words(rows)]))
+    text += "\n" + "".join(f"- {line}\n" for line in [setting, *_words(rows)])
     about = {"question": dict(question), "environment": environment(), "rows": rows}
+    if matrix.asked(question["axes"]):
+        pairs = matrix.Matrix.of(rows)
+        text += f"\n{matrix.CAPTION}\n\n" + markdown(pairs.columns, pairs.cells())
+        about["matrix"] = pairs.json()
+        matrix.draw(out / "sweep.svg", pairs, title=_title(question))
+    else:
+        _draw(out / "sweep.svg", question, [row for row in rows if "figures" in row])
+    write(out / "table.md", text)
     write(out / "table.json", json.dumps(about, indent=1) + "\n")
-    _draw(out / "sweep.svg", question, [row for row in rows if "figures" in row])
 
 
 def _draw(path: Path, question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -241,3 +241,15 @@ def sobel(x: Tensor) -> Tensor:
     grey = torch.einsum("bchw,c->bhw", x, weights).unsqueeze(1)
     across = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     return F.conv2d(grey, torch.stack([across, across.T]).unsqueeze(1), padding=1)
+
+
+def edges(x: Tensor) -> Tensor:
+    """Length of the Sobel derivative of the luma over 4, which an upright edge from black to white has, in every channel:
+    (B, C, H, W) in [0, 1.2]. At the border the outermost pixels go on, so that no frame appears."""
+    length = torch.linalg.vector_norm(sobel(F.pad(x, (1, 1, 1, 1), mode="replicate"))[:, :, 1:-1, 1:-1], dim=1, keepdim=True)
+    return (length / 4).expand_as(x).clone()
+
+
+def noise(x: Tensor, sigma: Tensor, field: Tensor) -> Tensor:
+    """Adds sigma (B,) times `field` (B, C, H, W), standard normal numbers. Not clamped."""
+    return torch.addcmul(x, sigma.view(-1, 1, 1, 1), field)
