@@ -64,7 +64,7 @@ def pictures(n: int = 4, size: int = 16, seed: int = 0) -> Tensor:
 
 
 def test_grad_cam_in_closed_form() -> None:
-    """h is linear in the picture: the map is the weighted sum of colours, by the mirrored picture's own h over the places."""
+    """h is linear in the picture: the map is the sum of colours, weighed by the mirrored picture's own h."""
     weights = torch.tensor([1.0, -2.0, 0.5])
     x = pictures(5, 8)
     found = grad_cam(encoder(Averaged(4, weights.tolist())).eval(), x).maps
@@ -139,7 +139,9 @@ def rolled_out(made: Encoder, image: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("pooling", "options"), [("token", {}), ("avg", {}), ("token", {"reg_tokens": 2})], ids=["class token", "mean", "registers"]
+    ("pooling", "options"),
+    [("token", {}), ("avg", {}), ("token", {"reg_tokens": 2})],
+    ids=["class token", "mean", "registers"],
 )
 def test_roll_out_in_loops(pooling: str, options: dict[str, Any]) -> None:
     made, x = vit(pooling, **options), pictures(2)

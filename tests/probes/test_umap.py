@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from probes.test_tsne import groups
 
+from probes.test_tsne import groups
 from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import evaluate_features, parse_protocol
 from unlabeled.probes.umap import UMAP

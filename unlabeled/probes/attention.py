@@ -73,7 +73,9 @@ class Attention:
         self.covers_, self.means_ = found[0].covers, found[0].means
         self.focus_ = [focus(m) for m in self.maps_]
         blank = int((self.maps_.sum((1, 2)) == 0).sum())
-        none = f"attention: in {blank} of {len(self.maps_)} images no place speaks for the representation; they count as even"
+        none = (
+            f"attention: in {blank} of {len(self.maps_)} images no place speaks for the representation; they count as even"
+        )
         self.notes_ = [f"attention: {self.means_}", *([none] if blank else [])]
         alone = len(self.focus_) == 1
         return {"focus": Figure(self.focus_[0]) if alone else mean_and_interval(np.array(self.focus_))}
@@ -94,7 +96,7 @@ class Attention:
         ]
         classes = list(test.source.classes)
         data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
-        names = [f"{row['index']} {classes[row['label']] if row['label'] >= 0 else ''}" for row in rows]
+        names = [" ".join(f"{r['index']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
         sheet = self._sheet(test.source.fetch(self.chosen_), names)
         return [
             write_whole(folder / "attention.png", lambda p: sheet.save(p, format="PNG", optimize=True)),
@@ -113,10 +115,11 @@ class Attention:
             return np.array(self.images)
         if self.images < 1:
             raise UserError(f"attention: images is {self.images}, and must be at least 1, or positions such as 3,17,250")
-        return np.asarray(indices[np.unique(np.linspace(0, len(indices) - 1, min(self.images, len(indices))).round().astype(int))])
+        spread = np.linspace(0, len(indices) - 1, min(self.images, len(indices)))
+        return np.asarray(indices[spread.round().astype(int)])
 
     def _sheet(self, images: Tensor, names: list[str]) -> Any:
-        """Pairs in rows, the position and the class above each; a scale of colours would say nothing, as maps are relative."""
+        """Pairs in rows, the position and the class above each; no scale of colours, as each map has its own."""
         from PIL import Image, ImageDraw, ImageFont
 
         cells = [(pixels(x), overlay(x, m, self.covers_)) for x, m in zip(images, self.maps_, strict=True)]
@@ -161,7 +164,9 @@ def overlay(image: Tensor, attention: Tensor, covers: float) -> Array:
     from matplotlib import colormaps
 
     side = round(CELL / covers)
-    large = F.interpolate(attention[None, None].float(), (side, side), mode="bilinear", align_corners=False)[0, 0, :CELL, :CELL]
+    large = F.interpolate(attention[None, None].float(), (side, side), mode="bilinear", align_corners=False)[
+        0, 0, :CELL, :CELL
+    ]
     top = large.max()
     heat = colormaps["viridis"]((large / top if top > 0 else large).numpy())[..., :3]  # (CELL, CELL, 3)
     grey = F.interpolate(image.float().mean(0)[None, None], (CELL, CELL), mode="nearest")[0, 0, :, :, None].numpy() / 255

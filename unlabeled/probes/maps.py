@@ -116,7 +116,9 @@ def _scatter(title: str, xy: Array, label: Array, classes: Any) -> Any:
     axes = figure.add_subplot()
     dots = []
     for c in shown:
-        colour, marker = (COLOURS[c % len(COLOURS)], MARKERS[c // len(COLOURS) % len(MARKERS)]) if c >= 0 else ("#999999", ".")
+        colour, marker = (
+            (COLOURS[c % len(COLOURS)], MARKERS[c // len(COLOURS) % len(MARKERS)]) if c >= 0 else ("#999999", ".")
+        )
         x, y = xy[label == c].T
         dots.append(axes.scatter(x, y, s=22, c=colour, marker=marker, edgecolors="white", linewidths=0.3))
     axes.set(xticks=[], yticks=[])

@@ -53,8 +53,8 @@ def saliency(encoder: Encoder, x: Tensor) -> Saliency:
 def grad_cam(encoder: Encoder, x: Tensor) -> Saliency:
     """Grad-CAM (Selvaraju et al. 2017, §3, equations 1 and 2), for a representation in place of a class.
 
-    The score whose gradient weighs the channels is the similarity h(x) · h(x') / ‖h(x')‖ with another view x' of the picture,
-    held fixed: what contrastive methods raise, as in CAST (Selvaraju et al. 2021), where a classifier would have a logit.
+    The score whose gradient weighs the channels is h(x) · h(x') / ‖h(x')‖, the similarity with another view x' of the
+    picture, held fixed: what contrastive methods raise, as in CAST (Selvaraju et al. 2021), in place of a class's logit.
     x' is the mirrored picture, so that nothing is drawn. The maps are those of the deepest stage with at least 4×4 places;
     in papers, of the last. Where the last stage is averaged into h, the map, before it is clipped at 0, adds up to the
     similarity but for a constant factor.
@@ -65,7 +65,9 @@ def grad_cam(encoder: Encoder, x: Tensor) -> Saliency:
         stage = _deepest(stages)
         gradient = torch.autograd.grad((h * other).sum(), stage, allow_unused=True)[0]
     if gradient is None:
-        raise UserError("this encoder's features are not made from the maps it shows: give another --encoder, such as resnet18")
+        raise UserError(
+            "this encoder's features are not made from the maps it shows: give another --encoder, such as resnet18"
+        )
     weights = gradient.mean((2, 3), keepdim=True)  # (B, C, 1, 1), equation 1
     cam = (weights * stage).sum(1).relu().detach().float().cpu()  # (B, h, w), equation 2
     place = "last stage" if stage is stages[-1] else "deepest stage of 4×4 places or more"
@@ -82,7 +84,9 @@ def roll_out(encoder: Encoder, x: Tensor) -> Saliency:
     backbone: Any = encoder.backbone
     prefix, pooling = backbone.num_prefix_tokens, backbone.global_pool
     if pooling not in ("token", "avg"):
-        raise UserError(f"attention roll-out knows what pooling by 'token' or 'avg' reads, and this encoder pools by {pooling!r}")
+        raise UserError(
+            f"attention roll-out knows what pooling by 'token' or 'avg' reads, and this encoder pools by {pooling!r}"
+        )
     joint: Tensor | None = None
     with torch.no_grad(), _weights(_attentions(backbone)) as found:
         encoder(x)
@@ -109,7 +113,9 @@ def _deepest(stages: list[Tensor]) -> Tensor:
 def _attentions(backbone: nn.Module) -> list[Any]:
     """The attention of each block, first to last; none if it is not built so."""
     found = [getattr(block, "attn", None) for block in getattr(backbone, "blocks", ())]
-    shown = hasattr(backbone, "num_prefix_tokens") and all(hasattr(a, "fused_attn") and hasattr(a, "attn_drop") for a in found)
+    shown = hasattr(backbone, "num_prefix_tokens") and all(
+        hasattr(a, "fused_attn") and hasattr(a, "attn_drop") for a in found
+    )
     return found if shown else []
 
 

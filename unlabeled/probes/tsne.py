@@ -67,11 +67,11 @@ class TSNE:
         return maps.draw(folder, "tsne", title, self.map_, test, {"perplexity": self.perplexity_})
 
     def _embed(self, unit: Array) -> Array:
-        from openTSNE import TSNE as Fitted
+        import openTSNE
 
         self.perplexity_ = min(float(self.perplexity), (len(unit) - 1) / 3)
         alike = bool((np.ptp(unit, axis=0) < 1e-6).all())  # no principal component to begin with
-        fitted = Fitted(
+        fitted = openTSNE.TSNE(
             perplexity=self.perplexity_,
             initialization="random" if alike else "pca",
             neighbors="exact",
