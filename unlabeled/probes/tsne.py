@@ -71,9 +71,10 @@ class TSNE:
 
         self.perplexity_ = min(float(self.perplexity), (len(unit) - 1) / 3)
         alike = bool((np.ptp(unit, axis=0) < 1e-6).all())  # no principal component to begin with
+        begin = openTSNE.initialization.random if alike else openTSNE.initialization.pca
         fitted = openTSNE.TSNE(
             perplexity=self.perplexity_,
-            initialization="random" if alike else "pca",
+            initialization=begin(unit, random_state=self.seed),
             neighbors="exact",
             n_jobs=1,
             random_state=self.seed,
