@@ -22,7 +22,7 @@ ORDER = [
     ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "clustering", "losses", "views", "encoders", "data"],
-    ["recipe", "registry", "batch", "schedules", "optim", "distributed", "files", "errors"],
+    ["recipe", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "errors"],
 ]
 """From the top."""
 

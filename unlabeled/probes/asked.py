@@ -28,7 +28,8 @@ def parse_protocol(text: str) -> Asked:
     options: dict[str, str] = {}
     labels = None
     by_labels = getattr(entry.make, "needs_labels", not getattr(entry.make, "new_classes", False))
-    for part in rest.split(",") if rest else ():
+    commas = "," if by_labels else r",(?=[^,]*=)"  # else a value may hold some
+    for part in re.split(commas, rest) if rest else ():
         option, _, value = part.partition("=")
         if by_labels and re.fullmatch(r"[0-9.]+%?", part):
             parse_amount(part)

@@ -41,7 +41,7 @@ def evaluate_features(
         test_y: (M,) int64, -1 where unlabelled.
         protocol: name of a probe and its options.
         amount: int, that many images of each class; float in (0, 1], that share of them. 1.0 needs a single draw.
-        draws: how often labels are drawn, >= 1.
+        draws: how often labels are drawn, >= 1; once for a protocol that learns nothing (`fits` is False).
         seed: of the first draw; draw i has seed + i.
         then: called after the last draw with the probe, the rows (N,) it was fitted on and those (M,) it was scored on.
 
@@ -62,13 +62,13 @@ def evaluate_features(
     metrics: dict[str, list[float]] = {}
     notes: dict[str, None] = {}
     used = []
-    for draw in range(1 if everything else draws):
+    for draw in range(1 if everything or not getattr(probe, "fits", True) else draws):
         chosen = labelled if everything else labelled[_tensor(balanced_draw(labels, amount, seed + draw))]
         probe.fit(train_h[chosen.to(train_h.device)], train_y[chosen.to(train_y.device)], reference=train_h)
-        notes.update(dict.fromkeys(probe.notes_))
         used.append(len(chosen))
         for name, value in probe.score(test_h, test_y).items():
             metrics.setdefault(name, []).append(value)
+        notes.update(dict.fromkeys(probe.notes_))
     if then is not None:
         then(probe, chosen.numpy(), np.flatnonzero(scored.cpu().numpy()))
     intervals = {}

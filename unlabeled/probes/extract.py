@@ -50,7 +50,7 @@ def features(
     kind = torch.device(device).type
     gathered: Tensor | None = None
     done = 0
-    with _frozen(encoder), torch.no_grad(), torch.autocast(kind, precision, enabled=precision != torch.float32):
+    with frozen(encoder), torch.no_grad(), torch.autocast(kind, precision, enabled=precision != torch.float32):
         for positions in _batches(source, indices, batch_size):
             h = encoder(source.fetch(positions).to(device))
             if h.ndim != 2:
@@ -92,7 +92,8 @@ def _batches(source: Images, indices: np.ndarray | None, size: int) -> Iterator[
 
 
 @contextmanager
-def _frozen(encoder: nn.Module) -> Iterator[None]:
+def frozen(encoder: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards every module has the training flag that it had."""
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:

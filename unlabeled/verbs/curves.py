@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.files import write_whole
+from unlabeled.palette import COLOURS, MARKERS
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito 2008, "Color Universal Design", less the yellow, which is faint on white."""
-MARKERS = "osD^vP*X<>"
 DASHES = ("-", "--", "-.", ":")
 
 Points = Sequence[tuple[Any, float]]

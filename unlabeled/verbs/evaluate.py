@@ -138,17 +138,22 @@ class _Judge:
                     text,
                     evaluate_images(
                         self.subject, self.train, self.test, draws=self.draws, then=then,
-                        amount=1.0 if text == NONE else parse_amount(text), **shared,
+                        amount=_amount(text), **shared,
                     ),
                 )
                 for text in texts
             ]  # fmt: skip
+        texts = texts if getattr(kind, "fits", True) else [NONE]
         splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
         then = partial(self.then, item.choice.name, (_good(self.train), _good(self.test)))
         return [
-            (text, evaluate_features(*splits, draws=self.draws or 10, amount=parse_amount(text), then=then, **shared))
+            (text, evaluate_features(*splits, draws=self.draws or 10, amount=_amount(text), then=then, **shared))
             for text in texts
         ]
+
+
+def _amount(text: str) -> int | float:
+    return 1.0 if text == NONE else parse_amount(text)
 
 
 def _drawer(run: Run, subject: Subject, train: Source, test: Source, pictures: list[Path]) -> Callable[..., None]:

@@ -1,0 +1,173 @@
+"""Where an encoder looks: a picture of the places that its representation comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled.data import Source
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.files import write_whole
+from unlabeled.probes.base import Array, Figure, Shown
+from unlabeled.probes.few_shot import mean_and_interval
+from unlabeled.probes.saliency import saliency
+from unlabeled.probes.subject import Subject
+from unlabeled.registry import register
+
+BATCH = 32
+PAIRS = 6  # pictures in a row, each beside itself with its map
+CELL, GAP, WORDS = 96, 6, 20  # pixels
+
+
+@register("attention")
+class Attention:
+    """Grad-CAM for convolutional encoders, attention roll-out for ViT: see `unlabeled.probes.saliency`.
+
+    Args:
+        images: of the test split: a number of them, spread evenly over it, or their positions, with commas between; one
+            position is written (17). 24 make a page.
+    """
+
+    on_images: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = True
+
+    def __init__(self, *, images: int | tuple[int, ...] = 24) -> None:
+        self.images = images
+        self.notes_: list[str] = []
+
+    def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
+        """Takes the encoder; nothing is learned from training images.
+
+        Raises:
+            UserError: raw pixels have none.
+        """
+        if subject.encoder is None:
+            raise UserError("attention: raw pixels have no encoder to look into: judge a run")
+        self.encoder_: Encoder = subject.encoder
+        self.device_ = subject.device
+        return self
+
+    def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
+        """`focus`, the mean over the images shown with its 95% confidence interval: the share of the picture that can be
+        covered while half of the attention stays. In [0.5, 1]: 0.5 where it is spread evenly, near 1 where one spot has
+        half. More is more concentrated, which suits pictures of one small object, and is no virtue by itself.
+
+        Raises:
+            UserError: positions that are not in the test split, or an encoder that has no maps.
+        """
+        self.chosen_ = self._choose(np.asarray(indices))
+        found = [
+            saliency(self.encoder_, source.fetch(part).to(self.device_))
+            for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
+        ]
+        self.maps_ = torch.cat([s.maps for s in found])  # (n, h, w)
+        self.covers_, self.means_ = found[0].covers, found[0].means
+        self.focus_ = [focus(m) for m in self.maps_]
+        blank = int((self.maps_.sum((1, 2)) == 0).sum())
+        none = (
+            f"attention: in {blank} of {len(self.maps_)} images no place speaks for the representation; they count as even"
+        )
+        self.notes_ = [f"attention: {self.means_}", *([none] if blank else [])]
+        alone = len(self.focus_) == 1
+        return {"focus": Figure(self.focus_[0]) if alone else mean_and_interval(np.array(self.focus_))}
+
+    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
+        """Writes `attention.png`, each picture beside itself with its map, and `attention.json`.
+
+        The JSON holds `means` (how maps were found), `covers` (see `Saliency`), `classes`, and for each of `images` its
+        `index` in the test source, `label` (-1 where unlabelled), `focus` and `map` (h rows of w shares, of sum 1).
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        label = dict(zip(np.asarray(test.indices).tolist(), np.asarray(test.y).tolist(), strict=True))
+        rows = [
+            {"index": i, "label": label.get(i, -1), "focus": f, "map": m.double().numpy().round(6).tolist()}
+            for i, f, m in zip(self.chosen_.tolist(), self.focus_, self.maps_, strict=True)
+        ]
+        classes = list(test.source.classes)
+        data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
+        names = [" ".join(f"{r['index']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
+        sheet = self._sheet(test.source.fetch(self.chosen_), names)
+        return [
+            write_whole(folder / "attention.png", lambda p: sheet.save(p, format="PNG", optimize=True)),
+            write_whole(folder / "attention.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),
+        ]
+
+    def _choose(self, indices: Array) -> Array:
+        """Positions (n,) out of indices (M,)."""
+        if isinstance(self.images, tuple):
+            strange = sorted(set(self.images) - set(indices.tolist()))
+            if strange or not self.images:
+                raise UserError(
+                    f"attention: there is no test image at {', '.join(map(str, strange)) or 'no position'}: "
+                    f"give positions from {indices.min()} to {indices.max()} of images that can be read"
+                )
+            return np.array(self.images)
+        if self.images < 1:
+            raise UserError(f"attention: images is {self.images}, and must be at least 1, or positions such as 3,17,250")
+        spread = np.linspace(0, len(indices) - 1, min(self.images, len(indices)))
+        return np.asarray(indices[spread.round().astype(int)])
+
+    def _sheet(self, images: Tensor, names: list[str]) -> Any:
+        """Pairs in rows, the position and the class above each; no scale of colours, as each map has its own."""
+        from PIL import Image, ImageDraw, ImageFont
+
+        cells = [(pixels(x), overlay(x, m, self.covers_)) for x, m in zip(images, self.maps_, strict=True)]
+        pair = 2 * CELL + 3 * GAP
+        columns, rows = min(PAIRS, len(cells)), -(-len(cells) // PAIRS)
+        sheet = Image.new("RGB", (columns * pair + GAP, rows * (CELL + WORDS + GAP) + GAP), "white")
+        pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+        for i, (both, name) in enumerate(zip(cells, names, strict=True)):
+            left, top = GAP + i % PAIRS * pair, GAP + i // PAIRS * (CELL + WORDS + GAP)
+            while font.getlength(name) > pair - GAP:
+                name = name[:-2] + "…"
+            pen.text((left, top), name, "black", font)
+            for side, cell in enumerate(both):
+                picture = Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.NEAREST)
+                sheet.paste(picture, (left + side * (CELL + GAP), top + WORDS))
+        return sheet
+
+
+def focus(attention: Tensor) -> float:
+    """Of a map (h, w) >= 0, the share of places that lie outside the smallest part with half of the sum, counting the last
+    place of that part by the share of it that is needed; 0.5 where all is 0."""
+    ordered = attention.double().flatten().sort(descending=True).values
+    half = ordered.sum() / 2
+    if half == 0:
+        return 0.5
+    whole = int((ordered.cumsum(0) < half).sum())  # places taken entirely
+    part = float((half - ordered[:whole].sum()) / ordered[whole])
+    return 1 - (whole + part) / len(ordered)
+
+
+def pixels(image: Tensor) -> Array:
+    """uint8 (C, H, W) -> uint8 (H, W, 3); other than three channels by their mean, grey."""
+    rgb = image if len(image) == 3 else image.float().mean(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)
+    return np.ascontiguousarray(rgb.permute(1, 2, 0).cpu().numpy())
+
+
+def overlay(image: Tensor, attention: Tensor, covers: float) -> Array:
+    """The image (C, H, W) in grey under its map (h, w), brightest where most is: uint8 (CELL, CELL, 3).
+
+    viridis is even to the eye (Smith and van der Walt 2015) and safe for the colour-blind.
+    """
+    from matplotlib import colormaps
+
+    side = round(CELL / covers)
+    large = F.interpolate(attention[None, None].float(), (side, side), mode="bilinear", align_corners=False)[
+        0, 0, :CELL, :CELL
+    ]
+    top = large.max()
+    heat = colormaps["viridis"]((large / top if top > 0 else large).numpy())[..., :3]  # (CELL, CELL, 3)
+    grey = F.interpolate(image.float().mean(0)[None, None], (CELL, CELL), mode="nearest")[0, 0, :, :, None].numpy() / 255
+    return np.asarray((255 * (0.45 * grey + 0.55 * heat)).round(), np.uint8)
