@@ -25,9 +25,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def features(made: Path, paths: list[Path]) -> torch.Tensor:
-    x = np.stack([np.asarray(Image.open(path)) for path in paths])
+    x = []
+    for path in paths:
+        with Image.open(path) as opened:
+            x.append(np.array(opened))
     with torch.no_grad():
-        return unlabeled.load(made / "run")(torch.from_numpy(x).permute(0, 3, 1, 2)).double()
+        return unlabeled.load(made / "run")(torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2)).double()
 
 
 def test_a_file_finds_the_images_most_similar(made: Path, tmp_path: Path) -> None:
@@ -41,7 +44,8 @@ def test_a_file_finds_the_images_most_similar(made: Path, tmp_path: Path) -> Non
     assert [n.similarity for n in found.neighbours] == pytest.approx(best.values.tolist(), abs=1e-5)
     assert [n.label for n in found.neighbours] == [Path(n.path).parent.name for n in found.neighbours]
     assert (found.label, found.query) == ("", str(query))
-    assert Image.open(found.path).width > 2 * Image.open(found.path).height
+    with Image.open(found.path) as opened:
+        assert opened.width > 2 * opened.height
 
 
 def test_a_number_finds_others_and_the_table_says_what(made: Path, tmp_path: Path) -> None:

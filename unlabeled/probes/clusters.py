@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -152,15 +153,20 @@ def silhouette(x: Array, clusters: Array) -> float:
     return float(silhouette_score(x, clusters)) if 2 <= len(np.unique(clusters)) < len(x) else 0.0
 
 
+def _distances(x: Tensor, centroids: Tensor) -> Iterator[Tensor]:
+    """Of x (M, D), in tiles, to centroids (k, D): (tile, k) float64, as those of clusters cut from one point differ little."""
+    for tile in torch.split(x, 4096):
+        yield torch.cdist(tile.double(), centroids.to(x.device).double())
+
+
 def _inertia(x: Tensor, centroids: Tensor) -> float:
     """Sum of the squared distances of x (N, D) to their nearest centroids."""
-    return sum(float(torch.cdist(tile, centroids).amin(dim=1).double().square().sum()) for tile in torch.split(x, 4096))
+    return sum(float(far.amin(dim=1).square().sum()) for far in _distances(x, centroids))
 
 
 def _assign(x: Tensor, centroids: Tensor) -> Tensor:
     """The nearest centroid of each of x (M, D): (M,) int64."""
-    found = [torch.cdist(tile, centroids.to(x.device)).argmin(dim=1) for tile in torch.split(x, 4096)]
-    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=x.device)
+    return torch.cat([far.argmin(dim=1) for far in _distances(x, centroids)])
 
 
 def _picture(path: Path, counts: Array, classes: list[str], clusters: list[int]) -> Path:
