@@ -154,7 +154,7 @@ def silhouette(x: Array, clusters: Array) -> float:
 
 
 def _distances(x: Tensor, centroids: Tensor) -> Iterator[Tensor]:
-    """Of x (M, D), in tiles, to centroids (k, D): (tile, k) float64, as those of clusters cut from one point differ little."""
+    """Of x (M, D), in tiles, to centroids (k, D): (tile, k) float64, as centroids may lie very near each other."""
     for tile in torch.split(x, 4096):
         yield torch.cdist(tile.double(), centroids.to(x.device).double())
 
