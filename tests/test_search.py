@@ -117,7 +117,7 @@ def test_mistakes(made: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_have_the_channels_is_refused(made: Path, tmp_path: Path) -> None:
     two = file(tmp_path / "two.npz", channels=2)
-    ok("pretrain", two, *ONE, "--views", "crop", "--out", tmp_path / "run")
+    ok("pretrain", two, *ONE, "--out", tmp_path / "run")
     message = mistake("search", tmp_path / "run", made / "data" / "a" / "0.png", "--data", two, "--out", tmp_path / "s.png")
     assert "3 channels where the others have 2" in message
     assert len(unlabeled.search(tmp_path / "run", 0, data=two, k=2, out=tmp_path / "s.png").neighbours) == 2
