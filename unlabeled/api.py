@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlabeled.api_inspect import inspect as inspect
+from unlabeled.api_search import search as search
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
 

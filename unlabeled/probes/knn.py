@@ -68,14 +68,7 @@ class KNN:
         Returns:
             cosine (M, k) float32 and position (M, k) int64 in what was given to `fit`, with the k that `fit` chose.
         """
-        queries = F.normalize(h.to(self.bank_.device).float(), dim=1)
-        k = self.k_
-        best = queries.new_empty(len(queries), 0, dtype=torch.int64)
-        for start in range(0, len(self.bank_), bank_tile):
-            cosine = queries @ self.bank_[start : start + bank_tile].T  # (M, tile)
-            best = torch.cat([best, _largest(cosine, k, start)], dim=1)
-            best = best.topk(min(k, best.shape[1]), dim=1).values
-        return _unkey(best)
+        return nearest(h, self.bank_, self.k_, bank_tile=bank_tile)
 
     def _vote(self, cosine: Tensor, position: Tensor) -> Tensor:
         """Classes (M,) from cosine and position (M, k). Weights relative to the nearest: the same winner, no overflow."""
@@ -84,6 +77,26 @@ class KNN:
         votes.scatter_add_(1, self.class_index_[position], weight)
         winner: Tensor = self.classes_[votes.argmax(dim=1)]
         return winner
+
+
+def nearest(h: Tensor, bank: Tensor, k: int, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
+    """The k most similar of `bank` (N, D), rows of length 1, for each of h (M, D), the nearest first; the earlier of ties.
+
+    Returns:
+        cosine (M, k) float32 and position (M, k) int64 in the bank, on its device.
+
+    Raises:
+        ValueError: k is not in [1, N].
+    """
+    if not 1 <= k <= len(bank):
+        raise ValueError(f"k must be in [1, {len(bank)}], got {k}")
+    queries = F.normalize(h.to(bank.device).float(), dim=1)
+    best = queries.new_empty(len(queries), 0, dtype=torch.int64)
+    for start in range(0, len(bank), bank_tile):
+        cosine = queries @ bank[start : start + bank_tile].T  # (M, tile)
+        best = torch.cat([best, _largest(cosine, k, start)], dim=1)
+        best = best.topk(min(k, best.shape[1]), dim=1).values
+    return _unkey(best)
 
 
 def _largest(cosine: Tensor, k: int, start: int) -> Tensor:

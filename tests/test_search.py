@@ -1,0 +1,123 @@
+"""The verb search: the nearest are those of the features, the file and the picture are there, mistakes are one line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import ONE, file, folder, images, mistake, ok
+from PIL import Image
+from torch.nn.functional import cosine_similarity
+
+import unlabeled
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, as files and as one file, and a run of one epoch."""
+    path = tmp_path_factory.mktemp("made")
+    folder(path / "data")
+    ok("pretrain", path / "data", *ONE, "--out", path / "run")
+    return path
+
+
+def features(made: Path, paths: list[Path]) -> torch.Tensor:
+    x = []
+    for path in paths:
+        with Image.open(path) as opened:
+            x.append(np.array(opened))
+    with torch.no_grad():
+        return unlabeled.load(made / "run")(torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2)).double()
+
+
+def test_a_file_finds_the_images_most_similar(made: Path, tmp_path: Path) -> None:
+    query = tmp_path / "asked.png"
+    Image.fromarray(images(1, seed=9)[0][0]).save(query)
+    found = unlabeled.search(made / "run", query, data=made / "data", k=7, out=tmp_path / "s.png")
+    paths = sorted((made / "data").rglob("*.png"))
+    cosine = cosine_similarity(features(made, [query]), features(made, paths))
+    best = cosine.topk(7)
+    assert [Path(n.path) for n in found.neighbours] == [paths[i] for i in best.indices]
+    assert [n.similarity for n in found.neighbours] == pytest.approx(best.values.tolist(), abs=1e-5)
+    assert [n.label for n in found.neighbours] == [Path(n.path).parent.name for n in found.neighbours]
+    assert (found.label, found.query) == ("", str(query))
+    with Image.open(found.path) as opened:
+        assert opened.width > 2 * opened.height
+
+
+def test_a_number_finds_others_and_the_table_says_what(made: Path, tmp_path: Path) -> None:
+    said = ok("search", made / "run", 4, "--data", made / "data", "--k", 3, "--out", tmp_path / "s.png")
+    for word in ("number", "path", "label", "similarity", "image 4 of", "written:"):
+        assert word in said
+    found = unlabeled.search(made / "run", 4, k=59, out=tmp_path / "s.png")
+    assert sorted(n.number for n in found.neighbours) == [*range(4), *range(5, 60)], "all but itself; the run's own data"
+    assert found.label
+    similar = [n.similarity for n in found.neighbours]
+    assert similar == sorted(similar, reverse=True)
+    kept = list((made / "run" / "features").iterdir())
+    assert len(kept) == 1, "features are kept, and used again"
+
+
+def test_numbers_go_on_into_the_test_split_and_labels_are_not_needed(made: Path, tmp_path: Path) -> None:
+    train, test = file(tmp_path / "a.npz", n=12, labels=False), file(tmp_path / "b.npz", n=9, seed=5, labels=False)
+    found = unlabeled.search(made / "run", "20", data=f"train={train},test={test}", k=50, out=tmp_path / "s.png")
+    assert sorted(n.number for n in found.neighbours) == list(range(20))
+    assert {n.path for n in found.neighbours if n.number > 11} == {f"{test}[{i}]" for i in range(8)}
+    assert {n.label for n in found.neighbours} == {""}
+    message = mistake("search", made / "run", 21, "--data", f"train={train},test={test}", "--out", tmp_path / "s.png")
+    assert "there is no image 21: the data have 21, numbered from 0 to 20" in message
+
+
+def test_an_image_that_is_in_the_data_is_its_own_nearest(made: Path, tmp_path: Path) -> None:
+    path = sorted((made / "data").rglob("*.png"))[17]
+    found = unlabeled.search(made / "run", path, data=made / "data", k=1, out=tmp_path / "s.png")
+    assert found.neighbours[0].path == str(path)
+    assert found.neighbours[0].similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bad_image_is_never_found_even_with_kept_features(made: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(made / "data", data)
+    (data / "a" / "!bad.png").write_bytes(b"no picture")
+    for _ in range(2):
+        found = unlabeled.search(made / "run", 5, data=data, k=99, out=tmp_path / "s.png")
+        assert len(found.neighbours) == 59
+        assert not any("!bad" in n.path for n in found.neighbours)
+    assert "cannot be read: give another image" in mistake("search", made / "run", 0, "--data", data)
+
+
+def test_mistakes(made: Path, tmp_path: Path) -> None:
+    run, data = made / "run", made / "data"
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").touch()
+    whole = (data / "a" / "0.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    out = ("--out", tmp_path / "s.png")
+    for image, said in [
+        ("nowhere.png", "there is no image 'nowhere.png'"),
+        (tmp_path, "there is no image"),
+        (tmp_path / "text.png", "not an image"),
+        (tmp_path / "empty.png", "empty file"),
+        (tmp_path / "cut.png", "cannot be used"),
+        ("60", "there is no image 60: the data have 60"),
+    ]:
+        assert said in mistake("search", run, image, "--data", data, *out)
+    assert "at least 1" in mistake("search", run, 0, "--k", 0, *out)
+    assert "ends in .png" in mistake("search", run, 0, "--out", tmp_path / "s.svg")
+    assert "no folder" in mistake("search", run, 0, "--out", tmp_path / "no" / "s.png")
+    assert "holds no run" in mistake("search", tmp_path, 0, *out)
+    assert "no other image" in mistake("search", run, 0, "--data", file(tmp_path / "one.npz", n=1, labels=False), *out)
+    grey = file(tmp_path / "grey.npz", channels=1)
+    assert "has 1 channel, and the run was trained on images with 3" in mistake("search", run, 0, "--data", grey, *out)
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_a_file_that_cannot_have_the_channels_is_refused(made: Path, tmp_path: Path) -> None:
+    two = file(tmp_path / "two.npz", channels=2)
+    ok("pretrain", two, *ONE, "--out", tmp_path / "run")
+    message = mistake("search", tmp_path / "run", made / "data" / "a" / "0.png", "--data", two, "--out", tmp_path / "s.png")
+    assert "3 channels where the others have 2" in message
+    assert len(unlabeled.search(tmp_path / "run", 0, data=two, k=2, out=tmp_path / "s.png").neighbours) == 2
