@@ -31,10 +31,11 @@ BATCH = 256
 class Invariance:
     """Can a linear probe on h, and on z = g(h), tell in which version an image is shown?
 
-    The question of Chen et al. 2020 (SimCLR), section 4.2, table 3, whose transformations these are: colour or grey,
-    rotation by 0, 90, 180 or 270 degrees, original or corrupted by noise, original or filtered by Sobel. There, z had lost
-    much of what h still held. Each version is as frequent as the others: each image is shown in one, drawn evenly. The probe
-    is that of the protocol `linear`, fitted on images of the training split, and judged on others of the test split.
+    The question of Chen et al. 2020 (SimCLR), section 4.2, table 3, where z had lost much of what h still held: colour or
+    grey, rotation by 0, 90, 180 or 270 degrees, original or corrupted by noise, original or filtered by Sobel. There, MLPs
+    were asked, and the last three were added to the views of pretraining; here the probe is that of the protocol `linear`,
+    and the run is as it is. Each image is shown in one version, drawn evenly. The probe is fitted on images of the training
+    split and judged on those of the test split.
 
     Figures are shares in [0, 1] of test images whose version is recognised, `rotation h`, `rotation z` and so on, each with
     its 95% confidence interval; chance is 1/2, for the rotation 1/4. More means that the representation keeps it, which is
@@ -46,7 +47,7 @@ class Invariance:
 
     Args:
         images: of either split, at most.
-        noise: standard deviation of Gaussian noise on images in [0, 1] (our choice: the paper does not say how strong).
+        noise: standard deviation of Gaussian noise on images in [0, 1] (0.1: our choice).
     """
 
     on_images: ClassVar[bool] = True

@@ -125,7 +125,9 @@ class Health:
             UserError: too few images, or features that are not finite.
         """
         if len(indices) < FEWEST:
-            raise UserError(f"health needs {FEWEST} images or more to look at, and there are {len(indices)}: give more --data")
+            raise UserError(
+                f"health needs {FEWEST} images or more to look at, and there are {len(indices)}: give more --data"
+            )
         taken = np.sort(np.random.default_rng(self.seed_).permutation(indices)[: self.images])
         self.notes_ = []
         policy = self._policy(source, taken)
