@@ -80,8 +80,9 @@ class Health:
     1. *complete collapse*: h or z has a spread below a tenth of an isotropic one, unless its spread and rank are those of
        the untrained network (at least half), whose biases may outweigh what they are added to. At less than a thousandth it
        is one in any case.
-    2. *dimensional collapse*: fewer dimensions in use than √D/3, but at least 4 and at most 8, and never more than a quarter
-       of D. Ten classes that fall on ten points use 9, and that is no collapse.
+    2. *dimensional collapse*: an effective rank of h or z under √D/3, but at least 6 and at most 8, and never more than a
+       quarter of D. Ten classes that fall on ten points use 9, and that is no collapse; a method that was told K classes
+       may do with 0.9 (K - 1).
     3. *under-trained*: the view variance of h is not clearly below that of the untrained network (0.9 of the least).
     4. else *healthy*: which promises no accuracy, as the features may keep what is of no use.
 
@@ -112,6 +113,8 @@ class Health:
         if subject.encoder is None:
             raise UserError("health judges an encoder, and raw pixels have none: leave out --against pixels")
         self.subject_, self.seed_ = subject, seed
+        told = subject.method is not None and subject.method().needs_labels
+        self.told_ = len(source.classes) if told else 0
         encoder, projector = subject.encoder, projector_of(subject)
         self.networks_ = [(encoder, projector)]
         for twin in range(TWINS):
@@ -139,7 +142,7 @@ class Health:
                 looks[name].append(_look(x, a, b))
                 if network == 0:
                     figures |= {f"{key} {name}": value for key, value in self._figures(x, a, b).items()}
-        self.verdict_ = judge({name: found for name, found in looks.items() if found})
+        self.verdict_ = judge({name: found for name, found in looks.items() if found}, self.told_)
         if not looks["z"]:
             self.notes_.append("health: the method has no projector, so only h is judged")
         if len(taken) < ROUGH:
@@ -197,8 +200,11 @@ class Health:
             yield "z", tuple(project(projector, rows, self.subject_.device) for rows in h)
 
 
-def judge(looks: dict[str, list[Look]]) -> Verdict:
-    """The verdict on embeddings by name, `h` among them: first the network's own, then those of untrained ones."""
+def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
+    """The verdict on embeddings by name, `h` among them: first the network's own, then those of untrained ones.
+
+    `classes` is how many the method was told, 0 if it saw no label.
+    """
     for name, (own, *others) in looks.items():
         rank, spread = np.mean([o.rank for o in others]), np.mean([o.spread for o in others])
         untouched = own.rank >= rank / 2 and own.spread >= spread / 2
@@ -209,7 +215,7 @@ def judge(looks: dict[str, list[Look]]) -> Verdict:
                 "stop-gradient and an EMA momentum near 1 prevent it, else try a smaller learning rate",
             )
     for name, (own, *_) in looks.items():
-        if own.rank < fewest_dimensions(own.dim):
+        if own.rank < fewest_dimensions(own.dim, classes):
             return Verdict(
                 "dimensional collapse",
                 f"{name} uses about {own.rank:.1f} of {own.dim} dimensions; what usually helps: a larger batch or more "
@@ -223,9 +229,10 @@ def judge(looks: dict[str, list[Look]]) -> Verdict:
     return Verdict("healthy", f"{said}; h uses about {own.rank:.0f} of {own.dim} dimensions")
 
 
-def fewest_dimensions(dim: int) -> float:
-    """The effective rank below which `dim` dimensions count as collapsed."""
-    return float(min(dim / 4, np.clip(dim**0.5 / 3, 4, 8)))
+def fewest_dimensions(dim: int, classes: int = 0) -> float:
+    """The effective rank below which `dim` dimensions count as collapsed, in a method that was told so many classes."""
+    least = min(dim / 4, np.clip(dim**0.5 / 3, 6, 8))
+    return float(min(least, 0.9 * (classes - 1)) if classes else least)
 
 
 def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple[Encoder, nn.Module | None]:
