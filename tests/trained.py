@@ -84,8 +84,9 @@ def no_predictor(byol: Any) -> None:
     byol.predictor = nn.Identity()
 
 
-def no_stop_gradient(byol: Any) -> None:
-    """The target is the online network itself, and gradients go through it."""
+def neither(byol: Any) -> None:
+    """Nor is the target another network: it is the online one, and gradients go through it."""
+    no_predictor(byol)
     byol.target_encoder, byol.target_projector = byol.encoder, byol.projector
     byol.after_step = lambda at: None
 
