@@ -118,7 +118,8 @@ class Health:
         encoder, projector = subject.encoder, projector_of(subject)
         self.networks_ = [(encoder, projector)]
         for twin in range(TWINS):
-            self.networks_.append(untrained(encoder, projector, seed + twin))
+            fresh, head = untrained(encoder, projector, seed + twin)
+            self.networks_.append((fresh.to(subject.device), None if head is None else head.to(subject.device)))
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> dict[str, Figure]:
@@ -236,21 +237,22 @@ def fewest_dimensions(dim: int, classes: int = 0) -> float:
 
 
 def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple[Encoder, nn.Module | None]:
-    """Copies with fresh weights, in evaluation mode: each layer starts as PyTorch starts it, convolutions as He et al. 2015
-    (as the encoders do), and what has no start of its own keeps its values in random order."""
-    fresh, head = copy.deepcopy(encoder), copy.deepcopy(projector)
+    """Copies with fresh weights, on the CPU, in evaluation mode: each layer starts as PyTorch starts it, convolutions as He
+    et al. 2015 (as the encoders do), and what has no start of its own keeps its values in random order."""
+    fresh, head = copy.deepcopy(encoder).cpu(), None if projector is None else copy.deepcopy(projector).cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for module in (m for part in (fresh, head) if part is not None for m in part.modules()):
+            reset: Any = getattr(module, "reset_parameters", None)
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            elif reset is not None:
+                reset()
             else:
                 for own in module.parameters(recurse=False):
-                    own.copy_(own.flatten()[torch.randperm(own.numel()).to(own.device)].view_as(own))
+                    own.copy_(own.flatten()[torch.randperm(own.numel())].view_as(own))
     return fresh.eval(), None if head is None else head.eval()
 
 
