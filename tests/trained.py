@@ -84,9 +84,20 @@ def no_predictor(byol: Any) -> None:
     byol.predictor = nn.Identity()
 
 
+def no_stop_gradient(byol: Any) -> None:
+    """The target is the online network, and gradients go through it. Heads have no batch norm, which keeps the images apart
+    for longer than a test lasts."""
+    byol.projector, byol.predictor = heads.mlp(64, 128, 64, norm=False), heads.mlp(64, 128, 64, norm=False)
+    _one_network(byol)
+
+
 def neither(byol: Any) -> None:
-    """Nor is the target another network: it is the online one, and gradients go through it."""
+    """No predictor and no stop-gradient."""
     no_predictor(byol)
+    _one_network(byol)
+
+
+def _one_network(byol: Any) -> None:
     byol.target_encoder, byol.target_projector = byol.encoder, byol.projector
     byol.after_step = lambda at: None
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from trained import VIEWS, digits, encoder, neither, no_predictor, subject, train
+from trained import VIEWS, digits, encoder, neither, no_predictor, no_stop_gradient, subject, train
 
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -56,7 +56,7 @@ def test_a_healthy_run_is_not_accused(name: str, options: dict[str, Any]) -> Non
     assert any("has no projector" in note for note in probe.notes_) == (name == "supervised")
 
 
-@pytest.mark.parametrize(("hurt", "steps"), [(no_predictor, 200), (neither, 150)])
+@pytest.mark.parametrize(("hurt", "steps"), [(no_predictor, 200), (no_stop_gradient, 200), (neither, 150)])
 def test_byol_without_what_keeps_it_from_collapsing(hurt: Callable[[Any], None], steps: int) -> None:
     _, probe = judged(subject(train("byol", steps, hurt, lr=1e-2, views=None, **BYOL)))
     assert "collapse" in probe.verdict_.state, probe.verdict_
