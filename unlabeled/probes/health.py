@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlabeled.losses import info_nce, info_nce_bound
+
 COMPLETE = 0.1  # std_ratio below which all images are said to have the same embedding
 
 
@@ -36,6 +38,71 @@ def effective_rank(z: Tensor) -> float:
         return 1.0
     share = share / share.sum()
     return float((-share * share.log()).sum().exp())
+
+
+def rankme(z: Tensor) -> float:
+    """Exponential of the entropy of the singular values of z (N, D), not centred: in [1, min(N, D)].
+
+    RankMe (Garrido et al. 2023), whose constant of 1e-7 against a logarithm of zero is here a share of zero that counts
+    nothing. Rows that are all zero have rank 0.
+    """
+    singular = torch.linalg.svdvals(z.float())
+    share = singular / singular.sum()
+    return float(torch.special.entr(share).sum().exp()) if singular.any() else 0.0
+
+
+def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
+    """Mean distance to the power `alpha` of the unit-length rows of two views (N, D) of the same images: in [0, 2^alpha].
+
+    Less is better aligned. Wang & Isola 2020, section 4.1, where alpha is 2.
+    """
+    return float(distances(first, second).pow(alpha).mean())
+
+
+def distances(first: Tensor, second: Tensor) -> Tensor:
+    """Between the rows of two views (N, D), at unit length: (N,) in [0, 2]."""
+    return (F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)).norm(dim=1)
+
+
+def uniformity(z: Tensor, t: float = 2.0) -> float:
+    """Log of the mean of exp(-t d²) over the pairs of different rows of z (N, D), d their distance at unit length: in
+    [-4 t, 0].
+
+    Less is more uniform, 0 is one direction for all. Wang & Isola 2020, section 4.1, where t is 2.
+    """
+    squared = torch.pdist(F.normalize(z.float(), dim=1)).square()
+    return float(squared.mul(-t).exp().mean().log())
+
+
+def view_variance(first: Tensor, second: Tensor) -> float:
+    """Mean squared distance of two views (N, D) of one image over that of views of two images, all at unit length.
+
+    0: an image has one embedding, however it is viewed; 1: its views are as far from each other as from those of other
+    images. It is one minus the intraclass correlation (Fisher 1925), and unlike `alignment` it does not take a narrow cone
+    of directions for agreement. 1 if all rows are the same.
+    """
+    u, v, n = F.normalize(first.float(), dim=1), F.normalize(second.float(), dim=1), len(first)
+    same = (u - v).square().sum(dim=1).mean()
+    every = u.var(dim=0, unbiased=False).sum() + v.var(dim=0, unbiased=False).sum() + (u.mean(0) - v.mean(0)).square().sum()
+    different = (n * every - same) / (n - 1)
+    return float(same / different) if different > 1e-10 else 1.0
+
+
+def mutual_information(first: Tensor, second: Tensor, temperature: float = 0.1) -> float:
+    """Lower bound on the mutual information of two views in nats, log N minus InfoNCE: at most log N.
+
+    van den Oord et al. 2018, section 2.3; each view of (N, D) looks for its image's other view among all N, and the two
+    losses are averaged. A bound for any temperature; below 0 it says nothing.
+    """
+    loss = (info_nce(first, second, temperature=temperature) + info_nce(second, first, temperature=temperature)) / 2
+    return float(info_nce_bound(loss, len(first)))
+
+
+def dead_share(z: Tensor) -> float:
+    """Share in [0, 1] of the columns of z (N, D) that say the same of every image: whose standard deviation is below a
+    thousandth of the root mean square of all entries, or rounding."""
+    deviation = z.float().std(dim=0, unbiased=False)
+    return float((deviation <= 1e-3 * z.float().square().mean().sqrt()).float().mean())
 
 
 def verdict(std_ratio: float, rank: float, dim: int) -> str | None:

@@ -16,6 +16,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.files import write_whole
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import features, pixels
+from unlabeled.registry import Choice
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Subject:
         device: where it computes.
         precision: what it computes in when it is trained further.
         cache: folder of features that were extracted before, by their content; None keeps nothing.
+        views: policy that the run drew its views with; None where that is not known.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Subject:
     device: torch.device | str = "cpu"
     precision: torch.dtype = torch.float32
     cache: Path | None = None
+    views: Choice | None = None
 
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
         """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
