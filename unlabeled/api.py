@@ -1,5 +1,5 @@
-"""The verbs, in Python and on the command line the same: pretrain, evaluate, compare, sweep, embed, load, contact_sheet
-(`unlabeled views`).
+"""The verbs, in Python and on the command line the same: pretrain, evaluate, compare, sweep, embed, export, load,
+contact_sheet (`unlabeled views`).
 
 Importing this is light: torch and the methods are imported when a verb runs.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.api_export import export as export
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
 
@@ -193,7 +194,7 @@ def load(run: str | Path, /) -> Encoder:
     """The trained encoder of a run, in evaluation mode: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
 
     Args:
-        run: folder of the run.
+        run: folder of the run, or a file that `export --format safetensors` wrote.
 
     Raises:
         UserError: there is no finished encoder.
