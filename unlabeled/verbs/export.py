@@ -22,6 +22,7 @@ TOLERANCE = 1e-4
 """Largest difference of a feature h from the run's, as a share of max(1, |h|)."""
 RANDOM, REAL = 16, 64
 """Images to compare on."""
+ELSE = "nothing was written; give another --format, such as safetensors"
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,10 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
     return largest
 
 
-ELSE = "nothing was written; give another --format, such as safetensors"
-
-
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
     recipe, channels, side = run.recipe, len(encoder.mean), encoder.eval_size
     shape = f"(B, {channels}, H, W)"
-    kind = "array" if form.array else "tensor"
+    kind = "an array" if form.array else "a tensor"
     notes = "".join(f"- {note}\n" for note in form.notes)
     return f"""# {exported.path.name}
 
@@ -140,7 +138,7 @@ The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.
 ```python
 {form.code(exported.path.name)}```
 
-- `images` is a {kind} {shape} of uint8, of any H and W; `h` is (B, {encoder.dim}) float32.
+- `images` is {kind} {shape} of uint8, of any H and W; `h` is (B, {encoder.dim}) float32.
 - Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order.
 {notes}
 These lines were run when the file was written: on {exported.images}, no feature h differed from the run's by more than

@@ -114,7 +114,7 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
     """The whole encoder as it is, with its description as metadata."""
     return Form(
         lambda path: save_encoder(path, encoder, choice),
-        ["import json, safetensors, unlabeled", ""],
+        ["import json, safetensors, unlabeled"],
         [
             f'about = json.loads(safetensors.safe_open({FILE}, "np").metadata()["unlabeled"])  # name, options, sizes',
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
@@ -146,7 +146,7 @@ def as_onnx(encoder: Encoder, choice: Choice) -> Form:
 
     return Form(
         write,
-        ["import numpy as np", "import onnxruntime", ""],
+        ["import numpy as np", "import onnxruntime"],
         [
             f'session = onnxruntime.InferenceSession({FILE}, providers=["CPUExecutionProvider"])',
             'h = session.run(["features"], {"images": np.float32(images) / 255})[0]',
