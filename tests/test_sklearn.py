@@ -60,7 +60,9 @@ def test_a_run_gives_the_features_that_embed_writes(run: Path, tmp_path: Path) -
 def test_the_features_of_a_row_do_not_depend_on_its_neighbours(run: Path) -> None:
     x, _ = images(40, seed=4)
     embedder = Embedder(run=run, accelerator="cpu").fit(x)
-    assert_array_equal(np.concatenate([embedder.transform(x[i : i + 1]) for i in (0, 7, 39)]), embedder.transform(x)[[0, 7, 39]])
+    assert_array_equal(
+        np.concatenate([embedder.transform(x[i : i + 1]) for i in (0, 7, 39)]), embedder.transform(x)[[0, 7, 39]]
+    )
 
 
 @pytest.mark.parametrize(("values", "shape"), [(64, (8, 8)), (192, (8, 8, 3)), (10, (4, 4)), (1, (1, 1)), (3, (1, 1, 3))])

@@ -201,7 +201,9 @@ def _row_shape(values: int, said: tuple[int, ...] | None) -> tuple[int, ...]:
     if said is not None:
         shape = tuple(int(side) for side in said)
         if len(shape) not in (2, 3) or math.prod(shape) != values:
-            raise ValueError(f"image_shape is {said}, and a row of X has {values} values: give (H, W), (H, W, C) or (C, H, W)")
+            raise ValueError(
+                f"image_shape is {said}, and a row of X has {values} values: give (H, W), (H, W, C) or (C, H, W)"
+            )
         return shape
     side = math.isqrt(values // 3)
     if 3 * side * side == values:

@@ -155,7 +155,11 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     if family == "resnet":
         options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
         if width != WIDTH_OF_RESNET:
-            options |= {"channels": tuple(width * 2**i for i in range(4)), "stem_type": "deep", "stem_width": max(1, width // 2)}
+            options |= {
+                "channels": tuple(width * 2**i for i in range(4)),
+                "stem_type": "deep",
+                "stem_width": max(1, width // 2),
+            }
     if family in VITS:
         options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
         if size <= SMALL:

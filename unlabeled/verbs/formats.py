@@ -120,7 +120,9 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
             "h = encoder(images)",
         ],
-        notes=["The resize and the normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."],
+        notes=[
+            "The resize and the normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."
+        ],
     )
 
 
