@@ -21,7 +21,8 @@ def export(
     """Write the encoder of a run for another library, and check that it gives the same features there.
 
     Beside the file lies one of the same name and `.md`, with the lines of Python that use it. These very lines were run, on
-    random images and on some of `--data`; unless every feature h agrees with the run's to 1e-4 · max(1, |h|), nothing is written.
+    random images and on some of `--data`; unless every feature h agrees with the run's to 1e-4 · max(1, |h|), nothing is
+    written.
 
     Args:
         run: folder of the run.

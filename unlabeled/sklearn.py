@@ -28,8 +28,8 @@ ROWS = 32
 class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Images to features, by a trained run, or by an encoder that `fit` pretrains on them without labels.
 
-    Images are arrays (n, H, W), (n, H, W, C) or (n, C, H, W) with C from 1 to 4, or rows (n, values) of flattened ones. Rows
-    are read as `image_shape` says. Where it is None, a row of s² values is a square grey image, one of 3s² values a square
+    Images are arrays (n, H, W), (n, H, W, C) or (n, C, H, W) with C from 1 to 4, or rows (n, values) of flattened ones.
+    Rows are read as `image_shape` says. Where it is None, a row of s² values is a square grey image, one of 3s² values a square
     colour image (s, s, 3), and any other is filled up with the lowest value to the next square and taken as a grey image:
     such a row is hardly a picture, and views that crop and blur it will teach little.
 
@@ -220,4 +220,4 @@ def _range(rows: Array, said: tuple[float, float] | None) -> tuple[float, float]
     if rows.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(rows.min()), float(rows.max())
-    return (0.0, 1.0) if 0 <= low and high <= 1 else (low, high)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

@@ -139,7 +139,7 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
 
 
 def timm_options(choice: Choice, size: int) -> dict[str, Any]:
-    """What `timm.create_model` is asked for, beside `num_classes=0` and `in_chans`, to build the backbone that `choice` names.
+    """What `timm.create_model` is asked for, beside `num_classes=0` and `in_chans`, for the backbone that `choice` names.
 
     A ResNet's `conv1` and `maxpool` are then replaced where `build_encoder` says so.
 

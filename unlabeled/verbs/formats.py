@@ -66,7 +66,8 @@ def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
     ours, theirs = ({k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (encoder.backbone, made))
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            reason = f"{name} is {theirs.get(name, 'missing')} in torchvision's {choice.name}, and here {ours.get(name, 'missing')}"
+            there, here = theirs.get(name, "missing"), ours.get(name, "missing")
+            reason = f"{name} is {there} in torchvision's {choice.name}, and here {here}"
             _refuse("torchvision", reason, ["timm", "safetensors", "onnx"])
     tensors = {k: v.contiguous() for k, v in encoder.backbone.state_dict().items()}
     return Form(
@@ -120,9 +121,7 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
             "h = encoder(images)",
         ],
-        notes=[
-            "The resize and the normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."
-        ],
+        notes=["Resize and normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."],
     )
 
 
