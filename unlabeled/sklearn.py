@@ -30,8 +30,8 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     Images are arrays (n, H, W), (n, H, W, C) or (n, C, H, W) with C from 1 to 4, or rows (n, values) of flattened ones.
     Rows are read as `image_shape` says. Where it is None, a row of s² values is a square grey image, one of 3s² values a
-    square colour image (s, s, 3), and any other is filled up with the lowest value to the next square and taken as a grey image:
-    such a row is hardly a picture, and views that crop and blur it will teach little.
+    square colour image (s, s, 3), and any other is filled up with the lowest value to the next square and taken as a grey
+    image: such a row is hardly a picture, and views that crop and blur it will teach little.
 
     Values of type uint8 are grey values. Others are brought to 0..255, clipped: from `value_range`, else from [0, 1] if
     those given to `fit` lie in it, else from the smallest and the largest given to `fit`.
