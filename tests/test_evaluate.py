@@ -178,7 +178,7 @@ def test_features_are_extracted_once(made: Path, monkeypatch: pytest.MonkeyPatch
     }
     unlabeled.evaluate(made / "run", data=images(90, seed=5), protocol="knn", against="random")
     assert len(called) == 8
-    next((made / "run" / "features").glob("*.npy")).write_bytes(b"broken")
+    next((made / "run" / "features").glob("*.npz")).write_bytes(b"broken")
     unlabeled.evaluate(made / "run", protocol="knn", against="random")
     assert len(called) == 9
 

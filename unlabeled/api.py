@@ -1,5 +1,5 @@
-"""The verbs, in Python and on the command line the same: inspect, pretrain, evaluate, compare, sweep, embed, load,
-contact_sheet (`unlabeled views`).
+"""The verbs, in Python and on the command line the same: inspect, pretrain, evaluate, compare, sweep, embed, search,
+export, report, load, contact_sheet (`unlabeled views`).
 
 Importing this is light: torch and the methods are imported when a verb runs.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlabeled.api_inspect import inspect as inspect
 from unlabeled.api_search import search as search
+from unlabeled.api_export import export as export
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
 
@@ -198,7 +199,7 @@ def load(run: str | Path, /) -> Encoder:
     """The trained encoder of a run, in evaluation mode: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
 
     Args:
-        run: folder of the run.
+        run: folder of the run, or a file that `export --format safetensors` wrote.
 
     Raises:
         UserError: there is no finished encoder.

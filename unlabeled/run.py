@@ -100,26 +100,11 @@ class Run:
         path = self.path / ENCODER
         if not path.is_file():
             raise UserError(f"{str(self.path)!r} has no {ENCODER} yet: finish it with `unlabeled pretrain ... --resume`")
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                made = json.loads(file.metadata()["unlabeled"])
-            tensors = safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
-        blank = torch.zeros(made["channels"])
-        choice = Choice(made["name"], made["options"])
-        encoder = build_encoder(choice, made["channels"], made["size"], blank, blank, made["eval_size"])
-        encoder.load_state_dict(tensors)
-        return encoder.eval()
+        return read_encoder(path)
 
     def write_encoder(self, encoder: Encoder) -> None:
         """Writes the weights with what is needed to build the network again."""
-        choice = self.recipe.encoder
-        made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
-        made |= {"size": encoder.size, "eval_size": encoder.eval_size}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-        about = {"unlabeled": json.dumps(made)}
-        write_whole(self.path / ENCODER, _saying(lambda p: safetensors.torch.save_file(tensors, p, about)))
+        write_whole(self.path / ENCODER, lambda p: save_encoder(p, encoder, self.recipe.encoder))
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Writes everything that a resumed run needs."""
@@ -176,12 +161,41 @@ def load(path: str | Path) -> Encoder:
     """The encoder of a run: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or a file that `save_encoder` wrote.
 
     Raises:
-        UserError: no run there, or it has no encoder yet.
+        UserError: no run there, it has no encoder yet, or the file is damaged.
     """
-    return Run.open(path).encoder()
+    return read_encoder(Path(path)) if Path(path).is_file() else Run.open(path).encoder()
+
+
+def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
+    """Writes the weights as safetensors, with what is needed to build the network again as metadata."""
+    made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
+    made |= {"size": encoder.size, "eval_size": encoder.eval_size}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    about = {"unlabeled": json.dumps(made)}
+    _saying(lambda p: safetensors.torch.save_file(tensors, p, about))(path)
+
+
+def read_encoder(path: Path) -> Encoder:
+    """The encoder in a file that `save_encoder` wrote, on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            made = json.loads(file.metadata()["unlabeled"])
+        tensors = safetensors.torch.load_file(path)
+        choice = Choice(made["name"], made["options"])
+        channels, size, eval_size = made["channels"], made["size"], made["eval_size"]
+    except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    blank = torch.zeros(channels)
+    encoder = build_encoder(choice, channels, size, blank, blank, eval_size)
+    encoder.load_state_dict(tensors)
+    return encoder.eval()
 
 
 def environment() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from functools import cache
 from typing import Any
 
 import timm
@@ -19,6 +20,7 @@ SMALL = 64
 """Images up to this side, in pixels, get a small-image stem."""
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
+VITS = ("vision_transformer", "deit")  # files of timm
 
 
 class Encoder(nn.Module):
@@ -118,27 +120,10 @@ def build_encoder(
 
 def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[Any, int, list[str]]:
     """One backbone, the length of its representation, and what was changed in it."""
-    options = {k: v for k, v in choice.options.items() if k not in ("width", "streams")}
-    notes: list[str] = []
-    known = timm.list_models()
-    if choice.name not in known:
-        raise UserError(f"unknown encoder {choice.name!r}{nearest(choice.name, known)}; any network of timm will do")
-    family = timm.models.model_entrypoint(choice.name).__module__.rpartition(".")[2]
-    resnet, vit = family == "resnet", family in ("vision_transformer", "deit")
-    width = coerce(choice.options.get("width", WIDTH_OF_RESNET), int, "encoder option width")
-    if width < 2 or width % 2:
-        raise UserError(f"encoder option width is {width}, and must be an even number of channels from 2 on")
-    if resnet:
-        options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
-    if resnet and width != WIDTH_OF_RESNET:
-        options |= {"channels": tuple(width * 2**i for i in range(4)), "stem_type": "deep", "stem_width": max(1, width // 2)}
-    if "width" in choice.options and not resnet:
-        raise UserError(f"encoder {choice.name!r} has no option 'width': only ResNets have; choose another name of timm")
-    if vit:
-        options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
-        if size <= SMALL and "patch_size" not in options:
-            options["patch_size"] = max(1, size // 8)
-            notes.append(f"small images ({size} px): patches of {options['patch_size']} px")
+    options, notes = timm_options(choice, size), []
+    resnet, width = _family(choice.name) == "resnet", _width(choice)
+    if _family(choice.name) in VITS and size <= SMALL and "patch_size" not in choice.options:
+        notes.append(f"small images ({size} px): patches of {options['patch_size']} px")
     backbone = _create(choice.name, options, channels)
     if resnet and (size <= SMALL or width != WIDTH_OF_RESNET):
         small = size <= SMALL
@@ -151,6 +136,53 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
     if size <= SMALL and not notes:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     return backbone, _dimension(backbone, choice.name, channels, {size, eval_size}), notes
+
+
+def timm_options(choice: Choice, size: int) -> dict[str, Any]:
+    """What `timm.create_model` is asked for, beside `num_classes=0` and `in_chans`, for the backbone that `choice` names.
+
+    A ResNet's `conv1` and `maxpool` are then replaced where `build_encoder` says so.
+
+    Args:
+        choice: name and options.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: an unknown name, or a width that cannot be.
+    """
+    options = {k: v for k, v in choice.options.items() if k not in ("width", "streams")}
+    family, width = _family(choice.name), _width(choice)
+    if family == "resnet":
+        options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
+        if width != WIDTH_OF_RESNET:
+            options |= {
+                "channels": tuple(width * 2**i for i in range(4)),
+                "stem_type": "deep",
+                "stem_width": max(1, width // 2),
+            }
+    if family in VITS:
+        options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
+        if size <= SMALL:
+            options.setdefault("patch_size", max(1, size // 8))
+    return options
+
+
+@cache
+def _family(name: str) -> str:
+    known = timm.list_models()
+    if name not in known:
+        raise UserError(f"unknown encoder {name!r}{nearest(name, known)}; any network of timm will do")
+    module: str = timm.models.model_entrypoint(name).__module__
+    return module.rpartition(".")[2]
+
+
+def _width(choice: Choice) -> int:
+    width = coerce(choice.options.get("width", WIDTH_OF_RESNET), int, "encoder option width")
+    if width < 2 or width % 2:
+        raise UserError(f"encoder option width is {width}, and must be an even number of channels from 2 on")
+    if "width" in choice.options and _family(choice.name) != "resnet":
+        raise UserError(f"encoder {choice.name!r} has no option 'width': only ResNets have; choose another name of timm")
+    return int(width)
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +59,20 @@ class Subject:
         digest = hashlib.sha256(f"{source.fingerprint} {source.size} {self.encoder.eval_size}".encode())
         for name, tensor in self.encoder.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return self.cache / f"{digest.hexdigest()[:24]}.npy"
+        return self.cache / f"{digest.hexdigest()[:24]}.npz"
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
         if path is None or not path.is_file():
             return None
         try:
-            return torch.from_numpy(np.load(path))
-        except (OSError, ValueError):
+            with np.load(path) as file:
+                h, bad = file["h"], file["bad"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
+        if len(bad):
+            source.fetch(bad)  # whoever reads the images finds out which are bad; `good` tells from then on
+        return torch.from_numpy(h)
 
     def _keep(self, source: Source, h: Tensor) -> None:
         path = self._path(source)
@@ -76,6 +81,6 @@ class Subject:
 
             def save(at: Path) -> None:
                 with at.open("wb") as file:
-                    np.save(file, h.numpy())
+                    np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
 
             write_whole(path, save)

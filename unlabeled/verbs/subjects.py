@@ -38,7 +38,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         UserError: a rival that is neither, or of another number of channels; hardware that is not there.
     """
     fabric = make_fabric(run.recipe, accelerator, 1)
-    shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES)
+    shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     channels = len(run.encoder().mean)
 
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:

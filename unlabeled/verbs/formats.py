@@ -1,0 +1,252 @@
+"""How other libraries hold an encoder: the file, and the lines of Python that use it there."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders.image import timm_options
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice
+from unlabeled.run import save_encoder
+
+FILE = "FILE"
+"""Stands in the lines for the file, as Python text."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """An encoder in the form of one library.
+
+    Attributes:
+        write: makes the file.
+        imports: lines that the use begins with.
+        lines: of Python, from `images` (B, C, H, W) uint8, of any size, to features `h` (B, D).
+        array: whether `images` is a NumPy array; otherwise a tensor.
+        notes: what to know of it.
+    """
+
+    write: Callable[[Path], object]
+    imports: list[str]
+    lines: list[str]
+    array: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def code(self, file: str) -> str:
+        """The lines for this file."""
+        return "\n".join([*self.imports, "", *self.lines]).replace(FILE, repr(file)) + "\n"
+
+
+def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
+    """A state dict for the network of torchvision that has the same name and weights.
+
+    Raises:
+        UserError: there is none.
+    """
+    _one_stream("torchvision", encoder)
+    if choice.name not in torchvision.models.list_models(module=torchvision.models):
+        _refuse("torchvision", f"torchvision has no network {choice.name!r}", ["timm", "safetensors", "onnx"])
+    with torch.device("meta"):
+        made = torchvision.models.get_model(choice.name)
+    changed = _changed(made, encoder.backbone)
+    ours, theirs = ({k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (encoder.backbone, made))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            there, here = theirs.get(name, "missing"), ours.get(name, "missing")
+            reason = f"{name} is {there} in torchvision's {choice.name}, and here {here}"
+            _refuse("torchvision", reason, ["timm", "safetensors", "onnx"])
+    tensors = {k: v.contiguous() for k, v in encoder.backbone.state_dict().items()}
+    return Form(
+        lambda path: torch.save(tensors, path),
+        ["import torch, torchvision", "from torchvision.transforms import v2"],
+        [
+            f"network = torchvision.models.{choice.name}()",
+            *_assign(changed),
+            f"network.eval().load_state_dict(torch.load({FILE}, weights_only=True))",
+            *_prepared(encoder),
+        ],
+        notes=_said("torchvision", choice.name, changed),
+    )
+
+
+def as_timm(encoder: Encoder, choice: Choice) -> Form:
+    """A state dict for `timm.create_model`.
+
+    Raises:
+        UserError: the encoder is two networks.
+    """
+    _one_stream("timm", encoder)
+    options = {"num_classes": 0, "in_chans": len(encoder.mean), **timm_options(choice, encoder.size)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = timm.create_model(choice.name, **options)
+    changed = _changed(made, encoder.backbone)
+    tensors = {k: v.contiguous() for k, v in encoder.backbone.state_dict().items()}
+    about = {"unlabeled": json.dumps(_about(encoder, choice) | {"timm": options})}
+    arguments = ", ".join([repr(choice.name), *(f"{k}={v!r}" for k, v in options.items())])
+    return Form(
+        lambda path: safetensors.torch.save_file(tensors, path, about),
+        ["import timm, torch", "from safetensors.torch import load_file", "from torchvision.transforms import v2"],
+        [
+            f"network = timm.create_model({arguments})",
+            *_assign(changed),
+            f"network.eval().load_state_dict(load_file({FILE}))",
+            *_prepared(encoder),
+        ],
+        notes=_said("timm", choice.name, changed),
+    )
+
+
+def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
+    """The whole encoder as it is, with its description as metadata."""
+    return Form(
+        lambda path: save_encoder(path, encoder, choice),
+        ["import json, safetensors, unlabeled"],
+        [
+            f'about = json.loads(safetensors.safe_open({FILE}, "np").metadata()["unlabeled"])  # name, options, sizes',
+            f"encoder = unlabeled.load({FILE})  # in evaluation mode",
+            "h = encoder(images)",
+        ],
+        notes=["Resize and normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."],
+    )
+
+
+def as_onnx(encoder: Encoder, choice: Choice) -> Form:
+    """One graph, from images float32 (B, C, H, W) in [0, 1] to features (B, D); B, H and W are free.
+
+    Raises:
+        UserError: packages are missing.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"format 'onnx' needs the package {package}, which is missing: pip install 'unlabeled[onnx]', "
+                "or give --format safetensors"
+            ) from error
+
+    def write(path: Path) -> None:
+        model = _onnx(encoder)
+        model.metadata_props.add(key="unlabeled", value=json.dumps(_about(encoder, choice)))
+        path.write_bytes(model.SerializeToString())
+
+    return Form(
+        write,
+        ["import numpy as np", "import onnxruntime"],
+        [
+            f'session = onnxruntime.InferenceSession({FILE}, providers=["CPUExecutionProvider"])',
+            'h = session.run(["features"], {"images": np.float32(images) / 255})[0]',
+        ],
+        array=True,
+        notes=["The resize and the normalisation are inside; the number of images and their size are free."],
+    )
+
+
+FORMS: dict[str, tuple[str, Callable[[Encoder, Choice], Form]]] = {
+    "torchvision": ("torchvision.pth", as_torchvision),
+    "timm": ("timm.safetensors", as_timm),
+    "safetensors": ("encoder.safetensors", as_safetensors),
+    "onnx": ("encoder.onnx", as_onnx),
+}
+"""The usual name of the file, and what makes the form."""
+
+
+class _Graph(nn.Module):
+    """An encoder without the questions that it asks of its input: those have no place in a graph."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        side = self.encoder.eval_size
+        x = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+        h: Tensor = self.encoder.backbone((x - self.encoder.mean) / self.encoder.std)
+        return h
+
+
+def _onnx(encoder: Encoder) -> Any:
+    """The graph as ONNX's model.
+
+    Raises:
+        UserError: the network holds what ONNX has no word for.
+    """
+    side = encoder.eval_size
+    example = torch.rand(2, len(encoder.mean), side + 3, side + 5)
+    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Graph(encoder).eval(), (example,), dynamo=True, dynamic_shapes=(free,), verbose=False,
+                input_names=["images"], output_names=["features"],
+            )  # fmt: skip
+        return program.model_proto if program is not None else None
+    except Exception as error:  # the exporter raises anything on what it does not know
+        able = ["safetensors"] if isinstance(encoder.backbone, Lab) else ["timm", "safetensors"]
+        _refuse("onnx", " ".join(str(error).split())[:200], able)
+
+
+def _changed(made: nn.Module, ours: nn.Module) -> dict[str, nn.Module]:
+    """Puts into `made` what was changed in `ours`, and tells what that is: convolutions, and parts that were left out."""
+    found: dict[str, nn.Module] = {}
+    for name, part in list(made.named_children()):
+        own = getattr(ours, name, None)
+        if isinstance(own, nn.Conv2d | nn.Identity) and repr(own) != repr(part):
+            found[name] = own
+            setattr(made, name, own)
+    return found
+
+
+def _assign(changed: dict[str, nn.Module]) -> list[str]:
+    names = ", ".join(f"network.{name}" for name in changed)
+    return [f"{names} = " + ", ".join(f"torch.nn.{part!r}" for part in changed.values())] if changed else []
+
+
+def _said(library: str, name: str, changed: dict[str, nn.Module]) -> list[str]:
+    parts = {k: "nothing" if isinstance(v, nn.Identity) else repr(v) for k, v in changed.items()}
+    said = [f"Not as in {library}'s {name}: {', '.join(f'`{k}` is {v}' for k, v in parts.items())}."] if parts else []
+    return [*said, "The weights hold neither the resize nor the normalisation: `prepare` does both."]
+
+
+def _prepared(encoder: Encoder) -> list[str]:
+    """Values to [0, 1] first, as a resize of whole numbers would round; then the features."""
+    mean, std = _about_values(encoder.mean), _about_values(encoder.std)
+    side = encoder.eval_size
+    steps = f"v2.ToDtype(torch.float32, scale=True), v2.Resize(({side}, {side})), v2.Normalize({mean}, {std})"
+    return [f"prepare = v2.Compose([{steps}])", "h = network(prepare(images))"]
+
+
+def _about_values(values: Tensor) -> list[float]:
+    """The shortest numbers that are these in float32."""
+    return [float(str(value)) for value in values.flatten().numpy().astype(np.float32)]
+
+
+def _about(encoder: Encoder, choice: Choice) -> dict[str, Any]:
+    sizes = {"channels": len(encoder.mean), "size": encoder.size, "eval_size": encoder.eval_size}
+    values = {"mean": _about_values(encoder.mean), "std": _about_values(encoder.std)}
+    return {"name": choice.name, "options": dict(choice.options), **sizes, **values}
+
+
+def _one_stream(name: str, encoder: Encoder) -> None:
+    if isinstance(encoder.backbone, Lab):
+        _refuse(name, "it is two networks, of lightness and of colours (--encoder.streams lab)", ["safetensors", "onnx"])
+
+
+def _refuse(name: str, reason: str, able: list[str]) -> Any:
+    raise UserError(f"format {name!r} cannot express this encoder ({reason}): give --format {' or '.join(able)}")
