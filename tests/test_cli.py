@@ -14,7 +14,7 @@ from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled import __version__, api
 
-VERBS = ["pretrain", "evaluate", "compare", "sweep", "embed", "views"]
+VERBS = ["pretrain", "evaluate", "compare", "sweep", "embed", "report", "views"]
 
 
 @pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"]], ids=" ".join)

@@ -3,8 +3,8 @@
 Importing this does not import torch; the verbs do when they run.
 """
 
-from unlabeled.api import compare, contact_sheet, embed, evaluate, load, pretrain, sweep
+from unlabeled.api import compare, contact_sheet, embed, evaluate, load, pretrain, report, sweep
 from unlabeled.errors import UserError
 
-__all__ = ["UserError", "compare", "contact_sheet", "embed", "evaluate", "load", "pretrain", "sweep"]
+__all__ = ["UserError", "compare", "contact_sheet", "embed", "evaluate", "load", "pretrain", "report", "sweep"]
 __version__ = "0.1.0"

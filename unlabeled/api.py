@@ -1,5 +1,5 @@
 """The verbs, in Python and on the command line the same: pretrain, evaluate, compare, sweep, embed, load, contact_sheet
-(`unlabeled views`).
+(`unlabeled views`), report.
 
 Importing this is light: torch and the methods are imported when a verb runs.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlabeled.api_report import report as report
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
 

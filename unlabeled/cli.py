@@ -113,7 +113,7 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-for _verb in (api.pretrain, api.evaluate, api.compare, api.sweep, api.embed):
+for _verb in (api.pretrain, api.evaluate, api.compare, api.sweep, api.embed, api.report):
     app.command(_without_result(_verb))
 app.command(_without_result(api.contact_sheet), name="views")
 app.command(methods)
