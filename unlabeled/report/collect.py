@@ -25,6 +25,9 @@ from unlabeled.run import ENCODER, Run
 from unlabeled.train import shape_of
 from unlabeled.views.sheet import contact_sheet
 
+MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
+"""Protocols that lay images out in the plane, and what they are called."""
+
 T = TypeVar("T")
 
 SHEET_IMAGES = 6
@@ -37,6 +40,15 @@ class Picture:
 
     name: str
     uri: str
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map and the protocol that made it, by its registered and its usual name."""
+
+    name: str
+    title: str
+    scatter: Scatter
 
 
 class Opener:
@@ -138,17 +150,10 @@ class Told:
         return self._try("The views are not drawn", self._views)
 
     @cached_property
-    def map(self) -> Scatter | None:
-        """The t-SNE map, with images where the data can be opened."""
-        found = self._drawn_by("tsne")
-        if found is None:
-            return None
-        data = self._try("The map has no images", lambda: self.data.open(self.run, self._evaluated_on))
-        if data is not None and data.test is not None:
-            drawn = self._try("The map has no images", lambda: scatter(found, data.test, f"{self.prefix}-map"))
-            if drawn is not None:
-                return drawn
-        return self._try("The map is not drawn", lambda: scatter(found, None, f"{self.prefix}-map"))
+    def maps(self) -> list[Map]:
+        """Of the protocols that draw one, with images where the data can be opened."""
+        drawn = {name: self._map(name, title) for name, title in MAPS.items()}
+        return [Map(name, MAPS[name], found) for name, found in drawn.items() if found]
 
     @cached_property
     def retrieval(self) -> list[Row]:
@@ -170,7 +175,7 @@ class Told:
     @cached_property
     def pictures(self) -> list[Picture]:
         """What else protocols drew."""
-        shown = {name for name, made in (("tsne", self.map), ("retrieval", self.retrieval)) if made}
+        shown = {made.name for made in self.maps} | ({"retrieval"} if self.retrieval else set())
         folder = self.run.path / "pictures"
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         return [Picture(p.name, file_uri(p)) for p in files if p.suffix.lower() in TYPES and p.stem not in shown]
@@ -178,6 +183,19 @@ class Told:
     @property
     def _evaluated_on(self) -> str:
         return str(self.evaluation.get("data") or self.run.recipe.data)
+
+    def _map(self, name: str, title: str) -> Scatter | None:
+        found = self._drawn_by(name)
+        if found is None:
+            return None
+        without = f"The {title} map has no images"
+        prefix = f"{self.prefix}-{name}"
+        data = self._try(without, lambda: self.data.open(self.run, self._evaluated_on))
+        if data is not None and data.test is not None:
+            drawn = self._try(without, lambda: scatter(found, data.test, prefix))
+            if drawn is not None:
+                return drawn
+        return self._try(f"The {title} map is not drawn", lambda: scatter(found, None, prefix))
 
     def _views(self) -> Picture:
         recipe = self.run.recipe

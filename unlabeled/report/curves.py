@@ -18,10 +18,10 @@ from unlabeled.verbs.curves import DASHES
 
 TITLES = {
     "loss": "Loss",
-    "knn": "kNN accuracy, within the training split",
+    "knn": "kNN accuracy within the training split",
     "h_rank": "Effective rank of the representation h",
     "z_rank": "Effective rank of the embedding z",
-    "z_std": "Standard deviation of z, 1 for a uniform sphere",
+    "z_std": "Spread of z over the sphere (1: even)",
     "lr": "Learning rate",
     "momentum": "Momentum, an option of the method",
 }
@@ -88,7 +88,7 @@ def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: st
 
     tips = {}
     with mpl.rc_context(STYLE):
-        figure = Figure((4.4, 2.7), layout="constrained")
+        figure = Figure((4.2, 2.6), layout="constrained")
         axes = figure.add_subplot()
         for i, (name, points) in enumerate(lines.items()):
             if not points:
@@ -101,6 +101,7 @@ def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: st
             said = f"{name}, " if len(lines) > 1 else ""
             tips[i] = [{"tip": f"{said}epoch {x:.4g}: {y:.4g}"} for x, y in marked]
         axes.set(xlabel="epoch")
+        axes.locator_params(nbins=6)
         ends = ", ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in lines.items() if points)
         root = to_element(figure, f"curve-{metric}", f"{title}, by epoch: {ends}")
     for i, found in tips.items():

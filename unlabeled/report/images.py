@@ -45,7 +45,9 @@ def picture_uri(image: Image.Image) -> str:
 def thumbnails(source: Source, indices: np.ndarray) -> list[Image.Image]:
     """The images at `indices` (n,), in RGB, at most `SIDE` pixels wide. One channel becomes grey, three are RGB, of other
     numbers the mean is shown."""
-    return [_thumbnail(pixels) for start in range(0, len(indices), 512) for pixels in source.fetch(indices[start : start + 512])]
+    return [
+        _thumbnail(pixels) for start in range(0, len(indices), 512) for pixels in source.fetch(indices[start : start + 512])
+    ]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,7 @@ from unlabeled.report.tables import notes, side_by_side, tables
 from unlabeled.run import Run
 
 
-def report(
-    run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None
-) -> Path:
+def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None) -> Path:
     """See `unlabeled.api.report`."""
     if not run:
         raise UserError("nothing to report: give the folder of at least one run")
@@ -43,7 +41,9 @@ def render(told: Sequence[Told]) -> str:
         loader=PackageLoader("unlabeled", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    script, style = (files("unlabeled.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "style.css"))
+    script, style = (
+        files("unlabeled.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "style.css")
+    )
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_allowed(script)}; style-src {_allowed(style)}"

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Data
+from unlabeled.data import Data, Source
 from unlabeled.errors import UserError
 from unlabeled.report.images import picture_uri, thumbnails
 from unlabeled.report.scatter import checked, name_of
+
+CASES = "best", "worst"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Row:
-    """A query and its nearest, most alike first; `case` says what kind of row it is (best, worst), if known."""
+    """A query and its nearest, most alike first; `case` says what kind of row it is."""
 
     case: str
     query: Shown
@@ -35,35 +37,42 @@ class Row:
 
 
 def rows(found: Mapping[str, Any], data: Data) -> list[Row]:
-    """What a protocol wrote, with its images.
+    """What the protocol `retrieval` wrote, with its images.
 
     Args:
-        found: `rows`, each with `query`, a position in the test split, and `neighbours`, positions in the split that
-            `neighbours_in` names (`train` unless said); where known also `label`, `labels`, `similarity` and `case`; and
-            `classes`, the names.
+        found: under `best` and `worst` lists of queries: `position` in the test split, `label`, where known
+            `average_precision`, and `neighbours`, each with `position` in the training split, `label` and `similarity`;
+            and `classes`, the names.
         data: both splits.
 
     Raises:
-        UserError: rows are missing or uneven, or the images are not those of `data`.
+        UserError: there are no rows, or the images are not those of `data`.
     """
-    lines = found.get("rows")
-    if not isinstance(lines, list) or not lines or data.test is None:
-        raise UserError("it has no rows")
-    gallery = data.test if found.get("neighbours_in", "train") == "test" else data.train
+    if data.test is None:
+        raise UserError("the data has no test split")
     classes = found.get("classes", [])
     made = []
-    for line in lines:
-        near = np.asarray(line["neighbours"], dtype=int)
-        labels = np.asarray(line.get("labels", [-1] * len(near)), dtype=int)
-        alike: Sequence[float | None] = line.get("similarity", [None] * len(near))
-        query, label = np.asarray([line["query"]], dtype=int), int(line.get("label", -1))
-        if not len(near) == len(labels) == len(alike) or len(near) == 0:
-            raise UserError("a row's neighbours, labels and similarity are empty or differ in length")
-        (asked,) = thumbnails(checked(data.test, query, np.array([label])), query)
-        pictures = thumbnails(checked(gallery, near, labels), near)
-        nearest = [
-            Shown(picture_uri(picture), name_of(classes, c), s, bool(c == label) if label >= 0 <= c else None)
-            for picture, c, s in zip(pictures, labels.tolist(), alike, strict=True)
-        ]
-        made.append(Row(str(line.get("case", "")), Shown(picture_uri(asked), name_of(classes, label), None, None), nearest))
+    for case, query in ((case, query) for case in CASES for query in found.get(case, [])):
+        precision = query.get("average_precision")
+        said = case if precision is None else f"{case}, average precision {precision:.2f}"
+        (asked,) = _shown(data.test, [query], classes, None)
+        made.append(Row(said, asked, _shown(data.train, query["neighbours"], classes, query.get("label", -1))))
+    if not made:
+        raise UserError("it has no rows")
     return made
+
+
+def _shown(source: Source, images: Sequence[Mapping[str, Any]], classes: Any, wanted: int | None) -> list[Shown]:
+    """Images at their positions, and whether they are of the class that is wanted."""
+    index = np.asarray([image["position"] for image in images], dtype=int)
+    label = np.asarray([image.get("label", -1) for image in images], dtype=int)
+    pictures = thumbnails(checked(source, index, label), index) if len(index) else []
+    return [
+        Shown(
+            picture_uri(picture),
+            name_of(classes, c),
+            image.get("similarity"),
+            c == wanted if wanted is not None and wanted >= 0 <= c else None,
+        )
+        for picture, c, image in zip(pictures, label.tolist(), images, strict=True)
+    ]

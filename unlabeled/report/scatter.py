@@ -29,12 +29,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Scatter:
-    """The figure, its legend, and the images of its dots, in the order of the file, where they could be had."""
+    """The figure, its legend, and the images of its dots, in the order of the file, where they could be had; `reach` is half
+    the side of a marker, in units of the figure."""
 
     figure: Markup
     keys: list[Key]
     sprite: Sprite | None
     count: int
+    reach: float
 
 
 def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Scatter:
@@ -84,7 +86,7 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
         assert use is not None
         keys.append(Key(names[c], c, len(places), use.attrib["href"], use.attrib["class"].removeprefix("mark ")))
     images = sprite(thumbnails(checked(source, index, label), index)) if source is not None and len(index) else None
-    return Scatter(markup(root), keys, images, len(x))
+    return Scatter(markup(root), keys, images, len(x), round(0.6 * size, 2))
 
 
 def name_of(classes: Any, label: int) -> str:

@@ -24,9 +24,10 @@ class Table:
 
 
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """One table for each protocol; figures in the subjects' columns, with their spread."""
+    """One table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone it is seen
+    without scrolling."""
     scores = [(line["subject"], line["labels"], _score(line)) for line in evaluation.get("scores", [])]
-    subjects = sorted({s for s, _, _ in scores}, key=lambda s: (list(SUBJECTS).index(s) if s in SUBJECTS else 99, s))
+    subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
     found = []
     for title in dict.fromkeys(score.title for _, _, score in scores):
         of_title = [(s, amount, score) for s, amount, score in scores if score.title == title]
@@ -38,7 +39,7 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
                 labelled = next(iter(of.values())).labelled
                 rows.append([spell(amount), f"{labelled[0]:,}" if labelled else "", metric, *values])
         columns = ["labels", "images", "figure", *(SUBJECTS.get(s, s) for s in subjects)]
-        found.append(Table(title, columns, rows, 3, 3 + subjects.index("run") if "run" in subjects else None))
+        found.append(Table(title, columns, rows, 3, 3 if "run" in subjects else None))
     return found
 
 
@@ -72,7 +73,12 @@ def _score(line: Mapping[str, Any]) -> Score:
 
 def _ends(run: Run) -> dict[str, str]:
     history = run.history
-    named = {"epoch": "epochs trained", "loss": "last loss", "knn": "last kNN, within the training split", "h_rank": "rank of h"}
+    named = {
+        "epoch": "epochs trained",
+        "loss": "last loss",
+        "knn": "last kNN, within the training split",
+        "h_rank": "rank of h",
+    }
     found = {}
     for metric, name in named.items():
         value = next((line[metric] for line in reversed(history) if line.get(metric) is not None), None)
@@ -107,5 +113,3 @@ def _text(value: Any) -> str:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return "" if value is None else str(value)
     return ", ".join(map(str, value))
-
-
