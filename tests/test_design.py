@@ -17,7 +17,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 ORDER = [
     ["__main__"],
     ["cli"],
-    ["report"],
+    ["reporting"],
     ["verbs"],
     ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],

@@ -28,6 +28,6 @@ def report(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.report.page import report as report_them
+    from unlabeled.reporting.page import report as report_them
 
     return report_them(run, out=out, data=data, root=root)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 from command import mistake, ok
 
 import unlabeled
-from unlabeled.report.collect import Opener, Told
-from unlabeled.report.curves import curves
-from unlabeled.report.scatter import scatter
+from unlabeled.reporting.collect import Opener, Told
+from unlabeled.reporting.curves import curves
+from unlabeled.reporting.scatter import scatter
 from unlabeled.run import Run
 
 
@@ -57,7 +58,8 @@ def test_every_section_is_there(tags: Tags) -> None:
     said = " ".join(tags.text.split())
     for words in ("Loss", "kNN accuracy", "Effective rank of the representation", "Learning rate", "Evaluation",
                   "Views: what the method sees", "Map of the representation", "Retrieval", "First layer",
-                  "how to repeat", "name: simclr", "average precision 0.75", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
+                  "how to repeat", "name: simclr",
+                  "average precision 0.75", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
         assert words in said
     assert "Momentum" not in said
     assert "Not shown" not in said
@@ -69,7 +71,7 @@ def test_headings_titles_language_and_alternatives(tags: Tags) -> None:
     levels = [int(name[1]) for name, _ in tags.tags if re.fullmatch("h[1-6]", name)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b <= a + 1 for a, b in pairwise(levels))
     assert all("alt" in image and (image["alt"] or "hidden" in image) for image in tags.all("img"))
     assert all(svg.get("aria-label") or "aria-hidden" in svg for svg in tags.all("svg"))
     ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ class Table:
 
 
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """One table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone it is seen
-    without scrolling."""
+    """One table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone it is
+    seen without scrolling."""
     scores = [(line["subject"], line["labels"], _score(line)) for line in evaluation.get("scores", [])]
     subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
     found = []

@@ -18,9 +18,9 @@ from PIL import Image
 from unlabeled import registry
 from unlabeled.data import Data, open_data
 from unlabeled.errors import UserError
-from unlabeled.report.images import TYPES, file_uri, filters, picture_uri
-from unlabeled.report.rows import Row, rows
-from unlabeled.report.scatter import Scatter, scatter
+from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
+from unlabeled.reporting.rows import Row, rows
+from unlabeled.reporting.scatter import Scatter, scatter
 from unlabeled.run import ENCODER, Run
 from unlabeled.train import shape_of
 from unlabeled.views.sheet import contact_sheet

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG that belongs to a page: its colours are the style sheet's classes, its marks can be pointed at."""
+"""A matplotlib figure as SVG that belongs to a page: colours are the style sheet's, marks can be pointed at."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from markupsafe import Markup
 from unlabeled import __version__
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.report.collect import Opener, Told, named
-from unlabeled.report.curves import curves, swatch
-from unlabeled.report.tables import notes, side_by_side, tables
+from unlabeled.reporting.collect import Opener, Told, named
+from unlabeled.reporting.curves import curves, swatch
+from unlabeled.reporting.tables import notes, side_by_side, tables
 from unlabeled.run import Run
 
 
@@ -35,14 +35,14 @@ def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root
 
 
 def render(told: Sequence[Told]) -> str:
-    """The page of at least one run. Everything that runs say is escaped; the one script and the one style sheet are ours, and
-    the page's policy lets nothing else run and nothing be fetched."""
+    """The page of at least one run. Everything that runs say is escaped; the script and the style sheet are ours, and the
+    page's policy lets nothing else run and nothing be fetched."""
     environment = Environment(
-        loader=PackageLoader("unlabeled", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("unlabeled", "reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     script, style = (
-        files("unlabeled.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "style.css")
+        files("unlabeled.reporting").joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "style.css")
     )
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from unlabeled.data import Source
 from unlabeled.errors import UserError
-from unlabeled.report.images import Sprite, sprite, thumbnails
-from unlabeled.report.inline import FAINT, SERIES, STYLE, markup, point_out, to_element
+from unlabeled.reporting.images import Sprite, sprite, thumbnails
+from unlabeled.reporting.inline import FAINT, SERIES, STYLE, markup, point_out, to_element
 from unlabeled.verbs.curves import MARKERS
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.recipe import Recipe
-from unlabeled.report.inline import SERIES, STYLE, markup, point_out, to_element
+from unlabeled.reporting.inline import SERIES, STYLE, markup, point_out, to_element
 from unlabeled.run import Run
 from unlabeled.schedules import cosine_momentum
 from unlabeled.verbs.curves import DASHES

@@ -10,8 +10,8 @@ import numpy as np
 
 from unlabeled.data import Data, Source
 from unlabeled.errors import UserError
-from unlabeled.report.images import picture_uri, thumbnails
-from unlabeled.report.scatter import checked, name_of
+from unlabeled.reporting.images import picture_uri, thumbnails
+from unlabeled.reporting.scatter import checked, name_of
 
 CASES = "best", "worst"
 
@@ -52,7 +52,7 @@ def rows(found: Mapping[str, Any], data: Data) -> list[Row]:
         raise UserError("the data has no test split")
     classes = found.get("classes", [])
     made = []
-    for case, query in ((case, query) for case in CASES for query in found.get(case, [])):
+    for case, query in ((kind, query) for kind in CASES for query in found.get(kind, [])):
         precision = query.get("average_precision")
         said = case if precision is None else f"{case}, average precision {precision:.2f}"
         (asked,) = _shown(data.test, [query], classes, None)
