@@ -16,6 +16,7 @@ from command import mistake, ok
 import unlabeled
 from unlabeled.reporting.collect import Opener, Told
 from unlabeled.reporting.curves import curves
+from unlabeled.reporting.page import render
 from unlabeled.reporting.scatter import scatter
 from unlabeled.run import Run
 
@@ -121,6 +122,18 @@ def test_data_that_cannot_be_opened_is_said(made: Path, run: Path, tmp_path: Pat
     assert 'class="sprite"' not in text
     unlabeled.report(lone, data=str(made / "x.npz"))
     assert "Not shown" not in (lone / "report.html").read_text(encoding="utf-8")
+
+
+def test_transfer_to_other_data_has_its_tables_and_sentences(run: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    shutil.copytree(run, lone)
+    said = json.loads((lone / "evaluation.json").read_text())
+    (lone / "transfer.json").write_text(json.dumps({"transfer": [{**said, "data": "stars", "answer": ["No."]}]}))
+    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    assert told.answer == [f"{said['data']}: It is <em>better</em> than an untrained encoder.", "stars: No."]
+    text = " ".join(Tags(render([told])).text.split())
+    assert text.count("top1") == 2
+    assert "of stars." in text
 
 
 @pytest.mark.parametrize(

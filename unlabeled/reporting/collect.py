@@ -95,16 +95,25 @@ class Told:
     missing: list[str] = field(default_factory=list)
 
     @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What `evaluate` wrote: on the run's data, and of transfer to others."""
+        found = [self._read(self.run.path / name) for name in ("evaluation.json", "transfer.json")]
+        return [one for read in found if read for one in read.get("transfer", [read])]
+
+    @property
     def evaluation(self) -> dict[str, Any]:
-        """What `evaluate` wrote; empty if it was not asked."""
-        path = self.run.path / "evaluation.json"
-        return (self._read(path) or {}) if path.is_file() else {}
+        """The first of them, empty if there is none."""
+        return self.evaluations[0] if self.evaluations else {}
 
     @cached_property
     def answer(self) -> list[str]:
-        """The sentences that the evaluation ends with."""
-        said = self.evaluation.get("answer", [])
-        return [said] if isinstance(said, str) else [str(sentence) for sentence in said]
+        """The sentences that each evaluation opens with; of what data, where there are several."""
+        several = len(self.evaluations) > 1
+        return [
+            f"{one.get('data')}: {said}" if several else str(said)
+            for one in self.evaluations
+            for said in one.get("answer", [])
+        ]
 
     @property
     def commands(self) -> list[tuple[str, str]]:
@@ -169,7 +178,7 @@ class Told:
         """The first layer's."""
         if not (self.run.path / ENCODER).is_file():
             return None
-        drawn = filters(self.run.encoder())
+        drawn = self._try("The filters are not drawn", lambda: filters(self.run.encoder()))
         return Picture(f"{drawn[1]} filters", picture_uri(drawn[0])) if drawn else None
 
     @cached_property
@@ -209,10 +218,11 @@ class Told:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
 
     def _drawn_by(self, protocol: str) -> dict[str, Any] | None:
-        path = self.run.path / "pictures" / f"{protocol}.json"
-        return self._read(path) if path.is_file() else None
+        return self._read(self.run.path / "pictures" / f"{protocol}.json")
 
     def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
+            return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from unlabeled.probes.evaluate import Score
 from unlabeled.run import Run
-from unlabeled.verbs.evaluate import NEW, SUBJECTS
+from unlabeled.verbs.evaluate import SUBJECTS
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def _headlines(evaluation: Mapping[str, Any]) -> dict[str, str]:
         if line["subject"] == "run":
             score = _score(line)
             metric = next(iter(score.metrics))
-            amount = line["labels"] if line["labels"] == NEW else f"{spell(line['labels'])} labels"
-            found[f"{score.title}, {amount}: {metric}"] = score.text(metric)
+            found[f"{score.title}, {spell(line['labels'])}: {metric}"] = score.text(metric)
     return found
 
 
