@@ -79,7 +79,8 @@ def _momentum(run: Run) -> Iterator[dict[str, float]]:
 
 
 def _steps(recipe: Recipe, last: Mapping[str, Any]) -> int:
-    return max(1, round(last["step"] / last["epoch"] * recipe.epochs))
+    per_epoch: float = last["step"] / last["epoch"]
+    return max(1, round(per_epoch * recipe.epochs))
 
 
 def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: str) -> Markup:

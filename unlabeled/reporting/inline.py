@@ -19,13 +19,13 @@ INK, FAINT = "#111111", "#aaaaaa"
 
 _PAINTS = {colour.lower(): f"k{i}" for i, colour in enumerate(SERIES)} | {INK: "ink", FAINT: "faint"}
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "figure.facecolor": "none", "axes.facecolor": "none",
     "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "grid.color": FAINT, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.35, "grid.linewidth": 0.6,
 }  # fmt: skip
-"""Of matplotlib, for figures that `to_element` takes."""
+"""Settings of matplotlib, for figures that `to_element` takes."""
 
 
 def to_element(figure: Any, prefix: str, label: str) -> ElementTree.Element:
