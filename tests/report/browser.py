@@ -39,7 +39,7 @@ def page(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
     opened.goto(path.as_uri())
     yield opened
     context.close()
-    assert said == []
+    assert said == [], said
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
     assert [url for url in asked if url.startswith("file:")] == [path.as_uri()]
 
