@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := build/peers
 
-.PHONY: demo test lint types install clean bench
+.PHONY: demo test lint types install clean bench chromium
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,13 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-test: lint types
+# The report's tests open it in a real browser. Where there is none, and we may not install it, they are skipped and say so.
+chromium:
+	@command -v chromium >/dev/null || { \
+		test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
+	} || echo "chromium is missing and was not installed: the tests that need a browser are skipped"
+
+test: lint types chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Peers in a folder that only their own processes see, on the same torch.

@@ -14,7 +14,7 @@ from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled import __version__, api
 
-VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export"]
+VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export", "report"]
 
 
 @pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"]], ids=" ".join)

@@ -17,7 +17,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 ORDER = [
     ["__main__"],
     ["cli", "sklearn"],
-    ["report"],
+    ["reporting"],
     ["verbs"],
     ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
@@ -66,7 +66,13 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
     """Exceptions: the default of the recipe, its description in `api`, the untrained encoder as a rival of `evaluate`, the
     two baselines of every table of `compare`, and losses and policies of views named after the paper that they come from:
     any method may use them."""
-    allowed = {("simclr", "recipe.py"), ("simclr", "api.py"), ("random", "answer.py"), ("random", "subjects.py"), ("random", "api.py")}
+    allowed = {
+        ("simclr", "recipe.py"),
+        ("simclr", "api.py"),
+        ("random", "answer.py"),
+        ("random", "subjects.py"),
+        ("random", "api.py"),
+    }
     allowed |= {("random", "compare.py"), ("supervised", "compare.py")}
     for name in registry.names("methods"):
         own = registry._files("methods")[name].rpartition(".")[2] + ".py"

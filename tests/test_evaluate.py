@@ -104,13 +104,28 @@ def score(draws: list[float]) -> Score:
 @pytest.mark.parametrize(
     ("ours", "theirs", "begins", "holds"),
     [
-        ([[0.9, 0.92]], [[0.5, 0.52]], "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%", "40.0 ± 2.0 points"),
+        (
+            [[0.9, 0.92]],
+            [[0.5, 0.52]],
+            "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%",
+            "40.0 ± 2.0 points",
+        ),
         ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 points more than raw pixels."),
         ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
         ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
         ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons."),
-        ([[0.9], [0.4]], [[0.5], [0.6]], "Pretraining helped only in part:", "not better than raw pixels with knn 2 per class."),
-        ([[0.9, 0.9], [0.7, 0.5]], [[0.5, 0.5], [0.55, 0.55]], "Pretraining helped:", "within the spread than raw pixels with knn 2"),
+        (
+            [[0.9], [0.4]],
+            [[0.5], [0.6]],
+            "Pretraining helped only in part:",
+            "not better than raw pixels with knn 2 per class.",
+        ),
+        (
+            [[0.9, 0.9], [0.7, 0.5]],
+            [[0.5, 0.5], [0.55, 0.55]],
+            "Pretraining helped:",
+            "within the spread than raw pixels with knn 2",
+        ),
     ],
 )
 def test_the_sentence(ours: list[list[float]], theirs: list[list[float]], begins: str, holds: str) -> None:

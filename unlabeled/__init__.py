@@ -3,8 +3,21 @@
 Importing this does not import torch; the verbs do when they run.
 """
 
-from unlabeled.api import compare, contact_sheet, embed, evaluate, export, inspect, load, pretrain, search, sweep
+from unlabeled.api import compare, contact_sheet, embed, evaluate, export, inspect, load, pretrain, report, search, sweep
 from unlabeled.errors import UserError
 
-__all__ = ["UserError", "compare", "contact_sheet", "embed", "evaluate", "export", "inspect", "load", "pretrain", "search", "sweep"]
+__all__ = [
+    "UserError",
+    "compare",
+    "contact_sheet",
+    "embed",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "pretrain",
+    "report",
+    "search",
+    "sweep",
+]
 __version__ = "0.1.0"

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlabeled.api_inspect import inspect as inspect
-from unlabeled.api_search import search as search
 from unlabeled.api_export import export as export
+from unlabeled.api_inspect import inspect as inspect
+from unlabeled.api_report import report as report
+from unlabeled.api_search import search as search
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
 

@@ -113,7 +113,17 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-for _verb in (api.inspect, api.pretrain, api.evaluate, api.compare, api.sweep, api.embed, api.search, api.export):
+for _verb in (
+    api.inspect,
+    api.pretrain,
+    api.evaluate,
+    api.compare,
+    api.sweep,
+    api.embed,
+    api.search,
+    api.export,
+    api.report,
+):
     app.command(_without_result(_verb))
 app.command(_without_result(api.contact_sheet), name="views")
 app.command(methods)

@@ -43,7 +43,9 @@ def data(path: Path, shift: int, seed: int) -> str:
     return f"train={path / 'train.npz'},test={path / 'test.npz'}"
 
 
-def judged(name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int = 1) -> Any:
+def judged(
+    name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int = 1
+) -> Any:
     """What the probe had learned when `score` was first called, and the scores."""
     kind = registry.get("probes", name).make
     real, states = kind.score, []

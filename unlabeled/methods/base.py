@@ -37,6 +37,8 @@ class Method(nn.Module, ABC):
     """Views of each image that it compares; None for any number."""
     constant_lr: ClassVar[tuple[str, ...]] = ()
     """Names of its parts whose learning rate follows no schedule."""
+    rising: bool = False
+    """Whether the momentum of the network that follows the encoder rises to 1 along a cosine."""
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ class DINO(Comparison):
     """
 
     n_views = None
+    rising = True
     centre: Tensor  # (K,)
 
     def __init__(

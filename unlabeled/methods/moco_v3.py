@@ -31,6 +31,8 @@ class MoCoV3(Comparison):
         hidden: width of the hidden layers of projector and predictor (4096: Chen, Xie & He 2021).
     """
 
+    rising = True
+
     def __init__(
         self,
         encoder: Encoder,

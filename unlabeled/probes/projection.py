@@ -23,6 +23,6 @@ def projector_of(subject: Subject) -> nn.Module | None:
 
 
 @torch.no_grad()
-def project(projector: nn.Module, h: Tensor, device: torch.device) -> Tensor:
+def project(projector: nn.Module, h: Tensor, device: torch.device | str) -> Tensor:
     """h (N, D) -> z (N, dim) float32 on the CPU; a projector's batch norms use the statistics they have."""
     return torch.cat([projector(part.to(device)).float().cpu() for part in torch.split(h, 1024)])

@@ -96,7 +96,7 @@ def roll_out(encoder: Encoder, x: Tensor) -> Saliency:
     assert joint is not None
     read = joint[:, 0] if pooling == "token" else joint[:, prefix:].mean(1)  # (B, N)
     height, width = backbone.patch_embed.dynamic_feat_size((encoder.eval_size, encoder.eval_size))
-    maps = read[:, prefix:].unflatten(1, (height, width)).cpu()
+    maps = read[:, prefix:].reshape(-1, height, width).cpu()
     return Saliency(maps, min(1.0, encoder.eval_size / (height * backbone.patch_embed.patch_size[0])), "attention roll-out")
 
 

@@ -246,7 +246,8 @@ def sobel(x: Tensor) -> Tensor:
 def edges(x: Tensor) -> Tensor:
     """Length of the Sobel derivative of the luma over 4, which an upright edge from black to white has, in every channel:
     (B, C, H, W) in [0, 1.2]. At the border the outermost pixels go on, so that no frame appears."""
-    length = torch.linalg.vector_norm(sobel(F.pad(x, (1, 1, 1, 1), mode="replicate"))[:, :, 1:-1, 1:-1], dim=1, keepdim=True)
+    padded = sobel(F.pad(x, (1, 1, 1, 1), mode="replicate"))[:, :, 1:-1, 1:-1]
+    length: Tensor = torch.linalg.vector_norm(padded, dim=1, keepdim=True)
     return (length / 4).expand_as(x).clone()
 
 

@@ -1,0 +1,254 @@
+"""What a report says of one run: everything its folder holds, and pictures of its data where that can be opened."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from unlabeled import registry
+from unlabeled.data import Data, open_data
+from unlabeled.errors import UserError
+from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
+from unlabeled.reporting.rows import Row, rows
+from unlabeled.reporting.scatter import Scatter, scatter
+from unlabeled.run import ENCODER, Run
+from unlabeled.train import shape_of
+from unlabeled.views.sheet import contact_sheet
+
+MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
+"""Protocols that lay images out in the plane, and what they are called."""
+
+T = TypeVar("T")
+
+SHEET_IMAGES = 6
+"""Rows of the contact sheet: as many as fit a screen."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what it is."""
+
+    name: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map and the protocol that made it, by its registered and its usual name."""
+
+    name: str
+    title: str
+    scatter: Scatter
+
+
+class Opener:
+    """Opens data, each once, for the runs of a report."""
+
+    def __init__(self, data: Any, root: str | Path | None) -> None:
+        self.data, self.root = data, root
+        self.opened: dict[tuple[Any, ...], Data] = {}
+
+    def open(self, run: Run, recorded: str) -> Data:
+        """The data that the user gave, else that which the run's folder names.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        named = recorded if self.data is None else self.data
+        if isinstance(named, str) and not named:
+            raise UserError("the run was trained on arrays, which it did not keep")
+        recipe, channels = run.recipe, run.environment["data"]["channels"]
+        key = (str(named), recipe.image_size, recipe.seed, channels)
+        if key not in self.opened:
+            self.opened[key] = open_data(
+                named, image_size=recipe.image_size, channels=channels, root=self.root, seed=recipe.seed
+            )
+        return self.opened[key]
+
+
+@dataclass
+class Told:
+    """One run, for the template.
+
+    Attributes:
+        name: as the page calls it.
+        run: its folder.
+        prefix: of ids in the page.
+        data: where images come from.
+        missing: why something is not shown, in sentences.
+    """
+
+    name: str
+    run: Run
+    prefix: str
+    data: Opener
+    missing: list[str] = field(default_factory=list)
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What `evaluate` wrote: on the run's data, and of transfer to others."""
+        found = [self._read(self.run.path / name) for name in ("evaluation.json", "transfer.json")]
+        return [one for read in found if read for one in read.get("transfer", [read])]
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The first of them, empty if there is none."""
+        return self.evaluations[0] if self.evaluations else {}
+
+    @cached_property
+    def answer(self) -> list[str]:
+        """The sentences that each evaluation opens with; of what data, where there are several."""
+        several = len(self.evaluations) > 1
+        return [
+            f"{one.get('data')}: {said}" if several else str(said)
+            for one in self.evaluations
+            for said in one.get("answer", [])
+        ]
+
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """What was typed, and what to type to repeat it."""
+        typed = [("Trained with", self.run.environment), ("Evaluated with", self.evaluation)]
+        found = [(title, _command(about["command"])) for title, about in typed if about.get("command")]
+        return [*found, ("Repeat with the recipe below, saved as recipe.yaml",
+                         "unlabeled pretrain --recipe recipe.yaml --out runs/again")]  # fmt: skip
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Data, seed, hardware and versions in words."""
+        about, recipe = self.run.environment, self.run.recipe
+        data, hardware = about.get("data", {}), about.get("hardware", {})
+        last = self.run.history[-1:]
+        found = {
+            "Data": f"{data.get('name') or 'arrays'}",
+            "Images": f"{data.get('train', 0):,} to train on, {data.get('test') or 0:,} to test on"
+            + ", held out of the only split by the seed" * bool(data.get("held_out")),
+            "Size": f"{' × '.join(map(str, data.get('native', [])))} px, {data.get('channels')} channels; "
+            f"views of {recipe.image_size} px",
+            "Classes": ", ".join(map(str, data.get("classes", []))) or "none",
+            "Fingerprint of the data": str(data.get("fingerprint", "")),
+            "Seed": str(recipe.seed),
+            "Trained": f"{last[0]['epoch']:g} of {recipe.epochs} epochs" if last and "epoch" in last[0] else "not yet",
+            "Processor": f"{hardware.get('processor')}, {hardware.get('cores')} cores, {hardware.get('threads')} threads",
+            "GPU": ", ".join(hardware.get("gpu", [])) or "none",
+        }
+        peak = next((line["peak_memory_mib"] for line in self.run.history if "peak_memory_mib" in line), None)
+        if peak:
+            found["Peak memory"] = f"{peak:,.0f} MiB"
+        versions = about.get("versions", {})
+        return found | {"Versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
+
+    @cached_property
+    def recipe(self) -> str:
+        """The resolved recipe, as YAML."""
+        return self.run.recipe.to_yaml()
+
+    @cached_property
+    def views(self) -> Picture | None:
+        """The contact sheet of the run's own policy on its own data."""
+        return self._try("The views are not drawn", self._views)
+
+    @cached_property
+    def maps(self) -> list[Map]:
+        """Of the protocols that draw one, with images where the data can be opened."""
+        drawn = {name: self._map(name, title) for name, title in MAPS.items()}
+        return [Map(name, MAPS[name], found) for name, found in drawn.items() if found]
+
+    @cached_property
+    def retrieval(self) -> list[Row]:
+        """Queries and their nearest."""
+        found = self._drawn_by("retrieval")
+        if found is None:
+            return []
+        draw = lambda: rows(found, self.data.open(self.run, self._evaluated_on))  # noqa: E731
+        return self._try("The rows of retrieval are not drawn", draw) or []
+
+    @cached_property
+    def filters(self) -> Picture | None:
+        """The first layer's."""
+        if not (self.run.path / ENCODER).is_file():
+            return None
+        drawn = self._try("The filters are not drawn", lambda: filters(self.run.encoder()))
+        return Picture(f"{drawn[1]} filters", picture_uri(drawn[0])) if drawn else None
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """What else protocols drew."""
+        shown = {made.name for made in self.maps} | ({"retrieval"} if self.retrieval else set())
+        folder = self.run.path / "pictures"
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [Picture(p.name, file_uri(p)) for p in files if p.suffix.lower() in TYPES and p.stem not in shown]
+
+    @property
+    def _evaluated_on(self) -> str:
+        return str(self.evaluation.get("data") or self.run.recipe.data)
+
+    def _map(self, name: str, title: str) -> Scatter | None:
+        found = self._drawn_by(name)
+        if found is None:
+            return None
+        without = f"The {title} map has no images"
+        prefix = f"{self.prefix}-{name}"
+        data = self._try(without, lambda: self.data.open(self.run, self._evaluated_on))
+        if data is not None and data.test is not None:
+            drawn = self._try(without, lambda: scatter(found, data.test, prefix))
+            if drawn is not None:
+                return drawn
+        return self._try(f"The {title} map is not drawn", lambda: scatter(found, None, prefix))
+
+    def _views(self) -> Picture:
+        recipe = self.run.recipe
+        source = self.data.open(self.run, recipe.data).train
+        policy = registry.build("views", recipe.views, shape_of(source, recipe.image_size or source.size))
+        chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SHEET_IMAGES]
+        with tempfile.TemporaryDirectory() as folder:
+            seed = torch.Generator().manual_seed(recipe.seed)
+            path = contact_sheet(source.fetch(chosen), policy, seed, Path(folder) / "views.png")
+            with Image.open(path) as sheet:
+                return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
+
+    def _drawn_by(self, protocol: str) -> dict[str, Any] | None:
+        return self._read(self.run.path / "pictures" / f"{protocol}.json")
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.missing.append(f"{path.name} cannot be read ({type(error).__name__}): evaluate again.")
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _try(self, otherwise: str, make: Callable[[], T]) -> T | None:
+        """What `make` gives; where it cannot, the reason is noted for the page."""
+        try:
+            return make()
+        except UserError as error:
+            self.missing.append(f"{otherwise}: {error}.")
+        except (KeyError, TypeError, ValueError) as error:
+            self.missing.append(f"{otherwise}: the file is not as expected ({type(error).__name__}: {error}).")
+        return None
+
+
+def _command(words: list[str]) -> str:
+    first, *rest = words
+    return shlex.join(["unlabeled" if first == "__main__.py" else first, *rest])
+
+
+def named(runs: Mapping[Path, Run]) -> Iterator[tuple[str, Run]]:
+    """Runs with the shortest name that tells them apart: the folder's, or its whole path."""
+    names = [path.resolve().name for path in runs]
+    for path, run in runs.items():
+        name = path.resolve().name
+        yield (name if names.count(name) == 1 else str(path)), run

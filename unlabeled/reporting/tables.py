@@ -1,0 +1,109 @@
+"""The figures of an evaluation, as tables; and what differs between runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unlabeled.probes.score import Score
+from unlabeled.run import Run
+from unlabeled.verbs.answer import called, spell
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns; `numeric` columns are set to the right, `strong` is the column that matters."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    numeric: int
+    strong: int | None = None
+
+
+def tables(evaluation: Mapping[str, Any]) -> list[Table]:
+    """One table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone it is
+    seen without scrolling."""
+    scores = [(line["subject"], line["labels"], _score(line)) for line in evaluation.get("scores", [])]
+    subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
+    found = []
+    for title in dict.fromkeys(score.title for _, _, score in scores):
+        of_title = [(s, amount, score) for s, amount, score in scores if score.title == title]
+        rows = []
+        for amount in dict.fromkeys(amount for _, amount, _ in of_title):
+            of = {s: score for s, a, score in of_title if a == amount}
+            for metric in dict.fromkeys(m for score in of.values() for m in score.metrics):
+                values = [of[s].text(metric) if s in of and metric in of[s].metrics else "" for s in subjects]
+                labelled = next(iter(of.values())).labelled
+                rows.append([spell(amount), f"{labelled[0]:,}" if labelled else "", metric, *values])
+        columns = ["labels", "images", "figure", *map(called, subjects)]
+        found.append(Table(title, columns, rows, 3, 3 if "run" in subjects else None))
+    return found
+
+
+def notes(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the protocols had to say, each once."""
+    return sorted({str(note) for line in evaluation.get("scores", []) for note in line.get("notes", [])})
+
+
+def side_by_side(runs: Mapping[str, Run], evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What the runs ended with and what their recipes differ in: a column for each run."""
+    ends = {name: _ends(run) | _headlines(evaluations.get(name, {})) for name, run in runs.items()}
+    flat = {name: _flat(run.recipe.to_dict() | {"about": None}) for name, run in runs.items()}
+    keys = dict.fromkeys(key for values in ends.values() for key in values)
+    rows = [[key, *(values.get(key, "") for values in ends.values())] for key in keys]
+    for key in dict.fromkeys(key for options in flat.values() for key in options):
+        said = [options.get(key, "") for options in flat.values()]
+        if key == "method" or len(set(said)) > 1:
+            rows.append([key, *said])
+    return Table("What the runs ended with, and what their recipes differ in", ["", *runs], rows, 1)
+
+
+def _score(line: Mapping[str, Any]) -> Score:
+    known = {field.name for field in dataclasses.fields(Score)}
+    return Score(**{name: value for name, value in line.items() if name in known})
+
+
+def _ends(run: Run) -> dict[str, str]:
+    history = run.history
+    named = {
+        "epoch": "epochs trained",
+        "loss": "last loss",
+        "knn": "last kNN, within the training split",
+        "h_rank": "rank of h",
+    }
+    found = {}
+    for metric, name in named.items():
+        value = next((line[metric] for line in reversed(history) if line.get(metric) is not None), None)
+        if value is not None:
+            found[name] = f"{100 * value:.1f}%" if metric == "knn" else f"{value:.4g}"
+    return found
+
+
+def _headlines(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for line in evaluation.get("scores", []):
+        if line["subject"] == "run":
+            score = _score(line)
+            metric = next(iter(score.metrics))
+            found[f"{score.title}, {spell(line['labels'])}: {metric}"] = score.text(metric)
+    return found
+
+
+def _flat(plain: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            found[key] = str(value.get("name", ""))
+            found |= {f"{key}.{option}": _text(v) for option, v in value.items() if option != "name"}
+        elif key != "about":
+            found[key] = _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return "" if value is None else str(value)
+    return ", ".join(map(str, value))
