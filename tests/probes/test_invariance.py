@@ -14,7 +14,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.probes.base import Figure
-from unlabeled.probes.invariance import Invariance, edges, grey, noisy
+from unlabeled.probes.invariance import Invariance, grey, noisy
 from unlabeled.probes.subject import Subject
 
 
@@ -144,10 +144,6 @@ def test_the_versions() -> None:
     generator = torch.Generator().manual_seed(0)
     middle = torch.full((4, 3, 32, 32), 0.5)
     assert float((noisy(middle, 0.1, generator) - middle).std()) == pytest.approx(0.1, rel=0.05)
-    step = torch.zeros(1, 3, 8, 8)
-    step[..., 4:] = 1
-    torch.testing.assert_close(edges(step)[0, :, 3, 3:5], torch.ones(3, 2))
-    assert float(edges(torch.rand(2, 1, 8, 8)).max()) <= 1
 
 
 def test_mistakes(sources: tuple[Source, Source]) -> None:

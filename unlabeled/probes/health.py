@@ -61,7 +61,9 @@ def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
 
 def distances(first: Tensor, second: Tensor) -> Tensor:
     """Between the rows of two views (N, D), at unit length: (N,) in [0, 2]."""
-    return torch.linalg.vector_norm(F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1), dim=1)
+    apart = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
+    length: Tensor = torch.linalg.vector_norm(apart, dim=1)
+    return length
 
 
 def uniformity(z: Tensor, t: float = 2.0) -> float:

@@ -104,7 +104,7 @@ class Invariance:
         else:
             self.notes_.append("invariance: these images have no upright position, so rotation is not asked")
         asked["noise"] = 2, lambda x, version, generator: _either(x, noisy(x, self.noise, generator), version)
-        asked["sobel"] = 2, lambda x, version, _: _either(x, edges(x), version)
+        asked["sobel"] = 2, lambda x, version, _: _either(x, ops.edges(x), version)
         return asked
 
     def _shown(self, source: Source, indices: Array, *, train: bool) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -142,11 +142,6 @@ def grey(x: Tensor) -> Tensor:
 def noisy(x: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
     """Images in [0, 1] with Gaussian noise, clipped to that range."""
     return (x + deviation * torch.randn(x.shape, generator=generator).to(x.device)).clamp(0, 1)
-
-
-def edges(x: Tensor) -> Tensor:
-    """Length of Sobel's gradient of the luma in all channels, over 4, so that a step from 0 to 1 gives 1: in [0, 1]."""
-    return (ops.sobel(x).norm(dim=1, keepdim=True) / 4).clamp(max=1).expand_as(x)
 
 
 def _either(x: Tensor, other: Tensor, version: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from unlabeled.data.census import Census
 from unlabeled.data.leakage import Copies
 from unlabeled.files import write_whole
-from unlabeled.palette import COLOURS, DASHES
+from unlabeled.palette import COLOURS
+from unlabeled.verbs.curves import DASHES
 from unlabeled.views.sheet import lay, picture, zoom
 
 CLASSES, ROWS, PAIRS = 12, 8, 12
