@@ -92,7 +92,7 @@ def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path
         assert before == judged(name, run, tmp_path / "a", monkeypatch, 0, seed=2)[0]
     again = judged(name, run, tmp_path / "a", monkeypatch, 0)[1]
     ((_, scores),) = found.scores.items()
-    assert scores[0].metrics == list(again.scores.values())[0][0].metrics
+    assert scores[0].metrics == next(iter(again.scores.values()))[0].metrics
     assert scores[0].metrics
     assert all(np.isfinite(v) for values in scores[0].metrics.values() for v in values)
     assert json.loads(json.dumps(found.json())) == copy.deepcopy(found.json())
