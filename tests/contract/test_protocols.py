@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from command import ONE, images, ok
 import unlabeled
 from unlabeled import registry
 from unlabeled.errors import UserError
+from unlabeled.probes.subject import Subject
 
 QUICK = {
     "finetune": "epochs=1,steps=2",
@@ -73,14 +73,15 @@ def content(value: Any) -> Any:
         return {k: v.numpy().tobytes() for k, v in value.state_dict().items()}
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
     if isinstance(value, dict):
-        return {k: content(v) for k, v in value.items()}
+        return {str(k): content(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [content(v) for v in value]
-    try:
-        return pickle.dumps(value)
-    except Exception:
+    if isinstance(value, Subject) or callable(value):
         return type(value).__name__
+    return content(vars(value)) if hasattr(value, "__dict__") else repr(value)
 
 
 @pytest.mark.parametrize("name", registry.names("probes"))

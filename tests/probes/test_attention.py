@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from unlabeled.data import open_data
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
+from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.attention import Attention, focus, overlay, pixels
 from unlabeled.probes.base import Draws, Shown
-from unlabeled.probes.evaluate import parse_protocol
 from unlabeled.probes.saliency import grad_cam, roll_out, saliency
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice
@@ -222,7 +222,7 @@ def data(tmp_path: Path) -> Any:
 
 
 def scored(source: Any, made: Encoder, text: str, indices: Any = None) -> tuple[Attention, Any]:
-    probe = Attention(**parse_protocol(text).options)
+    probe = Attention(**parse_protocol(text).choice.options)
     shown = np.arange(len(source)) if indices is None else indices
     probe.fit(Subject("run", made), source, shown, np.full(len(shown), -1), seed=0)
     return probe, probe.score(source, shown, np.full(len(shown), -1))

@@ -13,7 +13,8 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer
 
 from unlabeled.errors import UserError
 from unlabeled.probes import linear
-from unlabeled.probes.evaluate import evaluate_features, parse_protocol
+from unlabeled.probes.asked import parse_protocol
+from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.linear import CANDIDATES, Linear
 from unlabeled.probes.softmax import minimise
 
@@ -195,7 +196,7 @@ def test_the_choice_sees_no_test_label(digits: tuple[torch.Tensor, torch.Tensor]
     h, y = digits
     right, wrong = (
         evaluate_features(
-            h[:300], y[:300], h[300:600], (y[300:600] + shift) % 10, protocol=parse_protocol("linear:C=auto")
+            h[:300], y[:300], h[300:600], (y[300:600] + shift) % 10, protocol=parse_protocol("linear:C=auto").choice
         )
         for shift in (0, 1)
     )  # fmt: skip

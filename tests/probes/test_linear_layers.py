@@ -80,7 +80,7 @@ def test_networks_of_several_kinds_show_their_stages(
     train, test = digits
     judged = encoder(name, 32, **options)
     assert stage_names(judged, len(judged.stages(torch.zeros(1, 1, 32, 32))[1])) == stages
-    probe = LinearLayers(train_images=60, test_images=40, dim=50, C=1.0)
+    probe = LinearLayers(train_images=60, test_images=40, dimensions=50, C=1.0)
     figures = probe.fit(Subject("run", judged), train, *everything(train), seed=0).score(test, *everything(test))
     assert list(figures) == [f"{stage} {kind}" for stage in reversed(stages) for kind in ("linear", "knn")]
     assert all(figure.value > 0.15 for figure in figures.values())
@@ -126,7 +126,7 @@ def test_images_are_sampled_evenly_by_the_seed_and_test_labels_are_read_in_score
     subject = Subject("run", encoder(width=4))
 
     def judged(seed: int) -> dict[str, object]:
-        probe = LinearLayers(train_images=100, test_images=50, dim=100, C=1.0)
+        probe = LinearLayers(train_images=100, test_images=50, dimensions=100, C=1.0)
         probe.fit(subject, train, *everything(train), seed=seed)
         before = len(seen)
         counts = torch.bincount(probe.probes_["conv1"][1].class_index_)
@@ -140,7 +140,9 @@ def test_images_are_sampled_evenly_by_the_seed_and_test_labels_are_read_in_score
     assert first != other
     assert np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[0], seen[2])
-    shuffled = LinearLayers(train_images=100, test_images=50, dim=100, C=1.0).fit(subject, train, *everything(train), seed=0)
+    shuffled = LinearLayers(train_images=100, test_images=50, dimensions=100, C=1.0).fit(
+        subject, train, *everything(train), seed=0
+    )
     wrong = shuffled.score(test, np.arange(len(test)), (everything(test)[1] + 1) % 10)
     assert wrong["conv1 linear"].value < 0.3
 
@@ -151,6 +153,6 @@ def test_what_cannot_be_judged_is_said(digits: tuple[Source, Source]) -> None:
         LinearLayers().fit(Subject("pixels", None), train, *everything(train), seed=0)
     with pytest.raises(UserError, match="train_images is 1"):
         LinearLayers(train_images=1).fit(Subject("run", encoder(width=4)), train, *everything(train), seed=0)
-    options = get("probes", "linear-layers").resolve({"C": "auto", "dim": "100"}).options
-    assert (options["C"], options["dim"]) == ("auto", 100)
+    options = get("probes", "linear-layers").resolve({"C": "auto", "dimensions": "100"}).options
+    assert (options["C"], options["dimensions"]) == ("auto", 100)
     assert get("probes", "linear-layers").resolve({"C": "0.1"}).options["C"] == 0.1

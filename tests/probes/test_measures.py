@@ -118,3 +118,11 @@ def test_a_rotation_of_the_embedding_changes_nothing() -> None:
     for compare in (health.alignment, health.view_variance, health.mutual_information):
         assert compare(A @ q, B @ q) == pytest.approx(compare(A, B), rel=1e-4)
         assert compare(3 * A, B / 7) == pytest.approx(compare(A, B), rel=1e-4)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    x = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
+    half = health.jackknife(lambda rows: float(rows.mean()), x)
+    groups = np.array([float(x[g::10].mean()) for g in range(10)])
+    assert half == pytest.approx(2.262 * groups.std(ddof=1) / 10**0.5, rel=1e-3)
+    assert health.jackknife(lambda rows: 1.0, x) == 0

@@ -15,8 +15,9 @@ from torch import Tensor
 from unlabeled.data import Source, open_data
 from unlabeled.errors import UserError
 from unlabeled.probes import maps
+from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.base import Draws, Shown
-from unlabeled.probes.evaluate import evaluate_features, parse_protocol
+from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.tsne import TSNE
 from unlabeled.registry import Choice
 
@@ -123,7 +124,7 @@ def test_features_that_are_all_alike(value: float) -> None:
 
 def test_it_is_scored_once_and_its_notes_are_kept() -> None:
     (h, y), (test_h, test_y) = groups(60), groups(30, seed=1)
-    score = evaluate_features(h, y, test_h, test_y, protocol=parse_protocol("tsne:images=20"), amount=1, draws=10)
+    score = evaluate_features(h, y, test_h, test_y, protocol=parse_protocol("tsne:images=20").choice, amount=1, draws=10)
     assert score.draws == 1
     assert score.notes == ["tsne: perplexity 6 instead of 30, for 20 images"]
     assert score.title == "tsne:images=20"
@@ -134,7 +135,7 @@ def test_what_is_refused() -> None:
         TSNE().fit(*groups(4)).score(*groups(4))
     for text, said in [("tsne:perplexity=1", "at least 2"), ("tsne:images=4", "at least 5"), ("tsne:sed=1", "'seed'")]:
         with pytest.raises(UserError, match=said):
-            evaluate_features(*groups(), *groups(), protocol=parse_protocol(text))
+            evaluate_features(*groups(), *groups(), protocol=parse_protocol(text).choice)
     h, y = groups()
     with pytest.raises(ValueError, match="NaN"):
         TSNE().fit(h, y).score(h * torch.nan, y)
@@ -180,4 +181,4 @@ def test_every_class_has_a_colour_and_shape_of_its_own_and_its_name_as_it_is(cla
 
 
 def test_choice_is_found_by_name() -> None:
-    assert parse_protocol("tsne:perplexity=200") == Choice("tsne", {"perplexity": 200, "images": 2000, "seed": 0})
+    assert parse_protocol("tsne:perplexity=200").choice == Choice("tsne", {"perplexity": 200, "images": 2000, "seed": 0})

@@ -8,7 +8,8 @@ import pytest
 
 from probes.test_tsne import groups
 from unlabeled.errors import UserError
-from unlabeled.probes.evaluate import evaluate_features, parse_protocol
+from unlabeled.probes.asked import parse_protocol
+from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.umap import UMAP
 
 
@@ -19,7 +20,7 @@ def test_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(UserError, match=said):
             ask(*groups())
     with pytest.raises(UserError, match=said):
-        evaluate_features(*groups(), *groups(), protocol=parse_protocol("umap:neighbours=5"))
+        evaluate_features(*groups(), *groups(), protocol=parse_protocol("umap:neighbours=5").choice)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -22,7 +22,10 @@ class Probe(Protocol):
     """A classifier on frozen features. Its keyword-only constructor arguments are its options.
 
     Attributes:
-        notes_: what the last fit has to say in plain words (it did not converge, ...); empty if nothing.
+        notes_: what the last fit and score have to say in plain words (it did not converge, ...); empty if nothing.
+
+    A probe may also have `intervals_` (figure -> half the width of its 95% confidence interval, after `score`), `plain`
+    (names of figures that are no shares), and `fits` (False: `fit` learns nothing).
     """
 
     notes_: list[str]

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from unlabeled.registry import register
 Array = np.ndarray[Any, Any]
 
 ITERATIONS = 50
-"""Of k-means; on digits, the partition no longer changes by then for most seeds."""
+"""Of k-means: twice the number that faiss takes by itself."""
 
 SAMPLED = 2000
 """Images that the silhouette looks at, as it compares all pairs."""
@@ -53,6 +53,8 @@ class Clusters:
         intervals_: name of a figure -> half the width of the 95% confidence interval of its mean over the seeds, by
             Student's t; empty with one seed. It says how much k-means hangs on its start, not how much on the images.
     """
+
+    plain: ClassVar[tuple[str, ...]] = ("silhouette",)
 
     def __init__(self, *, k: int | None = None, seeds: int = 5) -> None:
         self.k, self.seeds = k, seeds

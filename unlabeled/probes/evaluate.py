@@ -77,8 +77,9 @@ def evaluate_features(
         shares = {name: binomial(metrics[name][0], len(test_y)) for name in SHARES if name in metrics}
         intervals = shares | dict(own)
     return Score(
-        protocol.name, protocol.options, amount, len(used), seed, used, len(test_y), metrics, list(notes), intervals
-    )
+        protocol.name, protocol.options, amount, len(used), seed, used, len(test_y), metrics, list(notes), intervals,
+        [name for name in metrics if name in getattr(probe, "plain", ())],
+    )  # fmt: skip
 
 
 def evaluate_images(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -86,6 +87,8 @@ class Health:
     3. *under-trained*: the view variance of h is not clearly below that of the untrained network (0.9 of the least).
     4. else *healthy*: which promises no accuracy, as the features may keep what is of no use.
 
+    Intervals are those of the delete-a-group jackknife over images.
+
     Thresholds were chosen on scikit-learn's digits.
 
     Args:
@@ -152,20 +155,33 @@ class Health:
         return figures
 
     def _figures(self, x: Tensor, a: Tensor, b: Tensor) -> dict[str, Figure]:
-        rank, dim = health.rankme(x), min(x.shape)
-        ratio = health.std_ratio(x)
-        apart = health.distances(a, b).square()
+        """Of the images and of both views (M, D)."""
+        dim = min(x.shape)
+
+        def bound(first: Tensor, second: Tensor) -> float:
+            return health.mutual_information(first, second, self.temperature)
+
+        def share(z: Tensor) -> float:
+            return health.rankme(z) / dim
+
+        def std(z: Tensor) -> float:
+            return health.std_ratio(z) / math.sqrt(z.shape[1])
+
+        asked: dict[str, tuple[Callable[..., float], Sequence[Tensor], bool]] = {
+            "rankme share": (share, [x], True),
+            "rankme": (health.rankme, [x], False),
+            "effective rank": (health.effective_rank, [x], False),
+            "alignment": (health.alignment, [a, b], False),
+            "uniformity": (health.uniformity, [x], False),
+            "view variance": (health.view_variance, [a, b], False),
+            "information": (bound, [a, b], False),
+            "std": (std, [x], False),
+            "std ratio": (health.std_ratio, [x], False),
+            "dead": (health.dead_share, [x], True),
+        }
         return {
-            "rankme share": Figure(rank / dim),
-            "rankme": Figure(rank),
-            "effective rank": Figure(health.effective_rank(x)),
-            "alignment": Figure(health.alignment(a, b), float(1.96 * apart.std() / len(apart) ** 0.5)),
-            "uniformity": Figure(health.uniformity(x)),
-            "view variance": Figure(health.view_variance(a, b)),
-            "information": Figure(health.mutual_information(a, b, self.temperature)),
-            "std": Figure(ratio / x.shape[1] ** 0.5),
-            "std ratio": Figure(ratio),
-            "dead": Figure(health.dead_share(x)),
+            name: Figure(figure(*rows), health.jackknife(figure, *rows), share=part)
+            for name, (figure, rows, part) in asked.items()
         }
 
     def _policy(self, source: Source, taken: Array) -> Any:

@@ -39,7 +39,7 @@ class LinearLayers:
     one mean over the map (a ViT: its class token), and here its places stay apart, and fewer images are seen.
 
     Args:
-        dim: numbers of a pooled map at most; of more channels than that, each one's mean.
+        dimensions: numbers of a pooled map at most; of more channels than that, each one's mean.
         train_images: to fit on, evenly over the classes; all if there are fewer.
         test_images: to score on, drawn from all; all if there are fewer.
         C: of the linear probe, see `linear`; chosen for each stage by default, as the features are of many kinds.
@@ -53,13 +53,13 @@ class LinearLayers:
     def __init__(
         self,
         *,
-        dim: int = 10_000,
+        dimensions: int = 10_000,
         train_images: int = 5_000,
         test_images: int = 2_000,
         C: float | Literal["auto"] = "auto",
         k: int = 200,
     ) -> None:
-        self.dim, self.train_images, self.test_images, self.C, self.k = dim, train_images, test_images, C, k
+        self.dimensions, self.train_images, self.test_images, self.C, self.k = dimensions, train_images, test_images, C, k
         self.notes_: list[str] = []
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
@@ -68,7 +68,7 @@ class LinearLayers:
         Raises:
             UserError: an option out of range, raw pixels, or an encoder that does not show its stages.
         """
-        for name, least in (("dim", 1), ("train_images", 2), ("test_images", 1)):
+        for name, least in (("dimensions", 1), ("train_images", 2), ("test_images", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"linear-layers: {name} is {getattr(self, name)}, and must be at least {least}")
         if subject.encoder is None:
@@ -114,14 +114,14 @@ class LinearLayers:
         return found
 
     def _pooled(self, encoder: Encoder, source: Source, indices: Array) -> dict[str, Tensor]:
-        """The stages' maps of the images at `indices` (n,), pooled and flattened: (n, up to dim) float32 on the CPU each."""
+        """The stages' maps of the images at `indices` (n,), pooled and flattened: (n, D) float32 on the CPU each."""
         encoder.eval()
         device = self.subject_.device
         found: list[Tensor] = []
         with torch.no_grad():
             for start in range(0, len(indices), BATCH):
                 _, maps = encoder.stages(source.fetch(indices[start : start + BATCH]).to(device))
-                for at, pooled in enumerate(pool(stage.float(), self.dim).flatten(1) for stage in maps):
+                for at, pooled in enumerate(pool(stage.float(), self.dimensions).flatten(1) for stage in maps):
                     if start == 0:
                         found.append(torch.empty(len(indices), pooled.shape[1]))
                     found[at][start : start + BATCH] = pooled

@@ -16,7 +16,7 @@ from torch import Tensor
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.palette import COLOURS, MARKERS
-from unlabeled.probes.base import Array, Shown, check_fit
+from unlabeled.probes.base import Array, Shown, binomial, check_fit
 
 NEIGHBOURS = 10
 """How many decide, in the figures."""
@@ -32,11 +32,19 @@ class Map:
         chosen: (m,) their positions in what was scored, ascending.
         xy: (m, 2) float; only the distances mean anything.
         figures: see `faithfulness`.
+        labelled: how many of the images have a label.
     """
 
     chosen: Array
     xy: Array
     figures: dict[str, float]
+    labelled: int
+
+    @property
+    def intervals(self) -> dict[str, float]:
+        """Half the width of the 95% intervals of the two shares of labelled images."""
+        shares = {name: value for name, value in self.figures.items() if name.startswith("knn")}
+        return {name: binomial(value, self.labelled) for name, value in shares.items()}
 
 
 def make(h: Tensor, y: Tensor, images: int, seed: int, embed: Callable[[Array], Array], protocol: str) -> Map:
@@ -57,7 +65,8 @@ def make(h: Tensor, y: Tensor, images: int, seed: int, embed: Callable[[Array], 
     chosen = np.sort(drawn)
     unit = F.normalize(h.cpu().float()[chosen], dim=1).numpy()
     xy = embed(unit)
-    return Map(chosen, xy, faithfulness(unit, xy, y.cpu().numpy()[chosen]))
+    label = y.cpu().numpy()[chosen]
+    return Map(chosen, xy, faithfulness(unit, xy, label), int((label >= 0).sum()))
 
 
 def faithfulness(h: Array, xy: Array, y: Array) -> dict[str, float]:

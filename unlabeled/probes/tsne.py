@@ -59,6 +59,7 @@ class TSNE:
         self.map_ = maps.make(h, y, self.images, self.seed, self._embed, "tsne")
         few = f"tsne: perplexity {self.perplexity_:.0f} instead of {self.perplexity}, for {len(self.map_.xy):,} images"
         self.notes_ = [few] if self.perplexity_ < self.perplexity else []
+        self.intervals_ = self.map_.intervals
         return self.map_.figures
 
     def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:

@@ -64,6 +64,7 @@ class UMAP:
             ValueError: wrong shapes, or features that are not finite.
         """
         self.map_ = maps.make(h, y, self.images, self.seed, self._embed, "umap")
+        self.intervals_ = self.map_.intervals
         return self.map_.figures
 
     def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
