@@ -12,6 +12,7 @@ from rich.console import Console
 
 import unlabeled
 from unlabeled.errors import UserError
+from unlabeled.probes.base import binomial
 from unlabeled.probes.score import Score
 from unlabeled.verbs.evaluation import Evaluation
 
@@ -61,7 +62,7 @@ def test_the_table_fits_80_columns(made: Path) -> None:
     assert all(len(row) <= 80 and "…" not in row for row in rows)
     found = result.score("run", "100%", "knn")
     assert found.std() is None
-    assert found.spread() == pytest.approx(1.96 * (found.mean() * (1 - found.mean()) / 18) ** 0.5)
+    assert found.spread() == binomial(found.mean(), 18)
     assert "±" in result.score("run", "1", "knn").text()
 
 

@@ -12,8 +12,9 @@ from scipy.stats import binomtest
 from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
+from unlabeled.probes.base import binomial
 from unlabeled.probes.linear import Linear
-from unlabeled.probes.linear_layers import LinearLayers, pool, proportion, stage_names
+from unlabeled.probes.linear_layers import LinearLayers, pool, stage_names
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, get
 
@@ -62,7 +63,7 @@ def test_a_map_that_is_not_square_keeps_its_shape() -> None:
 def test_the_interval_is_scipys_wilson() -> None:
     for right, n in ((0, 30), (17, 30), (1999, 2000)):
         theirs = binomtest(right, n).proportion_ci(0.95, "wilson")
-        assert proportion(right / n, n).interval == pytest.approx((theirs.high - theirs.low) / 2, rel=1e-4)
+        assert binomial(right / n, n) == pytest.approx((theirs.high - theirs.low) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ class Figure:
 
 
 def binomial(share: float, of: int) -> float:
-    """Half the width of the 95% interval of a share of `of` independent images (normal approximation)."""
-    return 1.96 * math.sqrt(share * (1 - share) / of)
+    """Half the width of the 95% confidence interval of a share of `of` independent images (Wilson 1927)."""
+    z = 1.96
+    return z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
 
 
 class NewClassesProbe(Protocol):

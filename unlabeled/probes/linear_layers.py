@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unlabeled.data import Source, balanced_draw
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Figure, Probe, top1
+from unlabeled.probes.base import Figure, Probe, binomial, top1
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.subject import Subject
@@ -99,9 +99,10 @@ class LinearLayers:
         assert encoder is not None
         maps = self._pooled(encoder, source, np.asarray(indices)[drawn])
         found = {
-            f"{stage} {name}": proportion(top1(probe.predict(maps[stage]), target), len(target))
+            f"{stage} {name}": Figure(share, binomial(share, len(target)))
             for stage in reversed(self.probes_)
             for name, probe in zip(("linear", "knn"), self.probes_[stage], strict=True)
+            for share in [top1(probe.predict(maps[stage]), target)]
         }
         stages = {name: figure for name, figure in found.items() if name.endswith("linear")}
         last, best = next(iter(stages)), max(stages, key=lambda name: stages[name].value)
@@ -144,10 +145,3 @@ def stage_names(encoder: Encoder, count: int) -> list[str]:
     blocks = isinstance(getattr(backbone, "blocks", None), torch.nn.Sequential) and len(backbone.blocks) == count
     word = "conv" if hasattr(backbone, "layer1") else "block" if blocks else "stage"
     return [f"{word}{i}" for i in range(1, count + 1)]
-
-
-def proportion(share: float, n: int) -> Figure:
-    """A share of n independent trials, and half the width of its 95% confidence interval (Wilson 1927)."""
-    z = 1.96
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Figure(share, half)
