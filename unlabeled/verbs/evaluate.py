@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unlabeled import registry
@@ -23,6 +25,7 @@ from unlabeled.probes.score import Score
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run, environment
+from unlabeled.verbs.answer import called
 from unlabeled.verbs.evaluation import NEW, NONE, Evaluation
 from unlabeled.verbs.subjects import subjects
 from unlabeled.verbs.transfer import TRANSFER, Transfer, transfer
@@ -98,12 +101,17 @@ def _evaluate(
     new = _new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
     scores: dict[tuple[str, str], list[Score]] = {}
     pictures: list[Path] = []
-    for build in judged:
-        subject = build(train)
-        judge = _Judge(subject, train, test, new, draws, seed, _drawer(opened_run, subject, train, test, pictures))
-        for item in asked:
-            for text, score in judge(item, kinds[item.choice.name], amounts):
-                scores.setdefault((subject.name, text), []).append(score)
+    columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
+        task = bar.add_task("", total=len(judged) * len(asked), said="")
+        for build in judged:
+            subject = build(train)
+            judge = _Judge(subject, train, test, new, draws, seed, _drawer(opened_run, subject, train, test, pictures))
+            for item in asked:
+                bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
+                for text, score in judge(item, kinds[item.choice.name], amounts):
+                    scores.setdefault((subject.name, text), []).append(score)
+                bar.advance(task)
     metadata = {"recipe": recipe.to_dict(), **environment()}
     made = Evaluation(path, str(run), train.name, split, scores, metadata, [train.classes[c] for c in new], pictures)
     write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
