@@ -101,7 +101,7 @@ class ImageProbe(Protocol):
         on_images: True; says that a protocol is one of these.
         needs_labels: whether images without labels can be judged; where False, y holds -1 for them.
         needs_encoder: whether raw pixels cannot be judged.
-        draws: how many draws of few labels are enough: fine-tuning costs more than a classifier.
+        draws: how many draws of few labels are enough (fine-tuning costs more than a classifier); of those that need some.
         notes_: what is to be said in plain words.
     """
 

@@ -111,9 +111,8 @@ def evaluate_images(
         UserError: an unknown protocol or option, a split without labels, a bad amount.
     """
     probe: ImageProbe = build("probes", protocol)
-    times = probe.draws if draws is None else draws
-    if times < 1:
-        raise UserError(f"draws = {times}: must be at least 1")
+    if draws is not None and draws < 1:
+        raise UserError(f"draws = {draws}: must be at least 1")
     (positions, y), (scored, scored_y) = (_known(source, probe.needs_labels) for source in (train, test))
     once = not probe.needs_labels or (isinstance(amount, float) and amount == 1.0)
     metrics: dict[str, list[float]] = {}
@@ -122,7 +121,7 @@ def evaluate_images(
     notes: dict[str, None] = {}
     used = []
     chosen = np.arange(len(y))
-    for draw in range(1 if once else times):
+    for draw in range(1 if once else draws or probe.draws):
         chosen = chosen if once else balanced_draw(y, amount, seed + draw)
         probe.fit(subject, train, positions[chosen], y[chosen], seed=seed + draw)
         found = probe.score(test, scored, scored_y)

@@ -49,6 +49,7 @@ class LinearLayers:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = True
+    draws: ClassVar[int] = 3
 
     def __init__(
         self,
