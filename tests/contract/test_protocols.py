@@ -44,7 +44,7 @@ def data(path: Path, shift: int, seed: int) -> str:
 
 
 def judged(
-    name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int = 1
+    name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int | None = 1
 ) -> Any:
     """What the probe had learned when `score` was first called, and the scores."""
     kind = registry.get("probes", name).make
@@ -101,6 +101,18 @@ def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", registry.names("probes"))
 def test_a_spread_is_known(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, found = judged(name, run, tmp_path, monkeypatch, 0, draws=2)
+    _, found = judged(name, run, tmp_path, monkeypatch, 0, draws=None)
     ((_, (score,)),) = found.scores.items()
     assert score.spread() is not None
+
+
+@pytest.mark.parametrize("name", registry.names("probes"))
+def test_few_labels_are_drawn_several_times(name: str, run: Path, tmp_path: Path) -> None:
+    kind = registry.get("probes", name).make
+    if not getattr(kind, "needs_labels", getattr(kind, "fits", True)) or getattr(kind, "new_classes", False):
+        return
+    words = f"{name}:{QUICK[name]}" if name in QUICK else name
+    found = unlabeled.evaluate(run, data=data(tmp_path, 0, 1), protocol=words, labels="5", against="none")
+    (score,) = found.scores["run", "5"]
+    assert score.draws == getattr(kind, "draws", 10)
+    assert score.std() is not None
