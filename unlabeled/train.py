@@ -19,7 +19,7 @@ from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape
 from unlabeled.data import Data, Source, balanced_draw, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, wait_for_all, world
-from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.encoders import Encoder, build_encoder, fastest_layout
 from unlabeled.errors import UserError
 from unlabeled.interrupt import stoppable
 from unlabeled.memory import Queue
@@ -91,8 +91,7 @@ def train(
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
     fabric.to_device(method)
     share_statistics(method)
-    if _prefers_channels_last(fabric.device):
-        method.to(memory_format=torch.channels_last)
+    method.to(memory_format=fastest_layout(fabric.device))
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
@@ -257,11 +256,6 @@ def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.o
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
-
-
-def _prefers_channels_last(device: torch.device) -> bool:
-    """Faster on GPUs and on processors without AMX; with AMX, it was slower."""
-    return device.type == "cuda" or (device.type == "cpu" and not torch.cpu._is_amx_tile_supported())
 
 
 def _computes_in_bf16(on_cpu: bool) -> bool:

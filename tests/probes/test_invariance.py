@@ -13,7 +13,7 @@ from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
-from unlabeled.probes.base import Figure
+from unlabeled.probes.base import Figure, binomial
 from unlabeled.probes.invariance import Invariance, grey, noisy
 from unlabeled.probes.subject import Subject
 
@@ -102,7 +102,7 @@ def test_an_encoder_that_says_nothing_is_at_chance(sources: tuple[Source, Source
     for name, figure in found.items():
         chance = 0.25 if "rotation" in name else 0.5
         assert figure.value == pytest.approx(chance, abs=1 / tested)
-        assert figure.interval == pytest.approx(1.96 * (figure.value * (1 - figure.value) / tested) ** 0.5)
+        assert figure.interval == binomial(figure.value, tested)
 
 
 def test_only_so_many_training_images_are_fetched_and_no_test_image_before_the_score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, get
@@ -17,6 +18,11 @@ class Asked:
     labels: str | None = None
 
 
+def takes_labels(kind: Any) -> bool:
+    """Whether a protocol (its class) learns from labels of the training images, and so may be given an amount of them."""
+    return bool(getattr(kind, "needs_labels", getattr(kind, "fits", True) and not getattr(kind, "new_classes", False)))
+
+
 def parse_protocol(text: str) -> Asked:
     """`"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels.
 
@@ -27,7 +33,7 @@ def parse_protocol(text: str) -> Asked:
     entry = get("probes", name)
     options: dict[str, str] = {}
     labels = None
-    by_labels = getattr(entry.make, "needs_labels", not getattr(entry.make, "new_classes", False))
+    by_labels = takes_labels(entry.make)
     commas = "," if by_labels else r",(?=[^,]*=)"  # else a value may hold some
     for part in re.split(commas, rest) if rest else ():
         option, _, value = part.partition("=")

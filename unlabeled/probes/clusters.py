@@ -55,6 +55,7 @@ class Clusters:
     """
 
     plain: ClassVar[tuple[str, ...]] = ("silhouette",)
+    fits: ClassVar[bool] = False
 
     def __init__(self, *, k: int | None = None, seeds: int = 5) -> None:
         self.k, self.seeds = k, seeds

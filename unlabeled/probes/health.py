@@ -118,6 +118,7 @@ def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> 
         figure: a function of `rows` (N, D) each, rows of all belonging together.
         groups: parts of the images that are left out in turn.
     """
+    groups = min(groups, len(rows[0]))
     place = torch.arange(len(rows[0])) % groups
     found = np.array([figure(*(x[place != group] for x in rows)) for group in range(groups)])
     error = math.sqrt((groups - 1) / groups * float(((found - found.mean()) ** 2).sum()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Figure
+from unlabeled.probes.base import Figure, binomial
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.projection import project, projector_of
 from unlabeled.probes.subject import Subject
@@ -71,7 +71,7 @@ class Invariance:
         self.probes_: dict[str, Linear] = {}
         self.asked_ = self._questions(source)
         for name, h, version in self._shown(source, indices, train=True):
-            probe = Linear().fit(h, version)
+            probe = Linear(C=1.0).fit(h, version)
             self.probes_[name] = probe
             self.notes_ += [f"invariance, {name}: {note}" for note in probe.notes_]
         if self.projector_ is None:
@@ -89,7 +89,7 @@ class Invariance:
         figures = {}
         for name, h, version in self._shown(source, indices, train=False):
             share = self.probes_[name].score(h, version)["top1"]
-            figures[name] = Figure(share, 1.96 * (share * (1 - share) / len(h)) ** 0.5)
+            figures[name] = Figure(share, binomial(share, len(h)))
         return figures
 
     def _questions(self, source: Source) -> dict[str, tuple[int, Transform]]:

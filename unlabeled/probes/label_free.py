@@ -122,6 +122,8 @@ class Health:
         self.networks_ = [(encoder, projector)]
         for twin in range(TWINS):
             fresh, head = untrained(encoder, projector, seed + twin)
+            if subject.fresh is not None:
+                fresh = subject.fresh(seed + twin).eval()
             self.networks_.append((fresh.to(subject.device), None if head is None else head.to(subject.device)))
         return self
 

@@ -39,7 +39,7 @@ class Linear:
     scaling", van den Berg et al. 2006, "Centering, scaling, and transformations"). Mean and deviations come from all
     training features, labelled or not.
 
-    This and `C` were chosen on scikit-learn's digits, on pixels, an untrained and a SimCLR-trained small network alike, from
+    This was chosen on scikit-learn's digits, on pixels, an untrained and a SimCLR-trained small network alike, from
     one label a class to all: dividing by each feature's own deviation is bad for pixels, leaving out the unit length for
     untrained encoders.
 
@@ -53,7 +53,7 @@ class Linear:
         C_: what was fitted with.
     """
 
-    def __init__(self, *, C: float | Literal["auto"] = 1.0, max_iter: int = 2000) -> None:
+    def __init__(self, *, C: float | Literal["auto"] = "auto", max_iter: int = 2000) -> None:
         self.C = C
         self.max_iter = max_iter
         self.notes_: list[str] = []
@@ -117,9 +117,7 @@ class Linear:
         for weight, bias in self._path(h[kept.to(h.device)], target[kept.numpy()], CANDIDATES):
             logits = F.linear(x, weight.to(x), bias.to(x))
             found.append((top1(logits.argmax(dim=1), y), -float(F.cross_entropy(logits, y))))
-        best = CANDIDATES[max(range(len(found)), key=lambda i: found[i])]
-        self.notes_ = [f"linear: C = {best:g}, chosen on a held-out part of the training labels"]
-        return best
+        return CANDIDATES[max(range(len(found)), key=lambda i: found[i])]
 
     def _path(self, h: Tensor, target: np.ndarray, candidates: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
         """Weights (K, D) and biases (K,) for h (N, D) and target (N,) in [0, K), K >= 2, with each C, smallest first."""

@@ -32,6 +32,7 @@ class Subject:
         precision: what it computes in when it is trained further.
         cache: folder of features that were extracted before, by their content; None keeps nothing.
         views: policy that the run drew its views with; None where that is not known.
+        fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Subject:
     precision: torch.dtype = torch.float32
     cache: Path | None = None
     views: Choice | None = None
+    fresh: Callable[[int], Encoder] | None = None
 
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
         """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
@@ -56,10 +58,8 @@ class Subject:
         """Named by everything that the features depend on: the weights, the images, the size they are judged at."""
         if self.cache is None or self.encoder is None:
             return None
-        digest = hashlib.sha256(f"{source.fingerprint} {source.size} {self.encoder.eval_size}".encode())
-        for name, tensor in self.encoder.state_dict().items():
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return self.cache / f"{digest.hexdigest()[:24]}.npz"
+        said = f"{source.fingerprint} {source.size} {weights(self.encoder)}"
+        return self.cache / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
@@ -84,3 +84,11 @@ class Subject:
                     np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
 
             write_whole(path, save)
+
+
+def weights(encoder: Encoder) -> str:
+    """The same for encoders that give the same features: a digest of the weights, and the size they judge at."""
+    digest = hashlib.sha256(str(encoder.eval_size).encode())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]

@@ -83,7 +83,7 @@ def _ends(run: Run) -> dict[str, str]:
 
 
 def _headlines(evaluation: Mapping[str, Any]) -> dict[str, str]:
-    found = {}
+    found = {"judged on": str(evaluation["data"])} if evaluation.get("data") else {}
     for line in evaluation.get("scores", []):
         if line["subject"] == "run":
             score = _score(line)

@@ -46,6 +46,7 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     )
     if not pairs:
         return None
+    won = [pair for pair in pairs if _gap(pair) > _spread(pair)]
     lost = [pair for pair in pairs if _gap(pair) <= 0]
     close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
     labels, ours, *_ = pairs[0]
@@ -53,16 +54,16 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     order = {name: i for i, name in enumerate(RIVALS)}
     shown.sort(key=lambda pair: order.get(pair[2], len(order)))
     by = " and ".join(_by(pair) for pair in shown)
-    figure = f"{ours.title} with {spell(labels)} of labels gives {ours.text()}, {by}"
-    if len(lost) == len(pairs):
+    figure = f"{ours.title} {_with(labels)} gives {ours.text()}, {by}"
+    if not won and (len(lost) == len(pairs) or any(_gap(pair) < -_spread(pair) for pair in pairs)):
         return f"Pretraining did not help: {figure}. {HELPS}"
-    several = len(pairs) > len(shown)
+    if not won:
+        return f"Pretraining made no clear difference: {figure}, which is within the spread. {HELPS}"
     if lost:
         return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {HELPS}"
-    if len(close) == len(pairs):
-        return f"Pretraining made no clear difference: {figure}, which is within the spread. {HELPS}"
     if close:
         return f"Pretraining helped: {figure}; but the difference is within the spread {_where(close)}."
+    several = len(pairs) > len(shown)
     return f"Pretraining helped: {figure}" + (
         f"; better by more than the spread in all {len(pairs)} comparisons." * several or "."
     )
@@ -71,6 +72,10 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
 def spell(labels: str) -> str:
     """An amount of labels in words."""
     return f"{labels} per class" if labels.isdecimal() else labels
+
+
+def _with(labels: str) -> str:
+    return f"with {spell(labels)} of labels" if labels[0].isdigit() else f"on {labels}"
 
 
 def called(subject: str) -> str:
@@ -93,8 +98,10 @@ def _spread(pair: Pair) -> float:
 def _by(pair: Pair) -> str:
     gap, spread = 100 * _gap(pair), 100 * _spread(pair)
     against = f" ± {spread:.1f}" if spread else ""
-    than = "more" if gap > 0 else "less"
-    return f"{abs(gap):.1f}{against} points {than} than {RIVALS.get(pair[2], pair[2])}"
+    rival = RIVALS.get(pair[2], pair[2])
+    if gap == 0:
+        return f"the same as {rival}"
+    return f"{abs(gap):.1f}{against} points {'more' if gap > 0 else 'less'} than {rival}"
 
 
 def _where(pairs: Sequence[Pair]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unlabeled import registry
-from unlabeled.data import Source, held_out_classes, open_data
+from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
-from unlabeled.probes.asked import Asked, parse_amount, parse_protocol
+from unlabeled.probes.asked import Asked, parse_amount, parse_protocol, takes_labels
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evaluate_new_classes
 from unlabeled.probes.score import Score
-from unlabeled.probes.subject import Subject
-from unlabeled.recipe import Recipe
+from unlabeled.probes.subject import Subject, weights
 from unlabeled.run import Run, environment
 from unlabeled.verbs.answer import called
-from unlabeled.verbs.evaluation import NEW, NONE, Evaluation
+from unlabeled.verbs.evaluation import NEW, NONE, Evaluation, earlier
+from unlabeled.verbs.splits import new_classes, splits
 from unlabeled.verbs.subjects import subjects
-from unlabeled.verbs.transfer import TRANSFER, Transfer, transfer
+from unlabeled.verbs.transfer import Transfer, spelled_out, transfer
 
 PICTURES = "pictures"
 """Folder of a run that protocols draw into."""
@@ -49,16 +49,17 @@ def evaluate(
 ) -> Evaluation | Transfer:
     """See `unlabeled.api.evaluate`."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
-    asked = [text for word in several(protocol) for text in (TRANSFER if word == "transfer" else (word,))]
+    asked = [text for word in several(protocol) for text in spelled_out(word)]
     shared: dict[str, Any] = {
         "protocol": asked, "labels": labels, "draws": draws, "against": against, "seed": seed, "root": root,
         "accelerator": accelerator,
     }  # fmt: skip
     path = Path(out) if out else Run.open(run).path / "evaluation.json"
-    if len(sets) == 1 and "transfer" not in several(protocol):
-        return _evaluate(run, data=sets[0], path=path, **shared)
+    if len(sets) == 1 and asked == several(protocol):
+        pictures = path.with_name(PICTURES) if out is None else path.with_name(f"{path.stem}-{PICTURES}")
+        return _evaluate(run, data=sets[0], path=path, pictures=pictures, **shared)
     path = path if out else path.with_name("transfer.json")
-    return transfer(path, sets, lambda one, at: _evaluate(run, data=one, path=at, **shared))
+    return transfer(path, sets, lambda one: _evaluate(run, data=one, path=path, pictures=None, **shared))
 
 
 def _evaluate(
@@ -73,7 +74,9 @@ def _evaluate(
     root: str | Path | None,
     accelerator: str,
     path: Path,
+    pictures: Path | None,
 ) -> Evaluation:
+    """On one set of images; into `path`, unless it is one of several sets, which draw no `pictures`."""
     opened_run = Run.open(run)
     recipe = opened_run.recipe
     amounts = [*several(labels)]
@@ -85,6 +88,10 @@ def _evaluate(
     rivals = [name for name in several(against) if name != "none"]
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder: give the name of a JSON file as --out")
+    if "none" in several(against) and rivals:
+        raise UserError(f"--against none, and against {', '.join(rivals)}: give either")
     if not amounts or not asked:
         raise UserError("nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)")
     judged = subjects(opened_run, rivals, accelerator)
@@ -92,30 +99,59 @@ def _evaluate(
     on_new = any(getattr(kind, "new_classes", False) for kind in kinds.values())
     needs_labels = any(getattr(kind, "needs_labels", True) for kind in kinds.values())
     channels = len(opened_run.encoder().mean)
-    train, test, split = _splits(data, recipe, channels, root, needs_labels)
+    train, test, split = splits(data, recipe, channels, root, needs_labels)
     if train.channels != channels:
         raise UserError(
             f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on images "
             f"with {channels}: give other --data, or pretrain on such images"
         )
-    new = _new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
+    new = new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
+    encoder = opened_run.encoder()
+    identity = f"{weights(encoder)} {train.fingerprint} {test.fingerprint}"
+    before = earlier(path, identity) if pictures else {}
+    if pictures and not before:
+        _forget(pictures)
+    if test.labels is not None and train.labels is not None and not _answered(asked, kinds, rivals, amounts, before):
+        asked.append(parse_protocol("knn:100%"))
+        kinds["knn"] = registry.get("probes", "knn").make
     scores: dict[tuple[str, str], list[Score]] = {}
-    pictures: list[Path] = []
+    drawn: list[Path] = []
     columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for build in judged:
             subject = build(train)
-            judge = _Judge(subject, train, test, new, draws, seed, _drawer(opened_run, subject, train, test, pictures))
+            judge = _Judge(subject, train, test, new, draws, seed, _drawer(pictures, subject, train, test, drawn))
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
                 for text, score in judge(item, kinds[item.choice.name], amounts):
                     scores.setdefault((subject.name, text), []).append(score)
                 bar.advance(task)
-    metadata = {"recipe": recipe.to_dict(), **environment()}
-    made = Evaluation(path, str(run), train.name, split, scores, metadata, [train.classes[c] for c in new], pictures)
-    write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+    metadata = {"identity": identity, "recipe": recipe.to_dict(), **environment()}
+    names = [train.classes[c] for c in new]
+    made = Evaluation(path, str(run), train.name, split, scores, metadata, names, drawn, before)
+    if pictures:
+        write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
+
+
+def _answered(
+    asked: Sequence[Asked],
+    kinds: Mapping[str, Any],
+    rivals: Sequence[str],
+    amounts: Sequence[str],
+    before: Mapping[tuple[str, str], Sequence[Score]],
+) -> bool:
+    """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
+    judged = {subject for (subject, labels), found in before.items() if labels != NONE and found}
+    full = any(takes_labels(kinds[item.choice.name]) and not hasattr(kinds[item.choice.name], "on_images") for item in asked)
+    return not rivals or full or {*rivals, "run"} <= judged
+
+
+def _forget(pictures: Path) -> None:
+    """Removes what protocols drew of other images, or of another encoder."""
+    for path in pictures.glob("*") if pictures.is_dir() else ():
+        path.unlink()
 
 
 class _Judge:
@@ -164,8 +200,8 @@ def _amount(text: str) -> int | float:
     return 1.0 if text == NONE else parse_amount(text)
 
 
-def _drawer(run: Run, subject: Subject, train: Source, test: Source, pictures: list[Path]) -> Callable[..., None]:
-    """Lets a protocol draw what it saw of the pretrained encoder, into the run's folder.
+def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
+    """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
 
     What it returns takes the protocol's name, the positions of the rows of features, if it works on those, the probe, and
     what it was fitted and scored on.
@@ -174,17 +210,16 @@ def _drawer(run: Run, subject: Subject, train: Source, test: Source, pictures: l
     def then(
         name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
     ) -> None:
-        if subject.name != "run" or not isinstance(probe, Draws):
+        if folder is None or subject.name != "run" or not isinstance(probe, Draws):
             return
         if rows is not None:
             fitted, scored = rows[0][fitted], rows[1][scored]
-        folder = run.path / PICTURES
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
         shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
-        pictures.extend(path for path in probe.draw(folder, *shown) if path not in pictures and path.suffix != ".json")
+        drawn.extend(path for path in probe.draw(folder, *shown) if path not in drawn and path.suffix != ".json")
 
     return then
 
@@ -195,54 +230,6 @@ def _labels(source: Source) -> np.ndarray:
 
 def _good(source: Source) -> np.ndarray:
     return np.flatnonzero(source.good())
-
-
-def _splits(
-    data: Any, recipe: Recipe, channels: int, root: str | Path | None, needs_labels: bool
-) -> tuple[Source, Source, str]:
-    if data is None and not recipe.data:
-        raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    named = recipe.data if data is None else data
-    opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=recipe.seed)
-    if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
-        raise UserError(
-            f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
-            "with one sub-folder a class"
-        )
-    held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
-    return opened.train, opened.test, f"{len(opened.test):,} images of {held}"
-
-
-def _new_classes(run: Run, source: Source) -> np.ndarray:
-    """Labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of some: all
-    others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
-
-    Raises:
-        UserError: there are fewer than two, or fewer than two others.
-    """
-    recipe, trained = run.recipe, run.environment["data"]["classes"]
-    held = {trained[c] for c in held_out_classes(len(trained), recipe.hold_out_classes, recipe.seed)}
-    labels = getattr(registry.get("methods", recipe.method.name).make, "needs_labels", False)
-    seen = set(trained) - held if labels else set()
-    names = np.array(source.classes)
-    if len(names) < 4:
-        raise UserError(
-            f"{source.name!r} has {len(names)} classes, and 4 are needed to judge on new ones, 2 new and 2 others: "
-            "give --data with more classes"
-        )
-    if seen & set(source.classes):
-        new = np.flatnonzero(~np.isin(names, list(seen)))
-    elif held & set(source.classes) and not labels:
-        new = np.flatnonzero(np.isin(names, list(held)))
-    else:
-        new = held_out_classes(len(names), len(names) // 2, recipe.seed)
-    if not 2 <= len(new) <= len(names) - 2:
-        raise UserError(
-            f"{len(new)} of the {len(names)} classes of {source.name!r} are new to this run, whose method "
-            f"{recipe.method.name!r} saw the labels of the others: at least 2 must be, and 2 not; "
-            "pretrain with --hold-out-classes, or give --data with other classes"
-        )
-    return new
 
 
 def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = False) -> tuple[Tensor, Tensor]:

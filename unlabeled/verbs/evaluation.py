@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,22 @@ NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
 NONE = "no labels"
 """Likewise: what is judged without labels."""
+
+
+def earlier(path: Path, identity: str) -> dict[tuple[str, str], list[Score]]:
+    """The scores that a file of an evaluation holds; none if it is of another encoder or of other images, or is no such."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if held["identity"] != identity:
+            return {}
+        names = {f.name for f in fields(Score)}
+        found: dict[tuple[str, str], list[Score]] = {}
+        for line in held["scores"]:
+            score = Score(**{name: value for name, value in line.items() if name in names})
+            found.setdefault((line["subject"], line["labels"]), []).append(score)
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return found
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ class Evaluation:
         metadata: recipe, versions and hardware.
         new: the classes whose labels the encoder never saw, where any protocol asks for such.
         pictures: files that protocols drew.
+        earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and images.
     """
 
     path: Path
@@ -43,6 +61,7 @@ class Evaluation:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     new: Sequence[str] = ()
     pictures: Sequence[Path] = ()
+    earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
         """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
@@ -52,8 +71,17 @@ class Evaluation:
     @property
     def answer(self) -> str | None:
         """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
-        titles = {s.title for (_, labels), found in self.scores.items() if labels != NONE for s in found}
-        return answer(self.scores, list(titles))
+        every = self.every
+        return answer(every, list({s.title for (_, labels), found in every.items() if labels != NONE for s in found}))
+
+    @property
+    def every(self) -> dict[tuple[str, str], list[Score]]:
+        """All scores that are written: those of this call, then earlier ones that it did not repeat."""
+        merged = {key: list(found) for key, found in self.scores.items()}
+        for key, found in self.earlier.items():
+            titles = {score.title for score in merged.get(key, ())}
+            merged.setdefault(key, []).extend(score for score in found if score.title not in titles)
+        return merged
 
     def lines(self) -> Iterator[RenderableType]:
         """What a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is written."""
@@ -72,7 +100,7 @@ class Evaluation:
 
     def json(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""
-        scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.scores.items() for score in found]
+        scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
         where = {"split": self.split, **({"new_classes": list(self.new)} if self.new else {})}
         said = [self.answer] if self.answer else []
         return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **self.metadata}
@@ -91,7 +119,7 @@ class Evaluation:
         for amount in amounts:
             row = [found.get((subject, amount)) for subject in subjects]
             metrics = dict.fromkeys(metric for score in row if score for metric in score.metrics)
-            images = next(f"{score.labelled[0]:,}" for score in row if score)
+            images = next(f"{score.tested if amount == NONE else score.labelled[0]:,}" for score in row if score)
             for i, metric in enumerate(metrics):
                 first = (spell(amount), images) if i == 0 else ("", "")
                 table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))

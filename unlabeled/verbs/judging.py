@@ -14,7 +14,7 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.finetune import Finetune
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
-from unlabeled.registry import Choice, get
+from unlabeled.registry import get
 from unlabeled.run import Run
 from unlabeled.train import make_fabric
 from unlabeled.verbs.evaluate import labelled
@@ -22,6 +22,10 @@ from unlabeled.verbs.pretrain import LARGEST, SMALLEST
 
 FEW, DRAWS = 0.01, 5
 """Share of the labels of which there are few, and how many class-balanced draws of them kNN is judged by."""
+
+
+KNN, LINEAR = get("probes", "knn").resolve({}), get("probes", "linear").resolve({"C": 1.0})
+"""One regularisation for all rows: choosing it for each would take longer than some of them."""
 
 
 class Judge:
@@ -43,7 +47,7 @@ class Judge:
         few = (
             {"few": FEW, "draws": DRAWS, "finetune": dict(get("probes", "finetune").resolve({}).options)} if self.few else {}
         )
-        return {name: dict(get("probes", name).resolve({}).options) for name in ("knn", "linear")} | few
+        return {name: dict(choice.options) for name, choice in (("knn", KNN), ("linear", LINEAR))} | few
 
     def __call__(self, run: Run) -> dict[str, Any]:
         """What the row says of it."""
@@ -56,11 +60,11 @@ class Judge:
             *labelled(test, lambda source: features(encoder, source, device=fabric.device)),
         ]
         scores = {
-            "knn": evaluate_features(*splits, protocol=Choice("knn"), seed=self.seed),
-            "linear": evaluate_features(*splits, protocol=Choice("linear"), seed=self.seed),
+            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed),
+            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed),
         }
         if self.few:
-            scores["knn_few"] = evaluate_features(*splits, protocol=Choice("knn"), amount=FEW, draws=DRAWS, seed=self.seed)
+            scores["knn_few"] = evaluate_features(*splits, protocol=KNN, amount=FEW, draws=DRAWS, seed=self.seed)
         figures = {name: score.metrics["top1"] for name, score in scores.items()}
         if "top5" in scores["linear"].metrics:
             figures["linear_top5"] = scores["linear"].metrics["top5"]

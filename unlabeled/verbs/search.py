@@ -27,6 +27,9 @@ from unlabeled.train import make_fabric
 FEATURES = "features"
 """Folder of a run for the features that were extracted with it."""
 
+MOST = 100
+"""Images that a picture shows beside each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
@@ -80,6 +83,8 @@ def search(
     """See `unlabeled.api_search.search`."""
     if k < 1:
         raise UserError(f"k is {k}, and must be at least 1")
+    if k > MOST:
+        raise UserError(f"k is {k}, and a picture shows {MOST} images at most: give --k {MOST} or less")
     if out.suffix.lower() != ".png":
         raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
     if not out.parent.is_dir():

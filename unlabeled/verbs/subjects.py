@@ -12,7 +12,7 @@ import torch
 from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.data import Source
-from unlabeled.encoders import Encoder
+from unlabeled.encoders import Encoder, fastest_layout
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import precision_of
@@ -41,6 +41,12 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     channels = len(run.encoder().mean)
 
+    def placed(encoder: Encoder) -> Encoder:
+        return encoder.to(fabric.device).to(memory_format=fastest_layout(fabric.device))
+
+    def fresh(of: Run, source: Source) -> Callable[[int], Encoder]:
+        return lambda seed: initial_encoder(replace(of.recipe, seed=seed), source)
+
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
         if len(encoder.mean) != channels:
@@ -49,16 +55,21 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
                 "leave it out"
             )
         return lambda source: replace(
-            shared, name=name, encoder=encoder.to(fabric.device), method=lambda: whole(of, encoder, source).to(fabric.device)
+            shared,
+            name=name,
+            encoder=placed(encoder),
+            method=lambda: whole(of, encoder, source).to(fabric.device),
+            fresh=fresh(of, source),
         )
 
     def untrained(source: Source) -> Subject:
-        encoder = initial_encoder(run.recipe, source).to(fabric.device).eval()
+        encoder = placed(initial_encoder(run.recipe, source)).eval()
         return replace(
             shared,
             name="random",
             encoder=encoder,
             method=lambda: whole(run, encoder, source, trained=False).to(fabric.device),
+            fresh=fresh(run, source),
         )
 
     made: list[Callable[[Source], Subject]] = []
@@ -68,7 +79,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         elif name == "random":
             made.append(untrained)
         elif (Path(name) / RECIPE).is_file():
-            made.append(trained(name, Run.open(name)))
+            made.append(trained(f"./{name}" if name in SUBJECTS else name, Run.open(name)))
         else:
             raise UserError(
                 f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none, or the "

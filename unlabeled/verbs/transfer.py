@@ -15,7 +15,7 @@ from unlabeled.files import write_whole
 from unlabeled.verbs.answer import called, spell
 from unlabeled.verbs.evaluation import Evaluation
 
-TRANSFER = ("linear", "finetune:100%")
+TRANSFER = ("linear", "finetune")
 """What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019)."""
 
 
@@ -58,14 +58,24 @@ class Transfer:
         return next((score.text() for score in scores if score.title == title), "")
 
 
-def transfer(path: Path, data: Sequence[Any], evaluate: Callable[[Any, Path], Evaluation]) -> Transfer:
+def spelled_out(protocol: str) -> tuple[str, ...]:
+    """The protocols that one stands for: `transfer` those with all labels, `transfer:1%` with a hundredth.
+
+    >>> spelled_out("transfer:1%")
+    ('linear:1%', 'finetune:1%')
+    """
+    name, _, labels = protocol.partition(":")
+    return tuple(f"{one}:{labels or '100%'}" for one in TRANSFER) if name == "transfer" else (protocol,)
+
+
+def transfer(path: Path, data: Sequence[Any], evaluate: Callable[[Any], Evaluation]) -> Transfer:
     """Evaluates on each of the data and writes one file.
 
     Args:
         path: JSON file.
         data: as for `evaluate`.
-        evaluate: takes one of the data, and the file.
+        evaluate: takes one of the data.
     """
-    made = Transfer(path, [evaluate(one, path) for one in data])
+    made = Transfer(path, [evaluate(one) for one in data])
     write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
