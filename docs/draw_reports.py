@@ -1,4 +1,7 @@
-"""Copies a run's report into docs/examples and photographs it: `python docs/draw_reports.py RUN NAME`, after `unlabeled report RUN`."""
+"""Copies a run's report, which `unlabeled report RUN` wrote, into docs/examples, and photographs it.
+
+python docs/draw_reports.py RUN NAME
+"""
 
 from __future__ import annotations
 

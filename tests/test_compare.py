@@ -19,6 +19,7 @@ from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.run import Run
 from unlabeled.verbs.child import Child, ChildError
+from unlabeled.verbs.compare import _words
 from unlabeled.verbs.history import History
 from unlabeled.verbs.locks import lock
 from unlabeled.verbs.rows import Board, Row
@@ -241,3 +242,10 @@ def test_a_child_says_why_it_failed(tmp_path: Path) -> None:
     with pytest.raises(ChildError, match="No module named"):
         child.run(["no_such_module"], lambda: None)
     assert "unknown encoder" in child.log.read_text()
+
+
+def test_a_collapsed_row_is_named() -> None:
+    spreads = {"a": 0.0, "b": 0.05, "c": 0.9, "d": None}
+    rows = [{"name": name, "kind": "method", "z_std": spread} for name, spread in spreads.items()]
+    said = _words(rows)
+    assert [line.partition(" ")[0] for line in said if "collapsed" in line] == ["a", "b"]

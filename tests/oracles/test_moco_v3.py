@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -71,9 +73,10 @@ def test_patches_of_a_vit_stay_random_and_a_resnet_learns_whole() -> None:
     assert all(p.requires_grad for p in make("moco-v3", RESNET, **SMALL).encoder.parameters())
 
 
-def test_every_layer_is_normalised_the_last_without_scale_and_shift() -> None:
-    method = make("moco-v3", **SMALL)
-    for head, depth in ((method.projector, 3), (method.predictor, 2)):
+@pytest.mark.parametrize(("encoder", "layers"), [(RESNET, 2), (VIT, 3)])
+def test_every_layer_is_normalised_the_last_without_scale_and_shift(encoder: Any, layers: int) -> None:
+    method = make("moco-v3", encoder, **SMALL)
+    for head, depth in ((method.projector, layers), (method.predictor, 2)):
         norms = [m for m in head if isinstance(m, nn.BatchNorm1d)]
         assert len(norms) == len([m for m in head if isinstance(m, nn.Linear)]) == depth
         assert [n.affine for n in norms] == [True] * (depth - 1) + [False]

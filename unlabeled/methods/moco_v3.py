@@ -22,7 +22,8 @@ class MoCoV3(Comparison):
 
     Options and optimiser are those of the paper's ViTs, its subject; AdamW trains a ResNet, too. For that the paper takes
     LARS (0.3, weight decay 1.5e-6) and τ = 1. Where the backbone has a `patch_embed`, that stays random, which keeps the
-    training of a ViT stable. Position embeddings are timm's, learned; the paper's are fixed sines.
+    training of a ViT stable, and the projector has three layers; else it has two (the published code). Position embeddings
+    are timm's, learned; the paper's are fixed sines.
 
     Args:
         momentum: m of the key encoder at the start; rises to 1 along a cosine (0.99: Chen, Xie & He 2021).
@@ -44,9 +45,12 @@ class MoCoV3(Comparison):
         hidden: Width = 4096,
     ) -> None:
         super().__init__(encoder, shape)
-        if isinstance(patches := getattr(encoder.backbone, "patch_embed", None), nn.Module):
+        patches = getattr(encoder.backbone, "patch_embed", None)
+        between = [hidden]
+        if isinstance(patches, nn.Module):
             patches.requires_grad_(False)
-        self.projector = heads.mlp(encoder.dim, hidden, hidden, dim, end="norm")
+            between = [hidden, hidden]
+        self.projector = heads.mlp(encoder.dim, *between, dim, end="norm")
         self.predictor = heads.mlp(dim, hidden, dim, end="norm")
         self.key_encoder, self.key_projector = Ema(encoder), Ema(self.projector)
         self.momentum, self.temperature = momentum, temperature

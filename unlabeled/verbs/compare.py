@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from unlabeled import registry
 from unlabeled.data import Data
 from unlabeled.errors import UserError
+from unlabeled.probes.health import COMPLETE
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.train import chosen_images
@@ -250,6 +251,11 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"Not clearly better than {spelled}: {', '.join(weak)}." if weak else f"All methods clearly beat {spelled}."
         )
     said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
+    said += [
+        f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"
+        for row in rows
+        if row.get("z_std") is not None and row["z_std"] < COMPLETE
+    ]
     said += [row["note"] for row in rows if "note" in row]
     return said
 

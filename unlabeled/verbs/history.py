@@ -17,6 +17,7 @@ class History:
         images_per_s: median over the logged speeds but the first, which has the warming up in it; None without a step.
         minutes: of training.
         curve: (minutes, epoch, kNN accuracy within the training split), one a look.
+        z_std: `health.std_ratio` of the last batch of embeddings; None of a method without.
     """
 
     def __init__(self, run: Run) -> None:
@@ -32,6 +33,7 @@ class History:
         looks = [line for line in lines if "knn" in line]
         self.curve = [(float(np.interp(x["step"], steps, minutes)), x["epoch"], x["knn"]) for x in looks]
         self.peak_memory_mib = next((x["peak_memory_mib"] for x in reversed(lines) if "peak_memory_mib" in x), None)
+        self.z_std = next((x["z_std"] for x in reversed(lines) if "z_std" in x), None)
         self.per_epoch = round(logged[-1]["step"] / logged[-1]["epoch"]) if logged else 0
 
     def json(self) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class History:
             "seconds_per_epoch": self.per_epoch * self.recipe.batch_size / speed if speed else None,
             "peak_memory_mib": self.peak_memory_mib,
             "curve": self.curve,
+            "z_std": self.z_std,
             "recipe": self.recipe.to_dict(),
         }
 
