@@ -105,8 +105,8 @@ class Linear:
 
     def _chosen(self, h: Tensor, target: np.ndarray) -> float:
         """The best of `CANDIDATES` on held-out samples of h (N, D), target (N,) in [0, K): the highest share of right
-        classes, and of equal ones the smallest mean log-loss. Ends at the first that is worse than one before it by more than
-        the standard error: weaker regularisation takes longest to fit, and would be worse still."""
+        classes, and of equal ones the smallest mean log-loss. Ends at the first that is worse than one before it by more
+        than the standard error: weaker regularisation takes longest to fit, and would be worse still."""
         try:
             kept, held = (torch.from_numpy(part) for part in hold_out(len(target), target, SEED, "linear"))
         except UserError:
