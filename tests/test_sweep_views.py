@@ -118,3 +118,8 @@ def test_numbers_are_drawn_where_they_belong(tmp_path: Path, monkeypatch: pytest
         (0, 0): ("10.0", "white"), (1, 0): ("20.0", "white"), (2, 0): ("15.0", "white"),
         (0, 1): ("30.0", "white"), (1, 1): ("60.0", "black"), (2, 1): ("45.0", "black"),
     }  # fmt: skip
+
+
+def test_without_a_recipe_the_default_one_is_swept(tmp_path: Path) -> None:
+    said = mistake("sweep", "nowhere", "--grid", "views", "--out", tmp_path / "out")
+    assert "nowhere" in said and "recipe" not in said

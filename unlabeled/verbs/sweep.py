@@ -30,7 +30,7 @@ Axes = Mapping[str, Sequence[str]]
 
 
 def sweep(
-    recipe_file: str | Path,
+    recipe_file: str | Path | None,
     data: Any,
     *,
     axes: str | Sequence[str],
@@ -42,7 +42,10 @@ def sweep(
     """See `unlabeled.api.sweep`; `layer` is what the user gave of the recipe."""
     words = [axes] if isinstance(axes, str) else list(axes)
     values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
-    layers = [read(recipe_file), *([{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []), layer]
+    if data is None and recipe_file and Path(recipe_file).suffix not in (".yaml", ".yml"):
+        recipe_file, data = None, recipe_file
+    policy = [{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []
+    layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]
     base = compose(*layers)
     named = base.data if data is None else str(data) if isinstance(data, Path) else data
     opened, size = open_labelled(named, base, root)
