@@ -200,8 +200,8 @@ def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_
         recipe.write_text(compose(layer, {"method": name}).to_yaml())
         measure(recipe, out, None, "cpu")
         found[name] = json.loads(out.read_text())
-    assert found["nmb"]["first_s"] > 10 * found["nmb"]["prepare_s"]
-    assert found["deepcluster"]["prepare_s"] > 10 * found["nmb"]["prepare_s"]
+    assert found["nmb"]["first_s"] > 2 * found["nmb"]["prepare_s"]
+    assert found["deepcluster"]["prepare_s"] > 2 * found["nmb"]["prepare_s"]
 
 
 def test_minutes_are_of_training_and_the_first_speed_does_not_count(tmp_path: Path) -> None:
