@@ -50,6 +50,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/views.py --out results/views.json
 	$(BIN)/python benchmarks/losses.py --peers $(PEERS) --timeout 1500 --out results/losses.json
 	$(BIN)/python benchmarks/accumulate.py --out results/accumulate.json
+	$(BIN)/python benchmarks/knn.py --out results/knn.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

@@ -209,3 +209,12 @@ def test_several_data_make_one_table(made: Path) -> None:
     found = json.loads((made / "run" / "transfer.json").read_text())["transfer"]
     assert [one["data"] for one in found] == [str(made / "x.npz"), str(other)]
     assert {s["protocol"] for one in found for s in one["scores"]} == {"linear", "finetune"}
+
+
+def test_pictures_of_other_images_are_removed_and_nothing_else(made: Path) -> None:
+    out, folder = made / "mine.json", made / "mine-pictures"
+    unlabeled.evaluate(made / "run", protocol="clusters", against="none", out=out)
+    assert (folder / "clusters.png").is_file()
+    (folder / "letter.txt").write_text("dear")
+    unlabeled.evaluate(made / "run", data=images(90, seed=8), protocol="knn", against="none", out=out)
+    assert [path.name for path in folder.iterdir()] == ["letter.txt"]

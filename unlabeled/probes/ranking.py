@@ -21,7 +21,7 @@ def rank(
     """Ranks the whole gallery for each query, by the cosine in `LEVELS` equal steps from its greatest to its least, of
     `LEAST` or more; what is on one level is equally similar.
 
-    Counting the images of each level takes a third of the time of sorting them. Memory: `query_tile` × N floats, and a few
+    The images of each level are counted, as that is less work than sorting them. Memory: `query_tile` × N floats, and a few
     N for each thread.
 
     Args:

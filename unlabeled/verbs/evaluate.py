@@ -98,7 +98,8 @@ def _evaluate(
     kinds = {item.choice.name: registry.get("probes", item.choice.name).make for item in asked}
     on_new = any(getattr(kind, "new_classes", False) for kind in kinds.values())
     needs_labels = any(getattr(kind, "needs_labels", True) for kind in kinds.values())
-    channels = len(opened_run.encoder().mean)
+    encoder = opened_run.encoder()
+    channels = len(encoder.mean)
     train, test, split = splits(data, recipe, channels, root, needs_labels)
     if train.channels != channels:
         raise UserError(
@@ -106,12 +107,11 @@ def _evaluate(
             f"with {channels}: give other --data, or pretrain on such images"
         )
     new = new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
-    encoder = opened_run.encoder()
     identity = f"{weights(encoder)} {train.fingerprint} {test.fingerprint}"
     before = earlier(path, identity) if pictures else {}
     if pictures and not before:
         _forget(pictures)
-    if test.labels is not None and train.labels is not None and not _answered(asked, kinds, rivals, amounts, before):
+    if test.labels is not None and train.labels is not None and not _answered(asked, kinds, rivals, before):
         asked.append(parse_protocol("knn:100%"))
         kinds["knn"] = registry.get("probes", "knn").make
     scores: dict[tuple[str, str], list[Score]] = {}
@@ -139,7 +139,6 @@ def _answered(
     asked: Sequence[Asked],
     kinds: Mapping[str, Any],
     rivals: Sequence[str],
-    amounts: Sequence[str],
     before: Mapping[tuple[str, str], Sequence[Score]],
 ) -> bool:
     """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
@@ -149,9 +148,10 @@ def _answered(
 
 
 def _forget(pictures: Path) -> None:
-    """Removes what protocols drew of other images, or of another encoder."""
-    for path in pictures.glob("*") if pictures.is_dir() else ():
-        path.unlink()
+    """Removes what protocols drew of other images, or of another encoder; nothing else that stands there."""
+    for path in pictures.glob("*"):
+        if path.is_file() and path.stem in registry.names("probes"):
+            path.unlink()
 
 
 class _Judge:

@@ -23,9 +23,7 @@ from unlabeled.probes.rows import Row, Tile, draw_rows
 from unlabeled.probes.subject import Subject
 from unlabeled.run import Run
 from unlabeled.train import make_fabric
-
-FEATURES = "features"
-"""Folder of a run for the features that were extracted with it."""
+from unlabeled.verbs.subjects import FEATURES
 
 MOST = 100
 """Images that a picture shows beside each other."""
