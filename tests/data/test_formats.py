@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,17 @@ def test_parquet_of_the_hub(tmp_path: Path) -> None:
     row = int(data.train._rows[i])
     assert np.array_equal(data.train.fetch([i])[0].numpy(), noise(row).transpose(2, 0, 1))
     assert data.train.labels[i] == row % 3
+
+
+def test_a_copied_parquet_file_is_the_same_data_and_a_changed_one_is_not(tmp_path: Path, monkeypatch) -> None:
+    pq.write_table(table(20, [0, 1] * 10, ["x", "y"]), tmp_path / "a.parquet")
+    shutil.copyfile(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    os.utime(tmp_path / "b.parquet", (1, 1))
+    pq.write_table(table(20, [1, 0] * 10, ["x", "y"]), tmp_path / "c.parquet")
+    known = {name: open_data(tmp_path / f"{name}.parquet").train.fingerprint for name in "abc"}
+    assert known["a"] == known["b"] != known["c"]
+    monkeypatch.setattr("unlabeled.data.parquet._HASHED_BYTES", 10)
+    assert open_data(tmp_path / "a.parquet").train.fingerprint not in known.values()
 
 
 def test_parquet_shards_with_splits(tmp_path: Path) -> None:

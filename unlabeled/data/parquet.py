@@ -20,6 +20,7 @@ from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
 
 _KEPT_BYTES = 1 << 30  # of encoded row groups held in memory
+_HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and time
 _LABELS = ("label", "labels", "fine_label", "class", "target", "y")
 
 
@@ -46,7 +47,8 @@ class ParquetReader:
         self._first_rows = np.cumsum([0, *(f.metadata.num_rows for f in files)]).tolist()
         self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
-        content = "\n".join(f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths) + column
+        whole = sum(p.stat().st_size for p in paths) <= _HASHED_BYTES
+        content = "\n".join(map(_digest if whole else _stamp, paths)) + column
         self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def __len__(self) -> int:
@@ -85,6 +87,15 @@ class ParquetReader:
         if isinstance(column, Exception):
             raise column
         return column
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    return f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
 
 
 def open_parquet(path: Path, name: str) -> Splits:
