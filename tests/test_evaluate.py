@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import ONE, file, images, mistake, ok
+from command import unlabeled as command
 from rich.console import Console
 
 import unlabeled
@@ -218,3 +219,22 @@ def test_pictures_of_other_images_are_removed_and_nothing_else(made: Path) -> No
     (folder / "letter.txt").write_text("dear")
     unlabeled.evaluate(made / "run", data=images(90, seed=8), protocol="knn", against="none", out=out)
     assert [path.name for path in folder.iterdir()] == ["letter.txt"]
+
+
+def test_a_protocol_that_cannot_be_had_costs_no_other(made: Path) -> None:
+    out, words = made / "some.json", ["--against", "random", "--out", made / "some.json"]
+    some = command("evaluate", made / "run", "--protocol", "clusters:k=500", "--protocol", "knn", *words)
+    assert some.code == 1
+    assert "not judged by clusters: clusters: k is 500" in " ".join(some.out.split())
+    found = json.loads(out.read_text())
+    assert {score["protocol"] for score in found["scores"]} == {"knn"}
+    assert list(found["failed"]) == ["clusters"]
+    out.unlink()
+    mistake("evaluate", made / "run", "--protocol", "clusters:k=500", *words)
+    assert not out.exists()
+
+
+def test_all_data_are_opened_before_any_is_judged(made: Path) -> None:
+    both = ["--data", made / "x.npz", "--data", made / "no.npz"]
+    assert "no.npz" in mistake("evaluate", made / "run", *both, "--protocol", "transfer", "--out", made / "none.json")
+    assert not (made / "none.json").exists()

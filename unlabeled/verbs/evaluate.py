@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from unlabeled.verbs.splits import new_classes, splits
 from unlabeled.verbs.subjects import subjects
 from unlabeled.verbs.transfer import Transfer, spelled_out, transfer
 
+Opened = tuple[Source, Source, str, np.ndarray]
+"""Training and test split, the latter in words, and the classes to judge on that are new to the run."""
+
 PICTURES = "pictures"
 """Folder of a run that protocols draw into."""
 
@@ -50,101 +54,121 @@ def evaluate(
     """See `unlabeled.api.evaluate`."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
     asked = [text for word in several(protocol) for text in spelled_out(word)]
-    shared: dict[str, Any] = {
-        "protocol": asked, "labels": labels, "draws": draws, "against": against, "seed": seed, "root": root,
-        "accelerator": accelerator,
-    }  # fmt: skip
-    path = Path(out) if out else Run.open(run).path / "evaluation.json"
-    if len(sets) == 1 and asked == several(protocol):
-        pictures = path.with_name(PICTURES) if out is None else path.with_name(f"{path.stem}-{PICTURES}")
-        return _evaluate(run, data=sets[0], path=path, pictures=pictures, **shared)
-    path = path if out else path.with_name("transfer.json")
-    return transfer(path, sets, lambda one: _evaluate(run, data=one, path=path, pictures=None, **shared))
-
-
-def _evaluate(
-    run: str | Path,
-    *,
-    data: Any,
-    protocol: Sequence[str],
-    labels: Sequence[str],
-    draws: int | None,
-    against: Sequence[str],
-    seed: int,
-    root: str | Path | None,
-    accelerator: str,
-    path: Path,
-    pictures: Path | None,
-) -> Evaluation:
-    """On one set of images; into `path`, unless it is one of several sets, which draw no `pictures`."""
     opened_run = Run.open(run)
-    recipe = opened_run.recipe
-    amounts = [*several(labels)]
-    for text in amounts:
-        parse_amount(text)
-    asked = [parse_protocol(text) for text in protocol]
-    if draws is not None and draws < 1:
-        raise UserError(f"draws = {draws}: must be at least 1")
-    rivals = [name for name in several(against) if name != "none"]
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
-    if path.is_dir():
-        raise UserError(f"{str(path)!r} is a folder: give the name of a JSON file as --out")
-    if "none" in several(against) and rivals:
-        raise UserError(f"--against none, and against {', '.join(rivals)}: give either")
-    if not amounts or not asked:
-        raise UserError("nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)")
-    judged = subjects(opened_run, rivals, accelerator)
-    kinds = {item.choice.name: registry.get("probes", item.choice.name).make for item in asked}
-    on_new = any(getattr(kind, "new_classes", False) for kind in kinds.values())
-    needs_labels = any(getattr(kind, "needs_labels", True) for kind in kinds.values())
-    encoder = opened_run.encoder()
-    channels = len(encoder.mean)
-    train, test, split = splits(data, recipe, channels, root, needs_labels)
-    if train.channels != channels:
-        raise UserError(
-            f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on images "
-            f"with {channels}: give other --data, or pretrain on such images"
-        )
-    new = new_classes(opened_run, train) if on_new else np.empty(0, np.int64)
-    identity = f"{weights(encoder)} {train.fingerprint} {test.fingerprint}"
-    before = earlier(path, identity) if pictures else {}
+    path = Path(out) if out else opened_run.path / "evaluation.json"
+    alone = len(sets) == 1 and asked == several(protocol)
+    path = path if alone or out else path.with_name("transfer.json")
+    question = _Question(
+        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed
+    )
+    question.check()
+    judged = subjects(opened_run, question.rivals, accelerator)
+    opened = [question.open(one, root) for one in sets]
+    if alone:
+        return _evaluate(question, judged, opened[0], path.with_name(PICTURES if not out else f"{path.stem}-{PICTURES}"))
+    return transfer(path, [_evaluate(question, judged, one, None) for one in opened])
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a run, whatever the images."""
+
+    run: Run
+    called: str
+    path: Path
+    protocols: list[Asked]
+    amounts: list[str]
+    against: list[str]
+    draws: int | None
+    seed: int
+
+    @property
+    def rivals(self) -> list[str]:
+        return [name for name in self.against if name != "none"]
+
+    def kind(self, item: Asked) -> Any:
+        return registry.get("probes", item.choice.name).make
+
+    def any(self, flag: str, default: bool) -> bool:
+        """Whether the flag holds for a protocol."""
+        return any(getattr(self.kind(item), flag, default) for item in self.protocols)
+
+    def check(self) -> None:
+        """Refuses what cannot be meant, before any image is opened."""
+        for text in self.amounts:
+            parse_amount(text)
+        if self.draws is not None and self.draws < 1:
+            raise UserError(f"draws = {self.draws}: must be at least 1")
+        if not self.path.parent.is_dir():
+            raise UserError(f"there is no folder {str(self.path.parent)!r}: make it, or write elsewhere")
+        if self.path.is_dir():
+            raise UserError(f"{str(self.path)!r} is a folder: give the name of a JSON file as --out")
+        if "none" in self.against and self.rivals:
+            raise UserError(f"--against none, and against {', '.join(self.rivals)}: give either")
+        if not self.amounts or not self.protocols:
+            raise UserError(
+                "nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)"
+            )
+
+    def open(self, data: Any, root: str | Path | None) -> Opened:
+        """The data, as the protocols need them."""
+        recipe, channels = self.run.recipe, len(self.run.encoder().mean)
+        train, test, words = splits(data, recipe, channels, root, self.any("needs_labels", True))
+        if train.channels != channels:
+            raise UserError(
+                f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
+                f"images with {channels}: give other --data, or pretrain on such images"
+            )
+        new = new_classes(self.run, train) if self.any("new_classes", False) else np.empty(0, np.int64)
+        return train, test, words, new
+
+
+def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictures: Path | None) -> Evaluation:
+    """On one set of images; into the question's file, unless it is one of several sets, which draw no `pictures`.
+
+    A protocol that cannot be had is left out and named, as long as another can.
+    """
+    train, test, split, new = opened
+    identity = f"{weights(question.run.encoder())} {train.fingerprint} {test.fingerprint}"
+    before = earlier(question.path, identity) if pictures else {}
     if pictures and not before:
         _forget(pictures)
-    if test.labels is not None and train.labels is not None and not _answered(asked, kinds, rivals, before):
+    asked = list(question.protocols)
+    if test.labels is not None and train.labels is not None and not _answered(question, before):
         asked.append(parse_protocol("knn:100%"))
-        kinds["knn"] = registry.get("probes", "knn").make
     scores: dict[tuple[str, str], list[Score]] = {}
+    failed: dict[str, UserError] = {}
     drawn: list[Path] = []
     columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for build in judged:
             subject = build(train)
-            judge = _Judge(subject, train, test, new, draws, seed, _drawer(pictures, subject, train, test, drawn))
+            drawer = _drawer(pictures, subject, train, test, drawn)
+            judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
-                for text, score in judge(item, kinds[item.choice.name], amounts):
-                    scores.setdefault((subject.name, text), []).append(score)
+                try:
+                    for text, score in judge(item, question.kind(item), question.amounts):
+                        scores.setdefault((subject.name, text), []).append(score)
+                except UserError as error:
+                    failed.setdefault(item.choice.name, error)
                 bar.advance(task)
-    metadata = {"identity": identity, "recipe": recipe.to_dict(), **environment()}
-    names = [train.classes[c] for c in new]
-    made = Evaluation(path, str(run), train.name, split, scores, metadata, names, drawn, before)
+    if not {item.choice.name for item in question.protocols} - set(failed):
+        raise next(iter(failed.values()))
+    metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **environment()}
+    names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
+    made = Evaluation(question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons)
     if pictures:
-        write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+        write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
 
 
-def _answered(
-    asked: Sequence[Asked],
-    kinds: Mapping[str, Any],
-    rivals: Sequence[str],
-    before: Mapping[tuple[str, str], Sequence[Score]],
-) -> bool:
+def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Score]]) -> bool:
     """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
     judged = {subject for (subject, labels), found in before.items() if labels != NONE and found}
-    full = any(takes_labels(kinds[item.choice.name]) and not hasattr(kinds[item.choice.name], "on_images") for item in asked)
-    return not rivals or full or {*rivals, "run"} <= judged
+    full = any(takes_labels(kind) and not hasattr(kind, "on_images") for kind in map(question.kind, question.protocols))
+    return not question.rivals or full or {*question.rivals, "run"} <= judged
 
 
 def _forget(pictures: Path) -> None:

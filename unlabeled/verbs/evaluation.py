@@ -51,6 +51,7 @@ class Evaluation:
         new: the classes whose labels the encoder never saw, where any protocol asks for such.
         pictures: files that protocols drew.
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and images.
+        failed: protocol -> why it could not be had, of some subject at least.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Evaluation:
     new: Sequence[str] = ()
     pictures: Sequence[Path] = ()
     earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
         """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
@@ -96,14 +98,20 @@ class Evaluation:
         for subject, note in sorted(notes):
             said.setdefault(note, []).append(subject)
         yield from (f"{note} ({', '.join(subjects)})" for note, subjects in said.items())
+        yield from self.left_out()
         yield from (f"written: {path}" for path in [*self.pictures, self.path])
+
+    def left_out(self) -> Iterator[str]:
+        """A line for each protocol that could not be had."""
+        yield from (f"not judged by {name}: {reason}" for name, reason in self.failed.items())
 
     def json(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""
         scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
         where = {"split": self.split, **({"new_classes": list(self.new)} if self.new else {})}
         said = [self.answer] if self.answer else []
-        return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **self.metadata}
+        failed = {"failed": dict(self.failed)} if self.failed else {}
+        return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **failed, **self.metadata}
 
     def _table(self, title: str) -> Table:
         found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,14 @@ class Transfer:
                 cells = [self._cell(found, subject, labels, title) for subject in subjects]
                 table.add_row(found.data if i == 0 else "", title, spell(labels), *cells)
         yield table
+        for found in self.evaluations:
+            yield from (f"{found.data}: {line}" for line in found.left_out())
         yield f"written: {self.path}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether a protocol was left out."""
+        return any(found.failed for found in self.evaluations)
 
     def json(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""
@@ -68,14 +75,8 @@ def spelled_out(protocol: str) -> tuple[str, ...]:
     return tuple(f"{one}:{labels or '100%'}" for one in TRANSFER) if name == "transfer" else (protocol,)
 
 
-def transfer(path: Path, data: Sequence[Any], evaluate: Callable[[Any], Evaluation]) -> Transfer:
-    """Evaluates on each of the data and writes one file.
-
-    Args:
-        path: JSON file.
-        data: as for `evaluate`.
-        evaluate: takes one of the data.
-    """
-    made = Transfer(path, [evaluate(one) for one in data])
+def transfer(path: Path, evaluations: Sequence[Evaluation]) -> Transfer:
+    """Writes evaluations on several sets of images as one JSON file."""
+    made = Transfer(path, evaluations)
     write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
