@@ -19,10 +19,10 @@ ORDER = [
     ["cli", "sklearn"],
     ["reporting"],
     ["verbs"],
-    ["train", "run", "monitor", "steps", "accumulate", "interrupt"],
+    ["train", "tuning", "rehearsal", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "clustering", "losses", "views", "encoders", "data"],
-    ["recipe", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "errors"],
+    ["recipe", "speed", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "errors"],
 ]
 """From the top."""
 

@@ -3,7 +3,20 @@
 Importing this does not import torch; the verbs do when they run.
 """
 
-from unlabeled.api import compare, contact_sheet, embed, evaluate, export, inspect, load, pretrain, report, search, sweep
+from unlabeled.api import (
+    compare,
+    contact_sheet,
+    embed,
+    evaluate,
+    export,
+    inspect,
+    load,
+    pretrain,
+    report,
+    search,
+    sweep,
+    tune,
+)
 from unlabeled.errors import UserError
 
 __all__ = [
@@ -19,5 +32,6 @@ __all__ = [
     "report",
     "search",
     "sweep",
+    "tune",
 ]
 __version__ = "0.1.0"

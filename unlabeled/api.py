@@ -1,5 +1,5 @@
 """The verbs, in Python and on the command line the same: inspect, pretrain, evaluate, compare, sweep, embed, search,
-export, report, load, contact_sheet (`unlabeled views`).
+export, report, tune, load, contact_sheet (`unlabeled views`).
 
 Importing this is light: torch and the methods are imported when a verb runs.
 """
@@ -16,6 +16,7 @@ from unlabeled.api_report import report as report
 from unlabeled.api_search import search as search
 from unlabeled.api_tables import compare as compare
 from unlabeled.api_tables import sweep as sweep
+from unlabeled.api_tune import tune as tune
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
@@ -42,6 +43,7 @@ def pretrain(
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
     precision: str | None = None,
+    speed: str | None = None,
     monitor_every: int | None = None,
     seed: int | None = None,
     out: str | Path = "runs/a",
@@ -78,6 +80,8 @@ def pretrain(
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
         precision: auto, bf16 or 32 (default: auto, bf16 where the machine computes in it).
+        speed: `auto`, by which a few timed steps choose how to compute; or words such as `bf16 channels-last compiled fused
+            workers=1` (default: auto; `unlabeled tune` shows what is fast here).
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
         seed: of everything random (default: 0).
         out: folder of the run.
@@ -112,6 +116,7 @@ def pretrain(
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,
         "precision": precision,
+        "speed": speed,
         "monitor_every": monitor_every,
         "seed": seed,
     }

@@ -123,6 +123,7 @@ for _verb in (
     api.search,
     api.export,
     api.report,
+    api.tune,
 ):
     app.command(_without_result(_verb))
 app.command(_without_result(api.contact_sheet), name="views")

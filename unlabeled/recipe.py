@@ -43,6 +43,8 @@ class Recipe:
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
         lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
         precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
+        speed: `auto` (a few timed steps choose), or how to compute, such as `bf16 channels-last workers=1`; see `Speed`. The
+            recipe that a run keeps says what was chosen.
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never.
         seed: of everything random.
         about: what the recipe's author says of it (command, hardware, minutes, expected figure); not used.
@@ -63,6 +65,7 @@ class Recipe:
     warmup_epochs: float | None = None
     lr_scaling: Scaling = "linear"
     precision: str = "auto"
+    speed: str = "auto"
     monitor_every: int = 5
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
@@ -140,7 +143,16 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         )
     if recipe.precision not in ("auto", "bf16", "32"):
         raise UserError(f"precision is {recipe.precision!r}, and must be auto, bf16 or 32")
+    if recipe.speed != "auto":
+        _check_speed(recipe)
     return recipe
+
+
+def _check_speed(recipe: Recipe) -> None:
+    from unlabeled.speed import Speed
+
+    if recipe.precision not in ("auto", "bf16" if Speed.parse(recipe.speed).bf16 else "32"):
+        raise UserError(f"precision is {recipe.precision}, and speed {recipe.speed!r}: leave one out, or let them agree")
 
 
 def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -58,32 +59,31 @@ def batches(
     clock: Clock,
     start: int,
     sampling: Callable[[], Tensor | None] = lambda: None,
+    workers: int = 1,
 ) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
-    """This process's part of each batch, index (B,) within `chosen` and images (B, C, H, W), fetched one step ahead; not
-    beyond an epoch, before which the method may say how often it wants each image."""
+    """This process's part of each batch, index (B,) within `chosen` and images (B, C, H, W), fetched as many steps ahead as
+    there are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each image."""
     per_process = recipe.batch_size // world()
-    orders: dict[int, np.ndarray] = {}
 
-    def fetch(step: int) -> tuple[np.ndarray, Tensor]:
-        epoch, place = divmod(step, clock.per_epoch)
-        if epoch not in orders:
-            orders.clear()
-            weights = sampling()
-            orders[epoch] = order(
-                recipe.seed, epoch, len(chosen), None if weights is None else weights.double().cpu().numpy()
-            )
-        first = place * recipe.batch_size + rank() * per_process
-        index = orders[epoch][first : first + per_process]
-        images = source.fetch(chosen[index])
-        return index, images.pin_memory() if torch.cuda.is_available() else images
+    def drawn(epoch: int) -> np.ndarray:
+        weights = sampling()
+        return order(recipe.seed, epoch, len(chosen), None if weights is None else weights.double().cpu().numpy())
 
-    with ThreadPoolExecutor(1) as ahead:
+    def fetch(part: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        images = source.fetch(chosen[part])
+        return part, images.pin_memory() if torch.cuda.is_available() else images
+
+    with ThreadPoolExecutor(workers) as ahead:
 
         def steps() -> Iterator[tuple[np.ndarray, Tensor]]:
-            coming = None
+            coming: deque[Future[tuple[np.ndarray, Tensor]]] = deque()
             for step in range(start, clock.total):
-                ready = (coming or ahead.submit(fetch, step)).result()
-                coming = ahead.submit(fetch, step + 1) if (step + 1) % clock.per_epoch else None
-                yield ready
+                epoch, place = divmod(step, clock.per_epoch)
+                if place == 0 or step == start:
+                    index = drawn(epoch)
+                while len(coming) < min(1 + workers, clock.per_epoch - place):
+                    first = (place + len(coming)) * recipe.batch_size + rank() * per_process
+                    coming.append(ahead.submit(fetch, index[first : first + per_process]))
+                yield coming.popleft().result()
 
         yield steps()

@@ -19,7 +19,7 @@ from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape
 from unlabeled.data import Data, Source, balanced_draw, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, wait_for_all, world
-from unlabeled.encoders import Encoder, build_encoder, fastest_layout
+from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.interrupt import stoppable
 from unlabeled.memory import Queue
@@ -31,6 +31,7 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.schedules import scaled_lr, warmup_cosine
+from unlabeled.speed import Speed, usual
 from unlabeled.steps import Clock, batches, generator, seed_of
 
 SAVE_EVERY = 60.0
@@ -91,7 +92,8 @@ def train(
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
     fabric.to_device(method)
     share_statistics(method)
-    method.to(memory_format=fastest_layout(fabric.device))
+    speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
+    method.to(memory_format=speed.layout)
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
@@ -104,7 +106,9 @@ def train(
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
-    optimizer = registry.build("optim", recipe.optimizer, groups(method, method.constant_lr)) if clock.total else None
+    parameters = groups(method, method.constant_lr)
+    optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
+    speed.compile(method.encoder)
     state = run.read_checkpoint()
     start = _restore(state, method, optimizer)
     if state is None and rank() == 0:
@@ -120,9 +124,11 @@ def train(
     saved, step = time.monotonic(), start
 
     def extract(module: nn.Module) -> Tensor:
-        return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
+        with speed.eager():
+            return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
 
-    with stoppable() as stop, batches(recipe, source, chosen, clock, start, method.sampling) as coming, monitor:
+    coming_batches = batches(recipe, source, chosen, clock, start, method.sampling, speed.workers)
+    with stoppable() as stop, coming_batches as coming, monitor:
         for step in range(start, clock.total):
             at = clock.at(step)
             if watch(step):
@@ -159,7 +165,8 @@ def train(
             monitor.step(loss, at, optimizer.param_groups[0]["lr"])
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
             if done % clock.per_epoch == 0:
-                monitor.epoch(method.encoder, at)
+                with speed.eager():
+                    monitor.epoch(method.encoder, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
                 _save(run, method, optimizer, done)
@@ -169,7 +176,8 @@ def train(
                 monitor.interrupted(done)
                 return False
     monitor.check(method, clock.total)
-    monitor.end(method.encoder, clock.at(clock.total - 1))
+    with speed.eager():
+        monitor.end(method.encoder, clock.at(clock.total - 1))
     _save(run, method, optimizer, clock.total, finished=True)
     wait_for_all()
     return True
@@ -183,7 +191,8 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    half = recipe.precision == "bf16" or (recipe.precision == "auto" and _computes_in_bf16(on_cpu))
+    device = torch.device("cpu" if on_cpu else "cuda")
+    half = (usual(device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)).bf16
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
     try:
         return Fabric(
@@ -256,9 +265,3 @@ def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.o
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
-
-
-def _computes_in_bf16(on_cpu: bool) -> bool:
-    if on_cpu:
-        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,6 +1,6 @@
 """Raw input to representation: (B, ...) -> (B, D)."""
 
-from unlabeled.encoders.image import Encoder, build_encoder, fastest_layout
+from unlabeled.encoders.image import Encoder, build_encoder
 from unlabeled.encoders.lab import Lab
 
-__all__ = ["Encoder", "Lab", "build_encoder", "fastest_layout"]
+__all__ = ["Encoder", "Lab", "build_encoder"]

@@ -218,9 +218,3 @@ def _dimension(backbone: nn.Module, name: str, channels: int, sizes: set[int]) -
             ) from error
     backbone.train()
     return int(h.shape[1])
-
-
-def fastest_layout(device: torch.device) -> torch.memory_format:
-    """How weights are best laid out: channels last on GPUs and on processors without AMX; with AMX, it was slower."""
-    last = device.type == "cuda" or (device.type == "cpu" and not torch.cpu._is_amx_tile_supported())
-    return torch.channels_last if last else torch.preserve_format

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from unlabeled import registry
-from unlabeled.batch import Batch, Progress
 from unlabeled.data import Source
-from unlabeled.methods.base import Comparison, Method
-from unlabeled.optim import groups
+from unlabeled.methods.base import Comparison
 from unlabeled.recipe import Recipe
-from unlabeled.train import initial_encoder, make_fabric, shape_of
+from unlabeled.rehearsal import Rehearsal
+from unlabeled.speed import usual
+from unlabeled.train import make_fabric
 
 LONG_ENOUGH, PATIENCE = 0.4, 4.0
 """Seconds of a step that is measured well, and after which no other is begun."""
@@ -56,7 +52,8 @@ def measure(recipe: Recipe, source: Source, accelerator: str = "auto") -> Pace:
     begun = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        steps = _Steps(recipe, source, accelerator)
+        fabric = make_fabric(recipe, accelerator, 1)
+        steps = Rehearsal(recipe, source, fabric, usual(fabric.device, recipe.precision), method=True)
         size = min(8, recipe.batch_size)
         while True:
             steps(size)  # the first of its size is slow
@@ -64,54 +61,26 @@ def measure(recipe: Recipe, source: Source, accelerator: str = "auto") -> Pace:
             if seconds > LONG_ENOUGH or size >= recipe.batch_size or time.perf_counter() - begun > PATIENCE:
                 break
             size = min(2 * size, recipe.batch_size)
-        kept = steps.kept(size)
+        kept = _kept(steps, size)
         for _ in range(REPEATS):
             if time.perf_counter() - begun < PATIENCE:
                 seconds = min(seconds, steps(size))
-    return Pace(seconds / size, kept / size, steps.free(), isinstance(steps.method, Comparison))
+    return Pace(seconds / size, kept / size, _free(fabric.device), isinstance(steps.module, Comparison))
 
 
-class _Steps:
-    """The loop's step (views, forward, backward, optimiser), on batches of any size."""
+def _kept(steps: Rehearsal, size: int) -> int:
+    """Bytes that a step keeps for its backward pass, the weights themselves left out."""
+    held: dict[int, int] = {}
+    steps(size, saved_tensors_hooks(_noting(held), lambda tensor: tensor))
+    weights = {p.untyped_storage().data_ptr() for p in steps.module.parameters()}
+    return sum(size for place, size in held.items() if place not in weights)
 
-    def __init__(self, recipe: Recipe, source: Source, accelerator: str) -> None:
-        assert recipe.image_size is not None
-        self.source, self.fabric = source, make_fabric(recipe, accelerator, 1)
-        shape = replace(shape_of(source, recipe.image_size), n=len(source))
-        self.method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape)
-        self.fabric.to_device(self.method)
-        self.method.train()
-        self.optimizer = registry.build("optim", recipe.optimizer, groups(self.method, self.method.constant_lr))
-        self.views = registry.build("views", recipe.views, shape)
 
-    def __call__(self, size: int, hooks: Any = None) -> float:
-        """Seconds of a step."""
-        start = time.perf_counter()
-        index = np.arange(size) % len(self.source)
-        images = self.source.fetch(index).to(self.fabric.device)
-        drawn, targets = self.views(images, torch.Generator().manual_seed(0))
-        batch = Batch(drawn, torch.from_numpy(index).to(self.fabric.device), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        with hooks or nullcontext(), self.fabric.autocast():
-            loss = self.method(batch, Progress(0, 1, 0))
-        self.fabric.backward(loss.total)
-        self.optimizer.step()
-        if self.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    def kept(self, size: int) -> int:
-        """Bytes that a step keeps for its backward pass, the weights themselves left out."""
-        held: dict[int, int] = {}
-        self(size, saved_tensors_hooks(_noting(held), lambda tensor: tensor))
-        weights = {p.untyped_storage().data_ptr() for p in self.method.parameters()}
-        return sum(size for place, size in held.items() if place not in weights)
-
-    def free(self) -> float:
-        """Bytes that the device has free; of a processor half of its memory."""
-        if self.fabric.device.type == "cuda":
-            return float(torch.cuda.mem_get_info()[0])
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2
+def _free(device: torch.device) -> float:
+    """Bytes that the device has free; of a processor half of its memory."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info()[0])
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) / 2
 
 
 def _noting(held: dict[int, int]) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,7 @@ import csv
 import importlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.speed import Speed
 from unlabeled.train import train
+from unlabeled.tuning import Trial, settled
 
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
@@ -46,19 +48,27 @@ def pretrain(
         Console(highlight=False).print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
     opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
-    if recipe.image_size is None:
-        recipe = replace(recipe, image_size=max(SMALLEST, min(LARGEST, opened.train.size)))
+    recipe = with_size(recipe, opened)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
         raise UserError(
             f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
         )
+    if not existing:
+        recipe, trial = settled(recipe, opened.train, accelerator, devices)
+        about |= {"speed": asdict(trial)} if trial else {}
+        _tell_speed(recipe, trial)
     try:
         train(recipe, opened, run, about, accelerator=accelerator, devices=devices, loggers=writers)
     finally:
         if rank() == 0:
             _tell_skipped(run, opened)
     return run
+
+
+def with_size(recipe: Recipe, data: Data) -> Recipe:
+    """With an image size: that of the data, if none was given."""
+    return replace(recipe, image_size=recipe.image_size or max(SMALLEST, min(LARGEST, data.train.size)))
 
 
 def _existing(out: Path, resume: bool) -> bool:
@@ -84,13 +94,21 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     """The recipe of a run to be resumed, once what was said again agrees with it."""
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
-    for name in now.keys() - {"about", "monitor_every", "data"}:
+    chosen = {"speed"} if now["speed"] == "auto" else set()
+    for name in now.keys() - {"about", "monitor_every", "data"} - chosen:
         if now[name] != before[name]:
             raise UserError(
                 f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
                 "leave it out, or start a new run with another --out"
             )
     return run.recipe
+
+
+def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
+    if trial:
+        gain = trial.gain(Speed.parse(recipe.speed))
+        said = f"speed: {recipe.speed}, {gain:.1f} times the slowest way by timed steps; `unlabeled tune` shows them"
+        Console(highlight=False, quiet=rank() > 0).print(said, soft_wrap=True)
 
 
 def _identity(data: Data) -> dict[str, Any]:

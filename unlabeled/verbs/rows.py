@@ -240,7 +240,7 @@ class Board:
             result.unlink()
             epoch_s = images // recipe.batch_size * about["step_s"] + about["prepare_s"]
             left = self.minutes * 60 - about["first_s"] + about["prepare_s"]
-            recipe = replace(recipe, epochs=max(1, round(left / epoch_s)))
+            recipe = replace(recipe, epochs=max(1, round(left / epoch_s)), speed=about["speed"])
         every = math.ceil(recipe.epochs / POINTS) or 1
         recipe = replace(recipe, monitor_every=every, about={"minutes": self.minutes, **about} if self.minutes else {})
         _text(path, recipe.to_yaml())

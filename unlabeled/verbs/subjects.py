@@ -12,12 +12,13 @@ import torch
 from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.data import Source
-from unlabeled.encoders import Encoder, fastest_layout
+from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import RECIPE, Run
+from unlabeled.speed import fastest_layout
 from unlabeled.train import chosen_images, initial_encoder, make_fabric
 from unlabeled.verbs.answer import SUBJECTS
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
 from unlabeled.run import Run
 from unlabeled.train import chosen_images, train
+from unlabeled.tuning import settled
 
 WARM_UP, MEASURED = 5, 20
 """Steps before the clock is read first, and between then and the last reading."""
@@ -52,10 +54,13 @@ class Watch:
 
 
 def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str) -> None:
-    """Writes to `out` what a step of the recipe takes, and what it does before an epoch: that is measured on so few images
-    that a second epoch begins, as much of it is done once (the filling of a bank), and taken to be proportional to them."""
-    recipe = compose(read(recipe_file), {"epochs": WARM_UP + MEASURED + 1, "warmup_epochs": None})
+    """Writes to `out` how the recipe is best computed, what a step takes then, and what comes before an epoch. That is
+    measured on so few images that a second epoch begins, as much of it is done once (the filling of a bank), and taken to
+    be proportional to them."""
+    recipe = compose(read(recipe_file))
     data = open_data(recipe.data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    recipe, _ = settled(recipe, data.train, accelerator)
+    recipe = replace(recipe, epochs=WARM_UP + MEASURED + 1, warmup_epochs=None)
     chosen, _ = chosen_images(recipe, data.train)
     part = (WARM_UP + MEASURED) * recipe.batch_size
     share = 1.0
@@ -65,8 +70,8 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str) ->
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         train(recipe, data, Run(Path(folder) / "trial"), {}, accelerator=accelerator, watch=watch)
-    found = watch.result()
-    found |= {name: found[name] / share for name in ("first_s", "prepare_s")}
+    found: dict[str, Any] = dict(watch.result())
+    found |= {name: found[name] / share for name in ("first_s", "prepare_s")} | {"speed": recipe.speed}
     out.write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -1,0 +1,147 @@
+"""How steps are computed: every way computes the same, the choice follows the timings, and a run keeps it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command import SMALL, file, mistake, ok
+from torch import nn
+from torch._inductor import config as inductor
+
+import unlabeled
+from unlabeled import speed, tuning
+from unlabeled.data import open_data
+from unlabeled.errors import UserError
+from unlabeled.recipe import compose
+from unlabeled.run import Run
+from unlabeled.speed import Speed
+from unlabeled.tuning import Trial, tuned, workers
+
+WAYS = ["workers=1", "channels-last", "fused", "workers=3", "bf16 channels-last fused workers=2"]
+
+
+def _losses(path: Path, way: str, *more: object) -> torch.Tensor:
+    data = path / "x.npz"
+    if not data.exists():
+        file(data, n=90)
+    ok("pretrain", data, *SMALL, "--epochs", "3", "--speed", way, "--out", path / way.replace(" ", "-"), *more)
+    return torch.tensor([line["loss"] for line in Run.open(path / way.replace(" ", "-")).history if "loss" in line])
+
+
+@pytest.mark.parametrize("method", ["simclr", "byol", "swav"])
+def test_every_way_computes_the_same(method: str, tmp_path: Path) -> None:
+    found = [_losses(tmp_path, way, "--method", method) for way in WAYS]
+    assert len(found[0])
+    for way, losses in zip(WAYS, found, strict=True):
+        torch.testing.assert_close(
+            losses, found[0], rtol=0.02 if "bf16" in way else 1e-3, atol=0.02 if "bf16" in way else 1e-3
+        )
+    assert torch.equal(found[0], found[3])
+
+
+def test_a_compiled_network_computes_the_same_keeps_its_names_and_runs_as_written_when_judged() -> None:
+    if refused := speed.refusal("cpu"):
+        pytest.skip(refused)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    twin = copy.deepcopy(network)
+    way = Speed(compiled=True)
+    way.compile(network)
+    x = torch.rand(8, 3, 6, 6)
+    for module in (network, twin):
+        module(x).square().mean().backward()
+    torch.testing.assert_close(network[0].weight.grad, twin[0].weight.grad)
+    assert list(network.state_dict()) == list(twin.state_dict())
+    twin.load_state_dict(network.state_dict())
+    with way.eager(), torch.no_grad():
+        assert torch.equal(network.eval()(x[:3]), twin.eval()(x[:3]))
+
+
+def test_without_a_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    torch._dynamo.reset()
+    speed.refusal.cache_clear()
+    try:
+        with inductor.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}):
+            assert speed.refusal("cpu")
+            assert torch.equal(_losses(tmp_path, "compiled"), _losses(tmp_path, "workers=1"))
+            found = unlabeled.tune(tmp_path / "x.npz", batch_size=16, image_size=8, accelerator="cpu")
+            assert "compiling cannot be had here" in " ".join(map(str, found.lines()))
+            assert not found.speed.compiled
+    finally:
+        torch._dynamo.reset()
+        speed.refusal.cache_clear()
+
+
+@pytest.mark.parametrize("words", ["bf16 channels-last compiled fused workers=4", "workers=1", "fused workers=2"])
+def test_words_are_read_as_they_are_written(words: str) -> None:
+    assert str(Speed.parse(words)) == words
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    data = file(tmp_path / "x.npz")
+    for wrong in ("fast", "bf16 workers=0", "workers=many"):
+        assert "such as" in mistake("pretrain", data, "--speed", wrong, "--out", tmp_path / "a")
+    assert "let them agree" in mistake("pretrain", data, "--speed", "bf16", "--precision", "32", "--out", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_choice_follows_the_timings() -> None:
+    plain, last, half = "workers=1", "channels-last workers=1", "bf16 channels-last workers=1"
+    trial = Trial({plain: 1.0, last: 0.99, half: 0.5}, fetch=0.1, usual=plain)
+    assert str(trial.choose(1000)) == half
+    assert trial.gain(trial.choose(1000)) == 2.0
+    near = Trial({plain: 1.0, last: 0.97}, fetch=0.1, usual=plain)
+    assert str(near.choose(1000)) == plain
+    compiled = Trial({plain: 1.0, "compiled workers=1": 0.5}, fetch=0.1, usual=plain, compile=60.0)
+    assert not compiled.choose(110).compiled
+    assert compiled.choose(200).compiled
+    assert [workers(fetch, 0.1) for fetch in (0.01, 0.1, 0.15, 9.0)] == [1, 1, 2, 8]
+
+
+def test_a_trial_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_data(file(tmp_path / "x.npz"), image_size=8).train
+    recipe = compose({"encoder.width": 4, "batch_size": 16, "image_size": 8})
+    before = torch.get_rng_state()
+    assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS - 1) is None
+    first = tuned(recipe, source, "cpu", tuning.WORTH_STEPS)
+    assert first is not None
+    assert first.compile is None
+    assert first.choose(1000).bf16 in (False, speed.computes_in_bf16(torch.device("cpu")))
+    assert torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(tuning, "Rehearsal", None)
+    assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS) == first
+    with pytest.raises(TypeError):
+        tuned(compose({"encoder.width": 5, "batch_size": 16, "image_size": 8}), source, "cpu", tuning.WORTH_STEPS)
+
+
+def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
+    data = file(tmp_path / "x.npz", n=90)
+    said = ok("pretrain", data, *SMALL, "--epochs", "2", "--out", tmp_path / "a")
+    run = Run.open(tmp_path / "a")
+    assert f"speed: {run.recipe.speed}" in said
+    assert Speed.parse(run.recipe.speed)
+    assert run.recipe.speed.rpartition(" ")[0] in " ".join(run.environment["speed"]["steps"])
+    ok("pretrain", data, *SMALL, "--epochs", "2", "--out", tmp_path / "b")
+    ok("pretrain", data, "--recipe", tmp_path / "a" / "recipe.yaml", "--accelerator", "cpu", "--out", tmp_path / "c")
+    weights = [(tmp_path / name / "encoder.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1] == weights[2]
+    assert "finished" in ok(
+        "pretrain", data, *SMALL, "--epochs", "2", "--speed", "auto", "--out", tmp_path / "a", "--resume"
+    )
+    other = "fused workers=1" if "fused" not in run.recipe.speed else "workers=1"
+    assert "began with speed" in mistake("pretrain", data, *SMALL, "--speed", other, "--out", tmp_path / "a", "--resume")
+
+
+def test_tune_shows_a_table(tmp_path: Path) -> None:
+    said = ok("tune", file(tmp_path / "x.npz"), *SMALL, "--epochs", "2")
+    for word in ("plain float32", "channels-last", "images/s", "chosen for 6 steps: --speed '"):
+        assert word in said
+    assert len(list((tmp_path / "cache" / "speed").glob("*.json"))) == 1
+    json.loads(next((tmp_path / "cache" / "speed").glob("*.json")).read_text())
+    with pytest.raises(UserError, match="no data"):
+        unlabeled.tune()
