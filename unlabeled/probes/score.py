@@ -48,7 +48,7 @@ class Score:
     def title(self) -> str:
         """The protocol as one asks for it, with the options that are not the defaults: `few-shot:shots=5`."""
         defaults = {name: option.default for name, option in get("probes", self.protocol).options().items()}
-        other = [f"{name}={value}" for name, value in self.options.items() if value != defaults.get(name)]
+        other = [f"{name}={_asked(value)}" for name, value in self.options.items() if value != defaults.get(name)]
         return self.protocol + ":" * bool(other) + ",".join(other)
 
     def mean(self, metric: str | None = None) -> float:
@@ -77,3 +77,7 @@ class Score:
     @property
     def _first(self) -> str:
         return next(iter(self.metrics))
+
+
+def _asked(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
