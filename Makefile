@@ -40,14 +40,15 @@ chromium:
 test: lint types chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Peers in a folder that only their own processes see, on the same torch.
-$(PEERS)/.installed: $(VENV)/.installed-dev
+# Peers in a folder that only the benchmarks see, without what they depend on: torch and torchvision are the project's own.
+$(PEERS)/.installed: Makefile $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(PEERS) \
-		lightly==1.6.0 pytorch-metric-learning==2.9.0
+		lightly==1.6.0 pytorch-metric-learning==2.9.0 kornia==0.9.0 kornia-rs==0.2.0
 	touch $@
 
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
-	$(BIN)/python benchmarks/views.py --out results/views.json
+	$(BIN)/python benchmarks/views.py --peers $(PEERS) --out results/views.json
+	$(BIN)/python benchmarks/training.py --peers $(PEERS) --losses --out results/training.json
 	$(BIN)/python benchmarks/losses.py --peers $(PEERS) --timeout 1500 --out results/losses.json
 	$(BIN)/python benchmarks/accumulate.py --out results/accumulate.json
 	$(BIN)/python benchmarks/knn.py --out results/knn.json
