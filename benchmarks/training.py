@@ -21,8 +21,8 @@ and learning rate, and records the mean loss of steps 91 to 100; each round is a
 out the rest.
 
 Each measurement is written when it is done. The same command goes on after an interruption; measurements are kept unless
-hardware, versions or settings changed, or `--again` is given. The peer is a package in a folder that only its own processes see (`make
-bench` fills it); without it only ours is measured.
+hardware, versions or settings changed, or `--again` is given. The peer is a package in a folder that only its own processes
+see (`make bench` fills it); without it only ours is measured.
 """
 
 from __future__ import annotations
