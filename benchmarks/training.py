@@ -7,9 +7,12 @@ SimCLR, MoCo, BYOL and SwAV train a ResNet-18 with a 3×3 stem on CIFAR-10's JPE
 image column; generated ones where it is missing), 32 pixels, 128 a batch; `simclr-16` has a network of a quarter of the
 width, and four times as many steps. The sides:
 
-- `unlabeled`: `unlabeled.train` with its defaults, of which bf16 on machines that compute in it is one;
+- `unlabeled`: `unlabeled.train` with its defaults, of which bf16 on machines that compute in it is one; nothing is timed
+  first or compiled;
 - `lightly`: its transforms, modules and losses in a plain PyTorch loop, `--workers` loader processes, SGD, float32;
-- `unlabeled-32` and `lightly-bf16`: the same with the other's precision.
+- `unlabeled-32` and `lightly-bf16`: the same with the other's precision;
+- `unlabeled-tuned`, only if it is named in `--sides`: computed as `unlabeled pretrain` chooses after a few timed steps, which
+  may be compiled; the warm-up takes all that takes.
 
 They take turns, each in a process of its own; `--warm-up` steps are taken before the clock is read. All measured steps are
 of the first epoch. `unlabeled` decodes a JPEG once, before the first step or in its first epoch, and then reads its cache:
@@ -58,7 +61,7 @@ CASES = {
     "swav": ("swav", 64, 1),
 }
 """Method, width, and how many times `--steps` it takes."""
-SIDES = {"unlabeled": "auto", "lightly": "32", "unlabeled-32": "32", "lightly-bf16": "bf16"}
+SIDES = {"unlabeled": "auto", "lightly": "32", "unlabeled-32": "32", "lightly-bf16": "bf16", "unlabeled-tuned": "auto"}
 """Precision of each."""
 LOSS_STEPS = 100
 AHEAD = 6
@@ -185,7 +188,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("build/peers"), help="folder that holds lightly")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/cifar10-train.parquet")
     parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES))
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[s for s in SIDES if s != "unlabeled-tuned"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warm-up", type=int, default=5)

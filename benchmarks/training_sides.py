@@ -30,7 +30,9 @@ from unlabeled import monitor
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.run import Run
+from unlabeled.speed import usual
 from unlabeled.train import make_fabric, train
+from unlabeled.tuning import settled
 
 SIZE, SMALL_CROP = 32, 14
 LAST = 10
@@ -68,19 +70,22 @@ class Watch:
 
 
 def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`unlabeled.train` with its defaults; every step is logged where losses are compared."""
+    """`unlabeled.train` with its defaults, or tuned as `pretrain` does; every step is logged where losses are compared."""
     layer = {"data": str(folder / "images.parquet"), "method": job["method"], "encoder.width": job["width"]}
     layer |= {"image_size": SIZE, "batch_size": job["batch"], "precision": job["precision"], "seed": job["round"]}
     if job["kind"] == "losses":
         layer |= SAME
         monitor.LOG_EVERY = 1
     recipe, run = compose(layer), Run(folder / "run")
-    watch = Watch(job["warm_up"], job["steps"])
-    train(recipe, open_data(recipe.data, image_size=SIZE, seed=None), run, {}, accelerator="cpu", watch=watch)
+    data, watch = open_data(recipe.data, image_size=SIZE, seed=None), Watch(job["warm_up"], job["steps"])
+    if job["side"] == "unlabeled-tuned":
+        recipe, _ = settled(recipe, data.train, "cpu")
+    train(recipe, data, run, {}, accelerator="cpu", watch=watch)
     losses = [line["loss"] for line in run.history if "loss" in line]
     return {
         **watch.result(job["batch"]),
         "precision": make_fabric(recipe, "cpu", 1)._precision.precision,
+        "speed": str(usual(torch.device("cpu"), recipe.precision)) if recipe.speed == "auto" else recipe.speed,
         "loss": sum(losses[-LAST:]) / len(losses[-LAST:]) if job["kind"] == "losses" else None,
     }
 
