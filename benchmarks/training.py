@@ -11,8 +11,8 @@ width, and four times as many steps. The sides:
   first or compiled;
 - `lightly`: its transforms, modules and losses in a plain PyTorch loop, `--workers` loader processes, SGD, float32;
 - `unlabeled-32` and `lightly-bf16`: the same with the other's precision;
-- `unlabeled-tuned`, only if it is named in `--sides`: computed as `unlabeled pretrain` chooses after a few timed steps, which
-  may be compiled; the warm-up takes all that takes.
+- `unlabeled-tuned`, only if it is named in `--sides`: computed as `unlabeled pretrain` chooses after a few timed steps for
+  100 epochs of CIFAR-10, which may be compiled; that is over when the warm-up is.
 
 They take turns, each in a process of its own; `--warm-up` steps are taken before the clock is read. All measured steps are
 of the first epoch. `unlabeled` decodes a JPEG once, before the first step or in its first epoch, and then reads its cache:

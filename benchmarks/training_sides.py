@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from unlabeled.train import make_fabric, train
 from unlabeled.tuning import settled
 
 SIZE, SMALL_CROP = 32, 14
+WHOLE = 50_000
+"""Images of CIFAR-10: the length of a run decides whether compiling is worth while."""
 LAST = 10
 """Steps over which the loss at the end is averaged."""
 LR, TEMPERATURE = 0.06, 0.5
@@ -79,7 +82,8 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     recipe, run = compose(layer), Run(folder / "run")
     data, watch = open_data(recipe.data, image_size=SIZE, seed=None), Watch(job["warm_up"], job["steps"])
     if job["side"] == "unlabeled-tuned":
-        recipe, _ = settled(recipe, data.train, "cpu")
+        whole, _ = settled(replace(recipe, epochs=recipe.epochs * WHOLE // len(data.train)), data.train, "cpu")
+        recipe = replace(recipe, speed=whole.speed)
     train(recipe, data, run, {}, accelerator="cpu", watch=watch)
     losses = [line["loss"] for line in run.history if "loss" in line]
     return {
