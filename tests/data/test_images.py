@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from unlabeled.data.images import MAX_PIXELS, BadImageError, as_uint8, native_channels, open_image, to_pixels
+from unlabeled.data.images import MAX_PIXELS, BadImageError, as_uint8, native_channels, native_size, open_image, to_pixels
+from unlabeled.data.jpeg import Jpeg
 
 from .pictures import encoded, noise, write
 
@@ -72,12 +73,80 @@ def test_the_central_square_is_cut_and_resized() -> None:
     assert np.array_equal(same, to_pixels(Image.fromarray(wide), 3, 10))
 
 
-def test_a_large_jpeg_decoded_at_reduced_size_is_near_the_full_decoding() -> None:
-    smooth = np.clip(np.add.outer(np.arange(640), np.arange(640)) / 5, 0, 255).astype(np.uint8)
-    data = encoded(np.stack([smooth, smooth[::-1], smooth.T], 2), "JPEG")
-    quick = to_pixels(open_image(data), 3, 32).astype(int)
-    full = to_pixels(open_image(data).convert("RGB"), 3, 32).astype(int)
-    assert np.abs(quick - full).max() <= 4
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Uint8 (H, W, 3) with the spectrum of a photograph: amplitude falls with frequency to the power of 1.2."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = 1
+    waves = np.exp(2j * np.pi * rng.random((3, *frequency.shape))) / frequency**1.2
+    planes = np.fft.irfft2(waves, (height, width))
+    planes = 0.8 * planes[:1] + 0.35 * planes
+    return np.clip(120 + 50 * planes / planes.std(), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def full(data: bytes, channels: int, size: int) -> np.ndarray:
+    """The central square of the whole picture, as Pillow decodes it and resizes it without any short cut."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("L" if channels == 1 else "RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    array = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+    return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)).astype(int)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("height", "width", "size", "bound"),
+    [
+        (32, 32, 32, 0.1),  # as it is
+        (96, 128, 74, 0.1),  # resized only
+        (480, 640, 256, 0.1),
+        (480, 640, 128, 1.5),  # at half, a quarter and an eighth of its size
+        (768, 512, 74, 1.5),
+        (1024, 1024, 64, 1.5),
+    ],
+)
+def test_a_jpeg_is_near_the_full_decoding_and_resizing(
+    height: int, width: int, size: int, bound: float, channels: int
+) -> None:
+    data = encoded(photograph(height, width), "JPEG")
+    difference = np.abs(to_pixels(open_image(data), channels, size) - full(data, channels, size))
+    assert difference.mean() < bound  # grey values out of 255; bilinear and bicubic are 2 apart on such pictures
+    assert difference.max() <= 16
+
+
+@pytest.mark.parametrize(("height", "width", "size", "decoded"), [
+    (1500, 2000, 256, (375, 500)), (375, 500, 256, (375, 500)), (375, 500, 128, (188, 250)), (375, 500, 16, (47, 63)),
+    (32, 32, 32, (32, 32)), (32, 32, 64, (32, 32)),
+])  # fmt: skip
+def test_a_large_jpeg_is_decoded_at_a_reduced_size(height: int, width: int, size: int, decoded: tuple[int, int]) -> None:
+    raw = open_image(encoded(np.zeros((height, width, 3), np.uint8), "JPEG"))
+    assert isinstance(raw, Jpeg)
+    assert native_size(raw) == (height, width)
+    assert raw.pixels(3, size).shape == (*decoded, 3)
+    assert raw.pixels(1, size).shape == (*decoded, 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_turned_upright(orientation: int) -> None:
+    image = Image.fromarray(photograph(64, 96))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    data = buffer.getvalue()
+    assert np.abs(to_pixels(open_image(data), 3, 32) - full(data, 3, 32)).max() <= 2
+
+
+def test_what_libjpeg_turbo_will_not_take_is_left_to_pillow() -> None:
+    data = encoded(noise(0, (64, 64)), "JPEG")
+    odd = data[:-2] + b"\0\0\0" + data[-2:]  # extraneous bytes before the end
+    assert np.abs(to_pixels(open_image(odd), 3, 64) - full(data, 3, 64)).max() <= 2
+    with pytest.raises(OSError, match="truncated"):
+        to_pixels(open_image(data[:900]), 3, 64)
+    height = data.index(b"\xff\xc0") + 5
+    with pytest.raises(BadImageError, match="pixels by its header"):
+        open_image(data[:height] + b"\xea\x60\xea\x60" + data[height + 4 :])
 
 
 def test_exif_rotation_is_applied() -> None:

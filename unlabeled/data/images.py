@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch.nn import functional as F
 
+from unlabeled.data.jpeg import SPARE, START, Jpeg
 from unlabeled.data.reader import Raw
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
@@ -23,7 +27,7 @@ class BadImageError(ValueError):
     """A sample that cannot become pixels; the message is the reason, in words for the user."""
 
 
-def open_image(source: bytes | Path) -> Image.Image:
+def open_image(source: bytes | Path) -> Image.Image | Jpeg:
     """Reads the header of an image file; the pixels are decoded when they are needed.
 
     Raises:
@@ -33,8 +37,12 @@ def open_image(source: bytes | Path) -> Image.Image:
     data = source if isinstance(source, bytes) else source.read_bytes()
     if not data:
         raise BadImageError("empty file (0 bytes)")
+    image: Image.Image | Jpeg | None = None
+    if data.startswith(START):
+        with suppress(ValueError):  # Pillow may know better, or what is wrong
+            image = Jpeg(data)
     try:
-        image = Image.open(io.BytesIO(data))
+        image = image or Image.open(io.BytesIO(data))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?)") from None
     except UnidentifiedImageError:
@@ -46,16 +54,18 @@ def open_image(source: bytes | Path) -> Image.Image:
 
 def native_size(raw: Raw) -> tuple[int, int]:
     """(H, W) of a raw sample, without decoding it."""
-    return (raw.height, raw.width) if isinstance(raw, Image.Image) else (int(raw.shape[0]), int(raw.shape[1]))
+    return (int(raw.shape[0]), int(raw.shape[1])) if isinstance(raw, np.ndarray) else (raw.height, raw.width)
 
 
 def native_channels(raw: Raw) -> int:
     """1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels.
 
-    May leave a JPEG decoded at a reduced size: the sample is of no further use.
+    May leave an image decoded at a reduced size: the sample is of no further use.
     """
-    if not isinstance(raw, Image.Image):
+    if isinstance(raw, np.ndarray):
         return 1 if raw.ndim == 2 else int(raw.shape[2])
+    if isinstance(raw, Jpeg):
+        raw = raw.image()
     if raw.mode in _GREY or raw.mode.startswith("I;"):
         return 1
     raw.draft("RGB", (64, 64))
@@ -72,21 +82,13 @@ def to_pixels(raw: Raw, channels: int, size: int) -> np.ndarray[Any, Any]:
         BadImageError: an array of another kind, or a number of channels that cannot be converted.
         OSError: a truncated or broken file.
     """
+    if isinstance(raw, Jpeg):
+        decoded = raw.pixels(channels, size)
+        raw = raw.image() if decoded is None else decoded
     if isinstance(raw, Image.Image):
-        short = min(raw.size)
-        scale = 2 * size / short  # decode a JPEG at no more than twice the size, so that the resampling stays antialiased
-        if scale < 1:
-            raw.draft("L" if channels == 1 else "RGB", (math.ceil(raw.width * scale), math.ceil(raw.height * scale)))
-        image = ImageOps.exif_transpose(raw) if "exif" in raw.info else raw
-        if channels in (1, 3):
-            return _planes(_square(_eight_bit(image, channels), size))
-        raw = np.asarray(image)
+        raw = _decoded(raw, channels, size)
     array = as_uint8(raw)
-    array = _match_channels(array[:, :, None] if array.ndim == 2 else array, channels)
-    if array.shape[:2] == (size, size):
-        return np.ascontiguousarray(array.transpose(2, 0, 1))
-    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(array, 2, 0))
-    return np.concatenate([_planes(_square(plane, size)) for plane in planes])
+    return _square(_match_channels(array[:, :, None] if array.ndim == 2 else array, channels), size)
 
 
 def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -115,6 +117,15 @@ def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     raise BadImageError(f"values of type {array.dtype}; give uint8, uint16, bool, or floats in [0, 1]")
 
 
+def _decoded(image: Image.Image, channels: int, size: int) -> np.ndarray[Any, Any]:
+    """The upright image as (H, W, channels) or (H, W); a JPEG for a square of side `size`, perhaps reduced."""
+    scale = SPARE * size / min(image.size)
+    if scale < 1:
+        image.draft("L" if channels == 1 else "RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    image = ImageOps.exif_transpose(image) if "exif" in image.info else image
+    return np.asarray(_eight_bit(image, channels) if channels in (1, 3) else image)
+
+
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     """The image in mode L (channels 1) or RGB (channels 3)."""
     mode = "L" if channels == 1 else "RGB"
@@ -135,21 +146,17 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     return image.convert(mode)
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The central square, resized to (size, size) in one resampling."""
-    width, height = image.size
-    if width == height == size:
-        return image
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-
-
-def _planes(image: Image.Image) -> np.ndarray[Any, Any]:
-    """Mode L or RGB to uint8 (C, H, W)."""
-    array = np.asarray(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+def _square(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """The central square of uint8 (H, W, C), resized in one resampling, as (C, size, size)."""
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = array[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(square.transpose(2, 0, 1))
+    planes = torch.from_numpy(np.require(square, requirements=["C", "W"])).permute(2, 0, 1)
+    resized: np.ndarray[Any, Any] = F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0].numpy()
+    return resized
 
 
 def _match_channels(array: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from unlabeled.data.jpeg import Jpeg
+
 NATURAL = frozenset({"mirror", "colour", "intensity"})  # what photographs allow, unless a set declares otherwise
 
-Raw = Image.Image | np.ndarray[Any, Any]
+Raw = Image.Image | Jpeg | np.ndarray[Any, Any]
 
 
 class Reader(Protocol):
@@ -38,7 +40,7 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Raw:
-        """The sample: a PIL image, not necessarily decoded yet, or an array (H, W[, C]). Raises anything if it is bad."""
+        """The sample: an array (H, W[, C]), or an image that need not be decoded yet. Raises anything if it is bad."""
 
     def path(self, index: int) -> str:
         """A name by which the user finds the sample again."""

@@ -23,7 +23,7 @@ from unlabeled.errors import UserError
 
 MAX_CACHE_BYTES = 4 << 30
 BAD_FRACTION = 0.1
-_DECODING = 1  # part of the cache's name: raise it whenever `to_pixels` gives other pixels than before
+_DECODING = 2  # part of the cache's name: raise it whenever `to_pixels` gives other pixels than before
 
 Array = np.ndarray[Any, Any]
 

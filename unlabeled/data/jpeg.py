@@ -1,0 +1,59 @@
+"""JPEG files: libjpeg-turbo decodes them straight into an array, large ones at a reduced size."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+START = b"\xff\xd8\xff"
+"""First bytes of every JPEG file."""
+SPARE = 4 / 3
+"""A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # Exif
+
+
+class Jpeg:
+    """The bytes of a JPEG file, not decoded yet.
+
+    Args:
+        data: the whole file.
+
+    Attributes:
+        height, width: in pixels, by its header, before any rotation.
+
+    Raises:
+        ValueError: a header that libjpeg-turbo does not understand.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.height, self.width, self._stored, _ = simplejpeg.decode_jpeg_header(data)
+
+    def image(self) -> Image.Image:
+        """The same file as Pillow reads it, not decoded yet."""
+        return Image.open(io.BytesIO(self._data))
+
+    def pixels(self, channels: int, size: int) -> np.ndarray[Any, Any] | None:
+        """The picture for a square of side `size`: uint8 (H, W, channels), H and W halved up to three times if large.
+
+        None where it is for Pillow to decide: what is rotated, of four inks, neither grey nor RGB is wanted, or broken.
+        """
+        if channels not in (1, 3) or self._stored in ("CMYK", "YCCK") or self._rotated():
+            return None
+        factor = next((f for f in (8, 4, 2) if min(self.height, self.width) >= f * SPARE * size), 1)
+        low = {"min_height": math.ceil(self.height / factor), "min_width": math.ceil(self.width / factor)}
+        try:
+            pixels: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(self._data, "GRAY" if channels == 1 else "RGB", **low)
+        except ValueError:
+            return None
+        return pixels
+
+    def _rotated(self) -> bool:
+        if b"Exif\0\0" not in self._data[: 1 << 16]:
+            return False
+        return bool(self.image().getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT)
