@@ -56,6 +56,21 @@ def test_paths(tmp_path: Path) -> None:
         refused(tmp_path / name, word)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_lists(tmp_path: Path, name: str) -> None:
+    listed = tmp_path / name
+    for text, words in (
+        ("", "the list is empty"),
+        ("path\n", "the list is empty"),
+        ("notes of a day\n", "'notes of a day', which is neither an image file nor the header"),
+        ("gone.png\nlost.png\n", "none of its images can be read"),
+    ):
+        listed.write_text(text)
+        refused(listed, name, words)
+    (tmp_path / "folder.csv").mkdir()
+    refused(tmp_path / "folder.csv", "the folder is empty")
+
+
 def test_pairs(tmp_path: Path) -> None:
     folder(tmp_path / "d")
     refused(f"train={tmp_path / 'd'}", "test= is missing")

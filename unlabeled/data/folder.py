@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from unlabeled.data.images import open_image
@@ -21,15 +21,15 @@ class FileReader:
         root: the folder.
         paths: of the images, relative to it, with forward slashes.
         stamps: "size mtime" of each; by default asked from the file system.
+        lasting: see `Reader`.
     """
 
     channels = None
-    lasting = True
     pixels = None
 
-    def __init__(self, root: Path, paths: Sequence[str], stamps: Sequence[str] | None = None) -> None:
-        self._root, self._paths = root, list(paths)
-        stamps = [_stamp(root / p) for p in paths] if stamps is None else stamps
+    def __init__(self, root: Path, paths: Sequence[str], stamps: Sequence[str] | None = None, lasting: bool = True) -> None:
+        self._root, self._paths, self.lasting = root, list(paths), lasting
+        stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
         content = "\n".join(f"{p} {s}" for p, s in zip(paths, stamps, strict=True))
         self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
@@ -76,12 +76,13 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
                 if not entry.name.startswith("."):
                     waiting.append((f"{below}{entry.name}/", entry.path))
             elif entry.is_file() or entry.is_symlink():
-                yield below + entry.name, _stamp(entry)
+                yield below + entry.name, stamp(entry.stat)
 
 
-def _stamp(file: os.DirEntry[str] | Path) -> str:
+def stamp(stat: Callable[[], os.stat_result]) -> str:
+    """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
     try:
-        about = file.stat()
+        about = stat()
     except OSError:
         return "missing"
     return f"{about.st_size} {about.st_mtime_ns}"

@@ -9,6 +9,9 @@ import numpy as np
 
 from unlabeled.errors import UserError
 
+COLUMNS = ("label", "labels", "fine_label", "class", "target", "y")
+"""Names, in lower case, by which a column of labels is known."""
+
 
 def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[np.ndarray[Any, Any] | None, tuple[str, ...]]:
     """Labels (n,) int64 with -1 where unlabelled, and class names.

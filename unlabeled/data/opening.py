@@ -19,6 +19,7 @@ from unlabeled.data.arrays import open_arrays, open_dataset, open_npz
 from unlabeled.data.folder import open_folder
 from unlabeled.data.images import SUFFIXES
 from unlabeled.data.layout import same_classes
+from unlabeled.data.listed import open_list
 from unlabeled.data.parquet import open_parquet
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
@@ -54,9 +55,10 @@ def open_data(
     """Opens a data set, checks samples of it for about 2 s, and holds out a test set if it has none.
 
     Args:
-        data: a path (folder, zip, Parquet, .npz, .npy), a registered name, `train=PATH,test=PATH`, an array (n, H, W[, C]),
-            a tuple (images, labels), a dict of arrays, a `torch.utils.data.Dataset`, or an opened `Data`. A name wins over
-            a folder of the same name: write `./name` for the folder.
+        data: a path (folder, zip, Parquet, .npz, .npy, a .csv or .txt that lists images), a registered name,
+            `train=PATH,test=PATH`, an array (n, H, W[, C]), a tuple (images, labels), a dict of arrays, a
+            `torch.utils.data.Dataset`, or an opened `Data`. A name wins over a folder of the same name: write `./name` for
+            the folder.
         image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
         channels: to convert image files to, 1 or 3, as an encoder wants them; None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
@@ -145,11 +147,14 @@ def _open_path(path: Path, name: str) -> Splits:
         return open_parquet(path, name)
     if suffix in (".npz", ".npy"):
         return open_npz(path, name)
+    if suffix in (".csv", ".txt"):
+        return open_list(path, name)
     if suffix in SUFFIXES:
         raise UserError(f"{name}: a single image: give the folder that holds the images")
     if suffix in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"):
         raise UserError(f"{name}: this archive cannot be read in place: unpack it and give the folder")
-    raise UserError(f"{name}: unknown kind of file {suffix!r}: give a folder, a .zip, a .parquet, a .npz or a .npy")
+    known = "a .zip, a .parquet, a .npz, a .npy, or a .csv or .txt that lists images"
+    raise UserError(f"{name}: unknown kind of file {suffix!r}: give a folder, {known}")
 
 
 def _missing(path: Path, name: str) -> str:

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.images import BadImageError, open_image
-from unlabeled.data.labels import as_labels
+from unlabeled.data.labels import COLUMNS, as_labels
 from unlabeled.data.layout import same_classes
 from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
 
 _KEPT_BYTES = 1 << 30  # of encoded row groups held in memory
 _HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and time
-_LABELS = ("label", "labels", "fine_label", "class", "target", "y")
 
 
 class ParquetReader:
@@ -179,5 +178,5 @@ def _label_column(schema: Any) -> tuple[str | None, tuple[str, ...]]:
     typed = {k: v for k, v in features.items() if isinstance(v, dict) and k in schema.names}
     declared = {k: v for k, v in typed.items() if v.get("_type") == "ClassLabel"}
     known = {n.lower(): n for n in schema.names}
-    column = next((known[c] for c in _LABELS if c in known), next(iter(declared), None))
+    column = next((known[c] for c in COLUMNS if c in known), next(iter(declared), None))
     return column, tuple(map(str, declared.get(column or "", {}).get("names") or ()))

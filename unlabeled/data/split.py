@@ -99,7 +99,9 @@ def hold_out(n: int, labels: Array | None, seed: int, name: str) -> tuple[Array,
             )
         wanted = HELD_OUT * int(counts.sum()) / int((pool >= 0).sum())
         test = balanced_draw(pool, min(1.0, wanted), seed)
-    return np.setdiff1d(np.arange(n), test), test.astype(np.int64)
+    rest = np.ones(n, bool)
+    rest[test] = False
+    return np.flatnonzero(rest), test.astype(np.int64)
 
 
 def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
