@@ -52,6 +52,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/losses.py --peers $(PEERS) --timeout 1500 --out results/losses.json
 	$(BIN)/python benchmarks/accumulate.py --out results/accumulate.json
 	$(BIN)/python benchmarks/knn.py --out results/knn.json
+	$(BIN)/python benchmarks/large.py --out results/large.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

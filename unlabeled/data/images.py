@@ -154,8 +154,8 @@ def _square(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
     square = array[top : top + side, left : left + side]
     if side == size:
         return np.ascontiguousarray(square.transpose(2, 0, 1))
-    planes = torch.from_numpy(np.require(square, requirements=["C", "W"])).permute(2, 0, 1)
-    resized: np.ndarray[Any, Any] = F.interpolate(planes[None], (size, size), mode="bilinear", antialias=True)[0].numpy()
+    pixels = torch.from_numpy(np.require(square, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)  # channels last: faster
+    resized: np.ndarray[Any, Any] = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].numpy()
     return resized
 
 

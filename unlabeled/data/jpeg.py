@@ -41,14 +41,21 @@ class Jpeg:
     def pixels(self, channels: int, size: int) -> np.ndarray[Any, Any] | None:
         """The picture for a square of side `size`: uint8 (H, W, channels), H and W halved up to three times if large.
 
-        None where it is for Pillow to decide: what is rotated, of four inks, neither grey nor RGB is wanted, or broken.
+        Where it will be made smaller, colour, stored at half the resolution, is not interpolated. None where it is for
+        Pillow to decide: what is rotated, of four inks, neither grey nor RGB is wanted, or broken.
         """
         if channels not in (1, 3) or self._stored in ("CMYK", "YCCK") or self._rotated():
             return None
-        factor = next((f for f in (8, 4, 2) if min(self.height, self.width) >= f * SPARE * size), 1)
-        low = {"min_height": math.ceil(self.height / factor), "min_width": math.ceil(self.width / factor)}
+        times = min(self.height, self.width) / (SPARE * size)
+        factor = next((f for f in (8, 4, 2) if times >= f), 1)
         try:
-            pixels: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(self._data, "GRAY" if channels == 1 else "RGB", **low)
+            pixels: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(
+                self._data,
+                "GRAY" if channels == 1 else "RGB",
+                fastupsample=times >= 1,
+                min_height=math.ceil(self.height / factor),
+                min_width=math.ceil(self.width / factor),
+            )
         except ValueError:
             return None
         return pixels
