@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from unlabeled.losses import info_nce, info_nce_bound
@@ -122,7 +122,7 @@ def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> 
     place = torch.arange(len(rows[0])) % groups
     found = np.array([figure(*(x[place != group] for x in rows)) for group in range(groups)])
     error = math.sqrt((groups - 1) / groups * float(((found - found.mean()) ** 2).sum()))
-    return float(stats.t.ppf(0.975, groups - 1)) * error
+    return float(stdtrit(groups - 1, 0.975)) * error
 
 
 def verdict(std_ratio: float, rank: float, dim: int) -> str | None:
