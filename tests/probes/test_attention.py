@@ -19,7 +19,6 @@ from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.attention import Attention, focus, overlay, pixels
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.saliency import grad_cam, roll_out, saliency
-from unlabeled.probes.score import Score
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice
 
@@ -294,10 +293,3 @@ def test_overlay() -> None:
     assert np.ptp(overlay(image, torch.ones(4, 4), 1.0).reshape(-1, 3), axis=0).tolist() == [0, 0, 0]
     assert pixels(image[:1]).shape == (8, 8, 3)
     assert (pixels(torch.stack([image[0], image[0] + 10])) == 105).all()
-
-
-@pytest.mark.parametrize("text", ["attention", "attention:images=17", "attention:images=3,17"])
-def test_the_title_is_what_one_asks_for(text: str) -> None:
-    asked = parse_protocol(text).choice
-    for options in (asked.options, json.loads(json.dumps(asked.options))):
-        assert Score(asked.name, options, 1.0, 1, 0, [0], 1, {}, []).title == text

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_amount
+from unlabeled.probes.asked import parse_amount, parse_protocol
 from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
@@ -177,3 +177,10 @@ def test_parse_amount(text: str, amount: int | float) -> None:
 def test_parse_amount_refuses(text: str) -> None:
     with pytest.raises(UserError, match="images per class"):
         parse_amount(text)
+
+
+@pytest.mark.parametrize("text", ["attention", "attention:images=17", "attention:images=3,17"])
+def test_the_title_is_what_one_asks_for(text: str) -> None:
+    asked = parse_protocol(text).choice
+    for options in (asked.options, json.loads(json.dumps(asked.options))):
+        assert Score(asked.name, options, 1.0, 1, 0, [0], 1, {}, []).title == text
