@@ -204,6 +204,24 @@ def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_
     assert found["deepcluster"]["prepare_s"] > 2 * found["nmb"]["prepare_s"]
 
 
+def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is an epoch, after which a run may look at kNN; a row looks a few times in all."""
+    looks: list[int] = []
+    monkeypatch.setattr("unlabeled.monitor.Monitor._look", lambda self, encoder, at, more=None: looks.append(at.step))
+    layer = {
+        "encoder": {"name": "resnet10t", "width": 4},
+        "batch_size": 16,
+        "image_size": 8,
+        "labels": "6",
+        "method": "supervised",
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(compose(layer, {"data": str(file(tmp_path / "x.npz")), "monitor_every": 1}).to_yaml())
+    measure(recipe, tmp_path / "found.json", None, "cpu")
+    assert not looks
+    assert json.loads((tmp_path / "found.json").read_text())["step_s"] > 0
+
+
 def test_minutes_are_of_training_and_the_first_speed_does_not_count(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.start(compose({"batch_size": 60, "epochs": 2}), {})

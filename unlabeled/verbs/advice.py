@@ -145,7 +145,9 @@ def _batch(n: int, recipe: Recipe, pace: Pace) -> list[str]:
     why = "for which learning rates are stated" if size == 256 else f"so that {n:,} images make several steps an epoch"
     memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
     said = [f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")]
-    tried = "the default; where there are labels, `unlabeled compare` says which method is best for these images"
+    tried = (
+        "which learned most of CIFAR-10 in eight minutes; for these images, where some are labelled, ask `unlabeled compare`"
+    )
     return [*said, f"Method: {method}, {tried}."]
 
 

@@ -60,7 +60,7 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str) ->
     recipe = compose(read(recipe_file))
     data = open_data(recipe.data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     recipe, _ = settled(recipe, data.train, accelerator)
-    recipe = replace(recipe, epochs=WARM_UP + MEASURED + 1, warmup_epochs=None)
+    recipe = replace(recipe, epochs=WARM_UP + MEASURED + 1, warmup_epochs=None, monitor_every=0)
     chosen, _ = chosen_images(recipe, data.train)
     part = (WARM_UP + MEASURED) * recipe.batch_size
     share = 1.0
