@@ -100,7 +100,8 @@ def test_unlabelled_images_are_neither_drawn_nor_scored(made: Path) -> None:
 
 
 def score(draws: list[float]) -> Score:
-    return Score("knn", {}, 1, len(draws), 0, [3], 10, {"top1": draws}, [])
+    interval = {"top1": 0.03} if len(draws) == 1 else {}
+    return Score("knn", {}, 1, len(draws), 0, [3], 10, {"top1": draws}, [], interval)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def score(draws: list[float]) -> Score:
             "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%",
             "40.0 ± 2.0 points",
         ),
-        ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 points more than raw pixels."),
+        ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
         ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
         ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
         ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons."),
@@ -139,6 +140,50 @@ def test_the_sentence(ours: list[list[float]], theirs: list[list[float]], begins
     assert first.startswith(begins)
     assert holds in first
     assert found.json()["answer"] == [first]
+
+
+def said(**scores: Score) -> str | None:
+    return Evaluation(Path("x"), "run", "data", "a test", {(name, "100%"): [found] for name, found in scores.items()}).answer
+
+
+def test_other_runs_decide_nothing() -> None:
+    better = said(run=score([0.6]), random=score([0.3]), pixels=score([0.2]), **{"runs/sup": score([0.9])})
+    assert better is not None
+    assert better.startswith("Pretraining helped: knn")
+    assert "30.0 ± 4.2 points less than runs/sup" in better
+    assert "crops" not in better
+    alone = said(run=score([0.6]), **{"runs/sup": score([0.9])})
+    assert alone is not None
+    assert alone.startswith("Whether pretraining helped was not asked: knn")
+    assert alone.endswith("Not compared with an untrained encoder of the same shape or raw pixels: leave out --against.")
+
+
+def test_what_was_not_compared_is_said() -> None:
+    half = said(run=score([0.6]), random=score([0.3]))
+    assert half is not None
+    assert half.startswith("Pretraining helped:")
+    assert half.endswith("Not compared with raw pixels: leave out --against.")
+    none = said(run=score([0.6]))
+    assert none is not None
+    assert none.startswith("Whether pretraining helped was not asked: knn with 100% of labels gives 60.0 ± 3.0%.")
+
+
+def test_the_figure_is_of_a_protocol_that_met_both() -> None:
+    names = {"run": 0.9, "random": 0.5}
+    scores = {(name, "1%"): [score([x])] for name, x in names.items()}
+    scores |= {(name, "100%"): [score([x])] for name, x in {**names, "pixels": 0.4}.items()}
+    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+    assert found is not None
+    assert found.startswith("Pretraining helped: knn with 100% of labels gives")
+    assert found.endswith("better by more than the spread in all 3 comparisons.")
+
+
+def test_an_unknown_spread_is_no_win() -> None:
+    bare = Score("knn", {}, 1, 1, 0, [3], 10, {"top1": [0.9]}, [])
+    unknown = said(run=bare, random=score([0.3]), pixels=score([0.3]))
+    assert unknown is not None
+    assert unknown.startswith("Pretraining made no clear difference:")
+    assert "of unknown spread" in unknown
 
 
 def test_what_needs_no_label_is_no_comparison() -> None:
@@ -238,3 +283,16 @@ def test_all_data_are_opened_before_any_is_judged(made: Path) -> None:
     both = ["--data", made / "x.npz", "--data", made / "no.npz"]
     assert "no.npz" in mistake("evaluate", made / "run", *both, "--protocol", "transfer", "--out", made / "none.json")
     assert not (made / "none.json").exists()
+
+
+def test_maps_and_health_need_no_labels_and_what_does_is_left_out(made: Path) -> None:
+    x, _ = images(90)
+    np.savez(made / "bare.npz", x=x)
+    words = ["--data", made / "bare.npz", "--against", "none", "--out", made / "bare.json"]
+    some = command("evaluate", made / "run", "--protocol", "tsne", "--protocol", "health", "--protocol", "knn", *words)
+    assert some.code == 1, some.err
+    assert "not judged by knn: the training split has no labels" in " ".join(some.out.split())
+    found = json.loads((made / "bare.json").read_text())
+    assert {score["protocol"] for score in found["scores"]} == {"tsne", "health"}
+    assert set(json.loads((made / "bare-pictures" / "tsne.json").read_text())["label"]) == {-1}
+    assert "no labels to evaluate with" in mistake("evaluate", made / "run", "--protocol", "knn", *words)

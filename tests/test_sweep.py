@@ -113,3 +113,11 @@ def test_words_on_the_axis_are_categories(tmp_path: Path) -> None:
     rows = [{"values": {"method": name}, "figures": {"knn": [0.5]}} for name in ("simclr", "byol")]
     sweep._draw(tmp_path / "a.svg", question, rows)
     assert ET.parse(tmp_path / "a.svg").getroot() is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "squeezed"),
+    [([1, 0.999, 0.99, 0.9, 0], True), ([0, 1, 2], False), ([0.05, 0.1, 0.5], False), ([1], False)],
+)
+def test_points_that_lie_upon_each_other_are_told_apart(values: list[float], squeezed: bool) -> None:
+    assert sweep._squeezed(values) is squeezed

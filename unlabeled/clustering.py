@@ -22,6 +22,19 @@ def check_clusters(k: int, n: int) -> None:
         )
 
 
+def check_prototypes(prototypes: int, classes: int) -> None:
+    """Refuses fewer prototypes than there are classes.
+
+    Raises:
+        UserError: there are.
+    """
+    if prototypes < classes:
+        raise UserError(
+            f"{prototypes} prototypes cannot tell {classes} classes apart: give --method.prototypes {classes} or more; "
+            "ten times as many is a good start"
+        )
+
+
 def kmeans(
     features: Tensor, k: int, seed: int, iterations: int = 20, restarts: int = 1, *, spherical: bool = False
 ) -> tuple[Tensor, Tensor]:

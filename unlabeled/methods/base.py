@@ -46,6 +46,12 @@ class Method(nn.Module, ABC):
         self.shape = shape
         self.register_forward_pre_hook(_enough_for_statistics)
 
+    @property
+    def g(self) -> nn.Module | None:
+        """What makes of a representation h (B, D) the embedding z = g(h) that is compared; None where there is none."""
+        found = getattr(self, "projector", None)
+        return found if isinstance(found, nn.Module) and not isinstance(found, nn.Identity) else None
+
     @abstractmethod
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """The objective on this process's part of the batch. Reads memory, writes none."""

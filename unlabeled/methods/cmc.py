@@ -74,6 +74,11 @@ class CMC(Comparison):
             self.bank_l.fill(z_l)
             self.bank_ab.fill(z_ab)
 
+    @property
+    def g(self) -> nn.Module:
+        """Both streams through their projectors."""
+        return self.projectors
+
     def embed(self, batch: Batch) -> Embedded:
         """The view through both networks."""
         return {"h": self.encoder(batch.views[0])}  # (B, 2D)

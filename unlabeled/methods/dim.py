@@ -68,6 +68,11 @@ class DIM(Comparison):
         width = maps[self.stage].shape[1]
         self.part = Shared(width, hidden or width, dim, norm=True)
 
+    @property
+    def g(self) -> nn.Module:
+        """The head of whole images."""
+        return self.whole
+
     def embed(self, batch: Batch) -> Embedded:
         """The view through the encoder, and what one of its stages made of it."""
         h, maps = self.encoder.stages(batch.views[0])  # (B, D), (B, C, H, W) of each stage

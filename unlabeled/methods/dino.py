@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.clustering import check_prototypes
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -62,11 +63,17 @@ class DINO(Comparison):
         frozen_epochs: Width = 1,
     ) -> None:
         super().__init__(encoder, shape)
+        check_prototypes(prototypes, shape.classes)
         self.head = heads.PrototypeHead(encoder.dim, hidden, bottleneck, prototypes, norm=batch_norm)
         self.teacher_encoder, self.teacher_head = Ema(encoder), Ema(self.head)
         self.register_buffer("centre", torch.zeros(prototypes))
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.momentum, self.centre_momentum, self.frozen_epochs = momentum, centre_momentum, frozen_epochs
+
+    @property
+    def g(self) -> nn.Module:
+        """What lies before the prototypes."""
+        return self.head.mlp
 
     def embed(self, batch: Batch) -> Embedded:
         """Every view through the student's encoder, those of one size as one batch, the largest first."""

@@ -22,7 +22,8 @@ class MoCoV3(Comparison):
 
     Options and optimiser are those of the paper's ViTs, its subject; AdamW trains a ResNet, too. For that the paper takes
     LARS (0.3, weight decay 1.5e-6) and τ = 1. Where the backbone has a `patch_embed`, that stays random, which keeps the
-    training of a ViT stable, and the projector has three layers; else it has two (the published code). Position embeddings
+    training of a ViT stable, and the projector has three layers; else it has two, and the
+    predictor does not end with batch norm (the published code). Position embeddings
     are timm's, learned; the paper's are fixed sines.
 
     Args:
@@ -46,12 +47,12 @@ class MoCoV3(Comparison):
     ) -> None:
         super().__init__(encoder, shape)
         patches = getattr(encoder.backbone, "patch_embed", None)
-        between = [hidden]
+        between, end = [hidden], "plain"
         if isinstance(patches, nn.Module):
             patches.requires_grad_(False)
-            between = [hidden, hidden]
+            between, end = [hidden, hidden], "norm"
         self.projector = heads.mlp(encoder.dim, *between, dim, end="norm")
-        self.predictor = heads.mlp(dim, hidden, dim, end="norm")
+        self.predictor = heads.mlp(dim, hidden, dim, end=end)
         self.key_encoder, self.key_projector = Ema(encoder), Ema(self.projector)
         self.momentum, self.temperature = momentum, temperature
 

@@ -56,6 +56,11 @@ class PIRL(Comparison):
         if at.epoch == 0:
             self.bank.fill(extract(nn.Sequential(self.encoder, self.f)))
 
+    @property
+    def g(self) -> nn.Module:
+        """The head of whole images."""
+        return self.f
+
     def embed(self, batch: Batch) -> Embedded:
         """The image, and its patches in the order drawn, through the one encoder."""
         image, patches = batch.views  # (B, C, S, S), (B, 9, C, p, p)

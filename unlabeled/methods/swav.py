@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.clustering import check_prototypes
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -59,11 +60,7 @@ class SwAV(Comparison):
         frozen_epochs: Width = 1,
     ) -> None:
         super().__init__(encoder, shape)
-        if prototypes < shape.classes:
-            raise UserError(
-                f"{prototypes} prototypes cannot tell {shape.classes} classes apart: give --method.prototypes "
-                f"{shape.classes} or more; ten times as many is a good start"
-            )
+        check_prototypes(prototypes, shape.classes)
         self.projector = heads.mlp(encoder.dim, hidden, dim)
         self.prototypes = nn.Linear(dim, prototypes, bias=False)
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(CODED if queue else 0))

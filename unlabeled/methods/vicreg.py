@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
@@ -40,6 +42,11 @@ class VICReg(Comparison):
         super().__init__(encoder, shape)
         self.expander = heads.mlp(encoder.dim, hidden, hidden, dim, end="plain")
         self.weights = (invariance, variance, covariance)
+
+    @property
+    def g(self) -> nn.Module:
+        """The expander."""
+        return self.expander
 
     def embed(self, batch: Batch) -> Embedded:
         """Each view through the encoder."""

@@ -32,7 +32,8 @@ def evaluate_features(
     """Fits a protocol on class-balanced draws of the labels and scores each on the whole test split.
 
     All training features, labelled or not, are at the protocol's disposal for statistics; test features and test labels
-    reach nothing but `score`. Images with label -1 (unlabelled) are never drawn and never scored.
+    reach nothing but `score`. Images with label -1 (unlabelled) are never drawn, and scored only by a protocol that needs
+    no labels.
 
     Args:
         train_h: (N, D) float.
@@ -49,14 +50,15 @@ def evaluate_features(
         UserError: an unknown protocol or option, a split without labels, features that are not finite, a bad amount.
     """
     probe: Probe = build("probes", protocol)
-    _check(train_h, train_y, "training")
-    _check(test_h, test_y, "test")
+    needs_labels = getattr(probe, "needs_labels", True)
+    _check(train_h, train_y, "training", needs_labels)
+    _check(test_h, test_y, "test", needs_labels)
     if draws < 1:
         raise UserError(f"draws = {draws}: must be at least 1")
     everything = isinstance(amount, float) and amount == 1.0
     labelled = torch.nonzero(train_y >= 0).squeeze(1).cpu()
     labels = train_y.cpu()[labelled].numpy()
-    scored = test_y >= 0
+    scored = (test_y >= 0) if needs_labels else torch.ones_like(test_y, dtype=torch.bool)
     test_h, test_y = test_h[scored.to(test_h.device)], test_y[scored]
 
     metrics: dict[str, list[float]] = {}
@@ -116,7 +118,7 @@ def evaluate_images(
     (positions, y), (scored, scored_y) = (_known(source, probe.needs_labels) for source in (train, test))
     once = not probe.needs_labels or (isinstance(amount, float) and amount == 1.0)
     metrics: dict[str, list[float]] = {}
-    intervals: dict[str, float] = {}
+    last: dict[str, float] = {}
     plain: dict[str, None] = {}
     notes: dict[str, None] = {}
     used = []
@@ -130,8 +132,9 @@ def evaluate_images(
         for name, figure in found.items():
             metrics.setdefault(name, []).append(figure.value)
             plain |= {} if figure.share else {name: None}
-            if once and figure.interval is not None:
-                intervals[name] = figure.interval
+            if figure.interval is not None:
+                last[name] = figure.interval
+    intervals = last if len(used) == 1 else {}
     if then is not None:
         then(probe, positions[chosen], scored)
     return Score(
@@ -185,8 +188,8 @@ def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
     return kept, y[kept]
 
 
-def _check(h: Tensor, y: Tensor, split: str) -> None:
-    if not bool((y >= 0).any()):
+def _check(h: Tensor, y: Tensor, split: str, needs_labels: bool) -> None:
+    if needs_labels and not bool((y >= 0).any()):
         raise UserError(f"the {split} split has no labels: evaluation needs some")
     _check_finite(h, split)
 

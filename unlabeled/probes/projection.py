@@ -9,17 +9,11 @@ from torch import Tensor, nn
 
 from unlabeled.probes.subject import Subject
 
-NAMES = ("projector", "projectors", "expander")
-"""What methods call g."""
-
 
 def projector_of(subject: Subject) -> nn.Module | None:
     """A copy of g in evaluation mode, on the subject's device; None where there is none, or one that changes nothing."""
-    method = subject.method() if subject.method else None
-    found = next((getattr(method, name) for name in NAMES if hasattr(method, name)), None)
-    if not isinstance(found, nn.Module) or isinstance(found, nn.Identity):
-        return None
-    return copy.deepcopy(found).to(subject.device).eval()
+    found = subject.method().g if subject.method else None
+    return copy.deepcopy(found).to(subject.device).eval() if found is not None else None
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ class TSNE:
     """
 
     fits: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
 
     def __init__(
         self,

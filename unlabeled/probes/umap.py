@@ -28,6 +28,7 @@ class UMAP:
     """
 
     fits: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -39,6 +39,11 @@ class Scatter:
     reach: float
 
 
+def look(c: int) -> tuple[str, str]:
+    """Colour and shape of class c: 60 that differ, then again from the first; -1 is of no class."""
+    return (SERIES[c % len(SERIES)], MARKERS[c // len(SERIES) % len(MARKERS)]) if c >= 0 else (FAINT, "o")
+
+
 def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Scatter:
     """Draws what a protocol wrote.
 
@@ -63,7 +68,7 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
         raise UserError("it holds coordinates that are not finite")
     names = {c: name_of(found.get("classes", []), c) for c in np.unique(label).tolist()}
     label_order = sorted(names, key=lambda c: (c < 0, c))
-    looks = {c: (SERIES[c % len(SERIES)], MARKERS[c % len(MARKERS)]) if c >= 0 else (FAINT, "o") for c in label_order}
+    looks = {c: look(c) for c in label_order}
     size = float(np.clip(160 / np.sqrt(len(x)), 3.2, 9))
     with mpl.rc_context(STYLE):
         figure = Figure((6.4, 5.2))

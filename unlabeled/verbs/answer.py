@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from unlabeled.probes.score import Score
@@ -17,53 +18,61 @@ NAMED = 3
 Scores = Mapping[tuple[str, str], Sequence[Score]]
 """(subject, labels) -> one score for each protocol."""
 
+Pair = tuple[str, Score, str, Score]
+"""Labels, score of the run, rival, its score."""
+
 
 def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     """One sentence: whether the pretrained encoder beats an untrained one and raw pixels, by how much, against the spread;
     and if not, what usually helps.
 
-    The first protocol with its first amount of labels is put into figures; the others are counted, and named if lost.
+    The first protocol and amount of labels that met most of the two is put into figures; the others are counted, and named
+    if lost. Other runs are named, but decide nothing: whether pretraining helped is not a matter of what else was trained.
 
     Args:
         scores: of all subjects.
         titles: of the protocols that are judged by labels.
 
     Returns:
-        None if there was nothing to compare.
+        None if nothing was judged by labels.
     """
-    pairs = [
-        (labels, ours, rival, theirs)
-        for (subject, labels), found in scores.items()
-        if subject == "run"
-        for ours in found
-        if ours.title in titles
-        for rival in (r for r, _ in scores if r != "run")
-        for theirs in scores.get((rival, labels), ())
-        if theirs.title == ours.title
+    judged = [
+        (labels, ours) for (s, labels), found in scores.items() if s == "run" for ours in found if ours.title in titles
     ]
-    pairs = list(
-        {(labels, ours.title, rival): (labels, ours, rival, theirs) for labels, ours, rival, theirs in pairs}.values()
-    )
-    if not pairs:
+    if not judged:
         return None
+    every = list(dict.fromkeys(name for name, _ in scores if name != "run"))
+    every.sort(key=lambda name: list(RIVALS).index(name) if name in RIVALS else len(RIVALS))
+    known = {(labels, ours.title, rival): (labels, ours, rival, theirs)
+             for labels, ours in judged for rival in every
+             for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title}  # fmt: skip
+    pairs = [pair for pair in known.values() if pair[2] in RIVALS]
+    met = Counter((labels, ours.title) for labels, ours, *_ in pairs)
+    first, ours = max(judged, key=lambda one: met[one[0], one[1].title])
+    shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
+    by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
+    figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
+    lacking = [said for name, said in RIVALS.items() if name not in {pair[2] for pair in pairs}]
+    more = f" Not compared with {' or '.join(lacking)}: leave out --against." if lacking else ""
+    if not pairs:
+        return f"Whether pretraining helped was not asked: {figure}.{more}"
+    return _verdict(pairs, figure, len([pair for pair in shown if pair[2] in RIVALS])) + more
+
+
+def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
     won = [pair for pair in pairs if _gap(pair) > _spread(pair)]
     lost = [pair for pair in pairs if _gap(pair) <= 0]
     close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
-    labels, ours, *_ = pairs[0]
-    shown = [pair for pair in pairs if pair[0] == labels and pair[1].title == ours.title]
-    order = {name: i for i, name in enumerate(RIVALS)}
-    shown.sort(key=lambda pair: order.get(pair[2], len(order)))
-    by = " and ".join(_by(pair) for pair in shown)
-    figure = f"{ours.title} {_with(labels)} gives {ours.text()}, {by}"
     if not won and (len(lost) == len(pairs) or any(_gap(pair) < -_spread(pair) for pair in pairs)):
         return f"Pretraining did not help: {figure}. {HELPS}"
     if not won:
-        return f"Pretraining made no clear difference: {figure}, which is within the spread. {HELPS}"
+        within = "within the spread" if all(map(math.isfinite, map(_spread, pairs))) else "of unknown spread"
+        return f"Pretraining made no clear difference: {figure}, which is {within}. {HELPS}"
     if lost:
         return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {HELPS}"
     if close:
         return f"Pretraining helped: {figure}; but the difference is within the spread {_where(close)}."
-    several = len(pairs) > len(shown)
+    several = len(pairs) > shown
     return f"Pretraining helped: {figure}" + (
         f"; better by more than the spread in all {len(pairs)} comparisons." * several or "."
     )
@@ -83,21 +92,19 @@ def called(subject: str) -> str:
     return SUBJECTS.get(subject, subject)
 
 
-Pair = tuple[str, Score, str, Score]
-
-
 def _gap(pair: Pair) -> float:
     return pair[1].mean() - pair[3].mean()
 
 
 def _spread(pair: Pair) -> float:
-    """Of the difference: both spreads are independent."""
-    return math.hypot(pair[1].spread() or 0.0, pair[3].spread() or 0.0)
+    """Of the difference: both spreads are independent. Infinite where one is not known."""
+    spreads = [score.spread() for score in (pair[1], pair[3])]
+    return math.hypot(*(math.inf if spread is None else spread for spread in spreads))
 
 
 def _by(pair: Pair) -> str:
     gap, spread = 100 * _gap(pair), 100 * _spread(pair)
-    against = f" ± {spread:.1f}" if spread else ""
+    against = f" ± {spread:.1f}" if 0 < spread < math.inf else ""
     rival = RIVALS.get(pair[2], pair[2])
     if gap == 0:
         return f"the same as {rival}"

@@ -257,7 +257,12 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if row.get("z_std") is not None and row["z_std"] < COMPLETE
     ]
     said += [row["note"] for row in rows if "note" in row]
-    return said
+    return said + notes(rows)
+
+
+def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
+    return sorted({note for row in rows for note in row.get("notes", [])})
 
 
 def _clearly(ours: float, theirs: float, tested: int) -> bool:

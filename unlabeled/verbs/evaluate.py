@@ -89,9 +89,9 @@ class _Question:
     def kind(self, item: Asked) -> Any:
         return registry.get("probes", item.choice.name).make
 
-    def any(self, flag: str, default: bool) -> bool:
-        """Whether the flag holds for a protocol."""
-        return any(getattr(self.kind(item), flag, default) for item in self.protocols)
+    def flags(self, name: str, default: bool) -> list[bool]:
+        """What each protocol says of itself."""
+        return [bool(getattr(self.kind(item), name, default)) for item in self.protocols]
 
     def check(self) -> None:
         """Refuses what cannot be meant, before any image is opened."""
@@ -113,13 +113,13 @@ class _Question:
     def open(self, data: Any, root: str | Path | None) -> Opened:
         """The data, as the protocols need them."""
         recipe, channels = self.run.recipe, len(self.run.encoder().mean)
-        train, test, words = splits(data, recipe, channels, root, self.any("needs_labels", True))
+        train, test, words = splits(data, recipe, channels, root, all(self.flags("needs_labels", True)))
         if train.channels != channels:
             raise UserError(
                 f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
                 f"images with {channels}: give other --data, or pretrain on such images"
             )
-        new = new_classes(self.run, train) if self.any("new_classes", False) else np.empty(0, np.int64)
+        new = new_classes(self.run, train) if any(self.flags("new_classes", False)) else np.empty(0, np.int64)
         return train, test, words, new
 
 
@@ -264,11 +264,10 @@ def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = 
 
 
 def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
-    """Representation (n, D) and labels (n,) of the images that can be read."""
+    """Representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
     x = represent(source)
     good = torch.from_numpy(source.good())
-    assert source.labels is not None
-    return x[good], torch.from_numpy(np.asarray(source.labels))[good]
+    return x[good], torch.from_numpy(_labels(source))[good]
 
 
 def several(given: str | int | Path | Sequence[Any]) -> list[str]:

@@ -34,7 +34,6 @@ class History:
         self.curve = [(float(np.interp(x["step"], steps, minutes)), x["epoch"], x["knn"]) for x in looks]
         self.peak_memory_mib = next((x["peak_memory_mib"] for x in reversed(lines) if "peak_memory_mib" in x), None)
         self.z_std = next((x["z_std"] for x in reversed(lines) if "z_std" in x), None)
-        self.per_epoch = round(logged[-1]["step"] / logged[-1]["epoch"]) if logged else 0
 
     def json(self) -> dict[str, Any]:
         """What a row says of it."""
@@ -43,7 +42,7 @@ class History:
             "epochs": self.recipe.epochs if speed else 0,
             "minutes": self.minutes,
             "images_per_s": speed,
-            "seconds_per_epoch": self.per_epoch * self.recipe.batch_size / speed if speed else None,
+            "seconds_per_epoch": 60 * self.minutes / self.recipe.epochs if speed and self.recipe.epochs else None,
             "peak_memory_mib": self.peak_memory_mib,
             "curve": self.curve,
             "z_std": self.z_std,

@@ -20,6 +20,7 @@ from unlabeled import registry
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
+from unlabeled.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
 from unlabeled.train import chosen_images, initial_encoder, shape_of
@@ -149,7 +150,7 @@ class Board:
 
     def asked(self, recipe: Recipe) -> dict[str, Any]:
         """What of a recipe makes a row another one."""
-        loose = {"about", "monitor_every", "data"} | ({"epochs"} if self.minutes else set())
+        loose = {"about", "monitor_every", "data", "speed"} | ({"epochs"} if self.minutes else set())
         plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
         return {k: v for k, v in plain.items() if k not in loose}
 
@@ -264,6 +265,9 @@ def buildable(row: Row, source: Source) -> int:
             f"{row.name}: the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
             f"give --batch-size {max(1, n // 2)} or less"
         )
+    for part in method.modules():
+        if isinstance(part, Queue):
+            part.check(recipe.batch_size)
     return n if any(p.requires_grad for p in method.parameters()) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
 from unlabeled.run import environment
 from unlabeled.verbs import curves, matrix
+from unlabeled.verbs.compare import notes
 from unlabeled.verbs.judging import Judge, identity, mean, open_labelled
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
@@ -25,6 +27,9 @@ FIGURES = [
     number("minutes", "minutes"),
     number("s/epoch", "seconds_per_epoch"),
 ]
+
+TELLING = 0.02
+"""Share of an axis by which two points must differ to be told apart."""
 
 Axes = Mapping[str, Sequence[str]]
 
@@ -145,7 +150,16 @@ def _draw(path: Path, question: Mapping[str, Any], rows: Sequence[Mapping[str, A
     if len(found) == len(numbers):
         lines = {name: sorted((numbers[at], value) for at, value in points) for name, points in lines.items()}
         log = min(found) > 0 and max(found) > 10 * min(found)
+        if _squeezed([math.log(n) if log else n for n in found]):  # side by side, by size
+            lines, log = {name: [(f"{at:g}", value) for at, value in points] for name, points in lines.items()}, False
     curves.draw(path, lines, x=first, y="kNN accuracy, %", title=_title(question), log=log)
+
+
+def _squeezed(values: Sequence[float]) -> bool:
+    """Whether some would lie upon each other on one axis."""
+    places = sorted(set(values))
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    return bool(gaps) and min(gaps) < TELLING * (places[-1] - places[0])
 
 
 def _columns(question: Mapping[str, Any]) -> list[Column]:
@@ -170,7 +184,7 @@ def _competes(row: Mapping[str, Any]) -> bool:
 
 
 def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
+    return [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row] + notes(rows)
 
 
 def _title(question: Mapping[str, Any]) -> str:
