@@ -124,6 +124,38 @@ def test_data_that_cannot_be_opened_is_said(made: Path, run: Path, tmp_path: Pat
     assert "Not shown" not in (lone / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_was_not_evaluated_says_so_first(run: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    shutil.copytree(run, lone)
+    said = json.loads((lone / "evaluation.json").read_text())
+    del said["answer"]
+    (lone / "evaluation.json").write_text(json.dumps(said))
+    (found,) = Told("lone", Run.open(lone), "r0", Opener(None, None)).answer
+    assert found.startswith(("Pretraining", "Whether pretraining helped"))
+    (lone / "evaluation.json").unlink()
+    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    assert told.answer == [f"Not evaluated with labels yet: unlabeled evaluate {lone} says whether pretraining helped."]
+    assert told.answer[0] in " ".join(Tags(render([told])).text.split())
+
+
+def test_verdict_failures_and_every_command_are_there(run: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    shutil.copytree(run, lone)
+    said = json.loads((lone / "evaluation.json").read_text())
+    line = {**said["scores"][0], "protocol": "health", "options": {}, "labels": "no labels", "tested": 17}
+    scores = [{**line, "subject": s, "notes": [f"health of the {s} encoder: fine"]} for s in ("random", "run")]
+    commands = [["unlabeled", "evaluate", "a"], ["unlabeled", "evaluate", "b"]]
+    made = {**said, "scores": said["scores"] + scores, "failed": {"umap": "no package"}, "commands": commands}
+    (lone / "evaluation.json").write_text(json.dumps(made))
+    text = " ".join(Tags(render([Told("lone", Run.open(lone), "r0", Opener(None, None))])).text.split())
+    assert "Health: fine" in text
+    assert "health of the random encoder: fine (untrained encoder)" in text
+    assert "Not judged by umap: no package" in text
+    assert "unlabeled evaluate a" in text
+    assert "unlabeled evaluate b" in text
+    assert "no labels 17" in text
+
+
 def test_transfer_to_other_data_has_its_tables_and_sentences(run: Path, tmp_path: Path) -> None:
     lone = tmp_path / "lone"
     shutil.copytree(run, lone)

@@ -21,6 +21,7 @@ from unlabeled.errors import UserError
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
 from unlabeled.reporting.rows import Row, rows
 from unlabeled.reporting.scatter import Scatter, scatter
+from unlabeled.reporting.tables import sentences
 from unlabeled.run import ENCODER, Run
 from unlabeled.train import shape_of
 from unlabeled.views.sheet import contact_sheet
@@ -98,7 +99,9 @@ class Told:
     def evaluations(self) -> list[dict[str, Any]]:
         """What `evaluate` wrote: on the run's data, and of transfer to others."""
         found = [self._read(self.run.path / name) for name in ("evaluation.json", "transfer.json")]
-        return [one for read in found if read for one in read.get("transfer", [read])]
+        each = [one for read in found if read for one in read.get("transfer", [read])]
+        self.missing += [f"Not judged by {name}: {why}" for one in each for name, why in one.get("failed", {}).items()]
+        return each
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -107,19 +110,22 @@ class Told:
 
     @cached_property
     def answer(self) -> list[str]:
-        """The sentences that each evaluation opens with; of what data, where there are several."""
+        """The sentences that each evaluation opens with; of what data, where there are several; what to do where there is
+        none."""
         several = len(self.evaluations) > 1
-        return [
-            f"{one.get('data')}: {said}" if several else str(said)
-            for one in self.evaluations
-            for said in one.get("answer", [])
+        said = [
+            f"{one.get('data')}: {said}" if several else str(said) for one in self.evaluations for said in sentences(one)
         ]
+        asked = f"unlabeled evaluate {self.run.path}"
+        return said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
 
     @property
     def commands(self) -> list[tuple[str, str]]:
         """What was typed, and what to type to repeat it."""
-        typed = [("Trained with", self.run.environment), ("Evaluated with", self.evaluation)]
-        found = [(title, _command(about["command"])) for title, about in typed if about.get("command")]
+        typed = [("Trained with", self.run.environment["command"])] if self.run.environment.get("command") else []
+        for one in self.evaluations:
+            typed += [("Evaluated with", words) for words in one.get("commands", [one.get("command")]) if words]
+        found = list(dict.fromkeys((title, _command(words)) for title, words in typed))
         return [*found, ("Repeat with the recipe below, saved as recipe.yaml",
                          "unlabeled pretrain --recipe recipe.yaml --out runs/again")]  # fmt: skip
 

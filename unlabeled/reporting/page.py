@@ -17,7 +17,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.reporting.collect import Opener, Told, named
 from unlabeled.reporting.curves import curves, swatch
-from unlabeled.reporting.tables import notes, side_by_side, tables
+from unlabeled.reporting.tables import notes, side_by_side, tables, verdicts
 from unlabeled.run import Run
 
 
@@ -56,6 +56,7 @@ def render(told: Sequence[Told]) -> str:
         curves=curves(runs),
         tables=tables,
         notes=notes,
+        verdicts=verdicts,
         swatch=swatch,
         policy=policy,
         script=Markup(script),

@@ -9,7 +9,11 @@ from typing import Any
 
 from unlabeled.probes.score import Score
 from unlabeled.run import Run
-from unlabeled.verbs.answer import called, spell
+from unlabeled.verbs.answer import answer, called, spell
+from unlabeled.verbs.evaluation import NONE
+
+VERDICT = "health of the run encoder: "
+"""What the note of protocol `health` on a run begins with."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,39 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
             of = {s: score for s, a, score in of_title if a == amount}
             for metric in dict.fromkeys(m for score in of.values() for m in score.metrics):
                 values = [of[s].text(metric) if s in of and metric in of[s].metrics else "" for s in subjects]
-                labelled = next(iter(of.values())).labelled
-                rows.append([spell(amount), f"{labelled[0]:,}" if labelled else "", metric, *values])
+                one = next(iter(of.values()))
+                images = [one.tested] if amount == NONE else one.labelled
+                rows.append([spell(amount), f"{images[0]:,}" if images else "", metric, *values])
         columns = ["labels", "images", "figure", *map(called, subjects)]
         found.append(Table(title, columns, rows, 3, 3 if "run" in subjects else None))
     return found
 
 
 def notes(evaluation: Mapping[str, Any]) -> list[str]:
-    """What the protocols had to say, each once."""
-    return sorted({str(note) for line in evaluation.get("scores", []) for note in line.get("notes", [])})
+    """What the protocols had to say, each once, and of whom; but for the verdicts."""
+    said: dict[str, list[str]] = {}
+    for line in evaluation.get("scores", []):
+        for note in line.get("notes", []):
+            if not note.startswith(VERDICT):
+                said.setdefault(str(note), []).append(called(line["subject"]))
+    return sorted(f"{note} ({', '.join(dict.fromkeys(subjects))})" for note, subjects in said.items())
+
+
+def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
+    """What `health` says of the pretrained encoder."""
+    every = [str(note) for line in evaluation.get("scores", []) for note in line.get("notes", [])]
+    return [f"Health: {note.removeprefix(VERDICT)}" for note in every if note.startswith(VERDICT)]
+
+
+def sentences(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the evaluation opens with; found anew where an older file has none."""
+    if evaluation.get("answer"):
+        return list(map(str, evaluation["answer"]))
+    scores: dict[tuple[str, str], list[Score]] = {}
+    for line in evaluation.get("scores", []):
+        scores.setdefault((line["subject"], line["labels"]), []).append(_score(line))
+    said = answer(scores, list({score.title for (_, labels), found in scores.items() if labels != NONE for score in found}))
+    return [said] if said else []
 
 
 def side_by_side(runs: Mapping[str, Run], evaluations: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -130,7 +130,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     """
     train, test, split, new = opened
     identity = f"{weights(question.run.encoder())} {train.fingerprint} {test.fingerprint}"
-    before = earlier(question.path, identity) if pictures else {}
+    before, commands = earlier(question.path, identity) if pictures else ({}, [])
     if pictures and not before:
         _forget(pictures)
     asked = list(question.protocols)
@@ -156,7 +156,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
                 bar.advance(task)
     if not {item.choice.name for item in question.protocols} - set(failed):
         raise next(iter(failed.values()))
-    metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **environment()}
+    about = environment()
+    commands = [*(words for words in commands if words != about["command"]), about["command"]]
+    metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
     made = Evaluation(question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons)
     if pictures:

@@ -20,20 +20,22 @@ NONE = "no labels"
 """Likewise: what is judged without labels."""
 
 
-def earlier(path: Path, identity: str) -> dict[tuple[str, str], list[Score]]:
-    """The scores that a file of an evaluation holds; none if it is of another encoder or of other images, or is no such."""
+def earlier(path: Path, identity: str) -> tuple[dict[tuple[str, str], list[Score]], list[list[str]]]:
+    """The scores that a file of an evaluation holds, and the commands that they came from; none if it is of another encoder
+    or of other images, or is no such."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         if held["identity"] != identity:
-            return {}
+            return {}, []
+        commands = [list(map(str, words)) for words in held.get("commands", [held["command"]])]
         names = {f.name for f in fields(Score)}
         found: dict[tuple[str, str], list[Score]] = {}
         for line in held["scores"]:
             score = Score(**{name: value for name, value in line.items() if name in names})
             found.setdefault((line["subject"], line["labels"]), []).append(score)
     except (OSError, ValueError, LookupError, TypeError):
-        return {}
-    return found
+        return {}, []
+    return found, commands
 
 
 @dataclass(frozen=True)
