@@ -200,6 +200,7 @@ def read_encoder(path: Path) -> Encoder:
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and the command of this process, for a run to keep."""
+    program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version()}
     for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn"):
         try:
@@ -207,7 +208,7 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
         "versions": versions,
         "hardware": {
             "processor": _processor(),

@@ -17,7 +17,7 @@ import unlabeled
 from unlabeled.reporting.collect import Opener, Told
 from unlabeled.reporting.curves import curves
 from unlabeled.reporting.page import render
-from unlabeled.reporting.scatter import scatter
+from unlabeled.reporting.scatter import look, scatter
 from unlabeled.run import Run
 
 
@@ -235,3 +235,10 @@ def test_mistakes(tmp_path: Path, run: Path) -> None:
     assert "at least one run" in mistake("report")
     assert "'nowhere' holds no run" in mistake("report", "nowhere")
     assert "no folder" in mistake("report", run, "--out", tmp_path / "no" / "a.html")
+
+
+def test_sixty_classes_look_different() -> None:
+    assert len({look(c) for c in range(60)}) == 60
+    assert len({look(c)[1] for c in range(10)}) == 10
+    assert all(len({*a} & {*b}) == 0 for a, b in pairwise(look(c) for c in range(60)))
+    assert look(-1) not in {look(c) for c in range(60)}

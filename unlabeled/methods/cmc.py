@@ -36,11 +36,12 @@ class Halves(nn.Module):
 class CMC(Comparison):
     """Contrastive Multiview Coding (Tian et al. 2020), with the two views L and ab of the Lab colour space.
 
-    The encoder is two networks, one for each view (`--encoder.streams lab`), each of the given width. What one says
-    of an image is told, in both directions, from other images by the image's vector in the bank of the other view, as in the
-    published code: with a positive of now among negatives of before, both networks could simply move away from the past. The objective is the
-    paper's softmax over one positive and k negatives (InfoNCE); the published code approximates it by noise contrast, with
-    this as an option. Negatives are one draw for the whole batch. Before the first epoch the untrained networks fill the banks.
+    The encoder is two networks, one for each view (`--encoder.streams lab`), each of the given width. What one says of
+    an image is told, in both directions, from other images by the image's vector in the bank of the other view, as in
+    the published code: with a positive of now among negatives of before, both networks could simply move away from the
+    past. The objective is the paper's softmax over one positive and k negatives (InfoNCE); the published code
+    approximates it by noise contrast, with this as an option. Negatives are one draw for the whole batch. Before the
+    first epoch the untrained networks fill the banks.
 
     Args:
         negatives: k, drawn vectors (16,384: Tian et al. 2020, published code); fewer where the bank holds fewer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,11 @@ class Scatter:
 
 
 def look(c: int) -> tuple[str, str]:
-    """Colour and shape of class c: 60 that differ, then again from the first; -1 is of no class."""
-    return (SERIES[c % len(SERIES)], MARKERS[c // len(SERIES) % len(MARKERS)]) if c >= 0 else (FAINT, "o")
+    """Colour and shape of class c: neighbours differ in both, 60 in one of them, then again; -1 is of no class."""
+    if c < 0:
+        return FAINT, "o"
+    turn = c // math.lcm(len(SERIES), len(MARKERS))  # after which colour and shape would meet again
+    return SERIES[c % len(SERIES)], MARKERS[(c + turn) % len(MARKERS)]
 
 
 def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Scatter:
