@@ -47,7 +47,8 @@ class MoCoV3(Comparison):
     ) -> None:
         super().__init__(encoder, shape)
         patches = getattr(encoder.backbone, "patch_embed", None)
-        between, end = [hidden], "plain"
+        between: list[int] = [hidden]
+        end: heads.End = "plain"
         if isinstance(patches, nn.Module):
             patches.requires_grad_(False)
             between, end = [hidden, hidden], "norm"
