@@ -19,9 +19,9 @@ from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.run import Run
 from unlabeled.verbs.child import Child, ChildError
-from unlabeled.verbs.compare import _words
 from unlabeled.verbs.history import History
 from unlabeled.verbs.locks import lock
+from unlabeled.verbs.remarks import off_budget, remarks
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.trial import MEASURED, WARM_UP, Watch, measure
 
@@ -175,6 +175,9 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
     left = 0.02 * 60 - trial["first_s"] + trial["prepare_s"]
     assert made.epochs == max(1, round(left / (3 * trial["step_s"] + trial["prepare_s"])))
     assert published[-1][0]["epochs"] == made.epochs
+    again = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
+    again.claim([row], opened.train)  # the row that is there is the one that is asked for
+    assert board.asked(made) == board.asked(row.recipe)
     assert published[-1][0]["minutes"] == pytest.approx(0.02, rel=0.9)
 
 
@@ -265,5 +268,13 @@ def test_a_child_says_why_it_failed(tmp_path: Path) -> None:
 def test_a_collapsed_row_is_named() -> None:
     spreads = {"a": 0.0, "b": 0.05, "c": 0.9, "d": None}
     rows = [{"name": name, "kind": "method", "z_std": spread} for name, spread in spreads.items()]
-    said = _words(rows)
+    said = remarks(rows)
     assert [line.partition(" ")[0] for line in said if "collapsed" in line] == ["a", "b"]
+
+
+def test_rows_off_the_budget_are_named() -> None:
+    rows = [{"name": name, "minutes": minutes, "epochs": 3} for name, minutes in (("a", 8.1), ("b", 10.0), ("c", 6.0))]
+    rows.append({"name": "random", "minutes": 0.0, "epochs": 0})
+    assert off_budget({"budget": {"minutes": 8.0}}, rows) == ["Not the 8 minutes by more than 15%: b 10.0, c 6.0."]
+    assert off_budget({"budget": {"minutes": 8.0}}, rows[:1]) == []
+    assert off_budget({"budget": {"epochs": 3}}, rows) == []

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice, build
 from unlabeled.schedules import cosine_momentum
 
 from .small import VIT, array, at, images, learn, make
@@ -120,3 +122,9 @@ def test_batch_norm_is_in_the_head_only_if_asked_for() -> None:
     for asked in (False, True):
         method = make("dino", VIT, batch_norm=asked, **SMALL)
         assert any(isinstance(m, nn.BatchNorm1d) for m in method.head.modules()) == asked
+
+
+def test_fewer_prototypes_than_classes_are_refused() -> None:
+    encoder = make("random").encoder
+    with pytest.raises(UserError, match=r"2 prototypes cannot tell 3 classes apart: give --method\.prototypes 3"):
+        build("methods", Choice("dino", {"prototypes": 2}), encoder, DataShape(64, 3, 16, 3))

@@ -13,20 +13,20 @@ from rich.console import RenderableType
 from unlabeled import registry
 from unlabeled.data import Data
 from unlabeled.errors import UserError
-from unlabeled.probes.health import COMPLETE
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.train import chosen_images
 from unlabeled.verbs import curves
-from unlabeled.verbs.judging import DRAWS, Judge, identity, mean, open_labelled
+from unlabeled.verbs.judging import DRAWS, Judge, identity, open_labelled
+from unlabeled.verbs.remarks import UNTRAINED, off_budget, remarks
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Tabled, figure, for_terminal, grid, markdown, number, write
 
 SHARED = ("encoder", "image_size", "eval_size", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
-UNTRAINED, LABELS = "random", "supervised"
-"""The baselines that every table has: these two methods, the second with few labels and with all."""
+LABELS = "supervised"
+"""With UNTRAINED the baselines that every table has: two methods, this one with few labels and with all."""
 
 COLUMNS = [
     number("row", "name", "{}"),
@@ -87,7 +87,7 @@ def compare(
     short = COLUMNS[:TERMINAL]
     cells = grid(short, found, _competes)
     failed = {row["name"]: row["failed"] for row in found if "failed" in row}
-    shown: list[RenderableType] = [_setting(question), for_terminal(short, cells), *_words(found)] if found else []
+    shown: list[RenderableType] = [_setting(question, found), for_terminal(short, cells), *remarks(found)] if found else []
     return Tabled(out / "table.md", found, finished, failed, shown)
 
 
@@ -215,7 +215,8 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]],
     if not rows:
         return
     text = f"# {_title(question)}\n\n" + markdown(COLUMNS, grid(COLUMNS, rows, _competes))
-    text += "\n" + "".join(f"- {line}\n" for line in [_setting(question), *_words(rows), _how()])
+    said = [_setting(question, rows), *remarks(rows), *off_budget(question, rows), _how()]
+    text += "\n" + "".join(f"- {line}\n" for line in said)
     write(out / "table.md", text)
     about = {"question": dict(question), "environment": environment(), "rows": rows}
     write(out / "table.json", json.dumps(about, indent=1) + "\n")
@@ -237,49 +238,16 @@ def _competes(row: Mapping[str, Any]) -> bool:
     return bool(row["kind"] != "labels" and "failed" not in row)
 
 
-def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who does not clearly beat the untrained encoder, who failed, and what else is to be said."""
-    judged = {row["name"]: row for row in rows if "figures" in row}
-    said = []
-    base = judged.get(UNTRAINED)
-    methods = [row for row in judged.values() if row["kind"] == "method"]
-    if base and methods:
-        knn = mean(base["figures"]["knn"])
-        weak = [row["name"] for row in methods if not _clearly(mean(row["figures"]["knn"]), knn, row["tested"])]
-        spelled = f"`{UNTRAINED}` by kNN with 100% of the labels (two standard errors of the difference)"
-        said.append(
-            f"Not clearly better than {spelled}: {', '.join(weak)}." if weak else f"All methods clearly beat {spelled}."
-        )
-    said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
-    said += [
-        f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"
-        for row in rows
-        if row.get("z_std") is not None and row["z_std"] < COMPLETE
-    ]
-    said += [row["note"] for row in rows if "note" in row]
-    return said + notes(rows)
-
-
-def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
-    return sorted({note for row in rows for note in row.get("notes", [])})
-
-
-def _clearly(ours: float, theirs: float, tested: int) -> bool:
-    """Whether one share of the tested images is above another by two standard errors of the difference."""
-    error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tested)
-    return ours - theirs > 2 * error
-
-
 def _title(question: Mapping[str, Any]) -> str:
     return f"{question['data']['name']}: methods compared"
 
 
-def _setting(question: Mapping[str, Any]) -> str:
+def _setting(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     encoder = ", ".join(f"{v}" if k == "name" else f"{k} {v}" for k, v in question["encoder"].items())
     ((unit, amount),) = question["budget"].items()
-    hardware = environment()["hardware"]
-    where = ", ".join(hardware["gpu"]) or f"{hardware['processor']}, {hardware['threads']} threads"
+    every = [row["environment"]["hardware"] for row in rows if "environment" in row]
+    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
+    where = " and ".join(dict.fromkeys(named))
     return (
         f"{question['data']['name']}; {encoder}; views of {question['image_size']} px, judged at "
         f"{question['eval_size'] or question['image_size']} px; batches of {question['batch_size']}; "

@@ -16,8 +16,8 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
 from unlabeled.run import environment
 from unlabeled.verbs import curves, matrix
-from unlabeled.verbs.compare import notes
 from unlabeled.verbs.judging import Judge, identity, mean, open_labelled
+from unlabeled.verbs.remarks import notes
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 
