@@ -20,11 +20,10 @@ from unlabeled.schedules import cosine_momentum
 class MoCoV3(Comparison):
     """An Empirical Study of Training Self-Supervised Vision Transformers (Chen, Xie & He 2021), algorithm 1.
 
-    Options and optimiser are those of the paper's ViTs, its subject; AdamW trains a ResNet, too. For that the paper takes
-    LARS (0.3, weight decay 1.5e-6) and τ = 1. Where the backbone has a `patch_embed`, that stays random, which keeps the
-    training of a ViT stable, and the projector has three layers; else it has two, and the
-    predictor does not end with batch norm (the published code). Position embeddings
-    are timm's, learned; the paper's are fixed sines.
+    Options and optimiser are those of the paper's ViTs, its subject; AdamW trains a ResNet, too. For that the paper
+    takes LARS (0.3, weight decay 1.5e-6) and τ = 1. Where the backbone has a `patch_embed`, that stays random, which
+    keeps the training of a ViT stable, and the projector has three layers; else it has two, and the predictor does not
+    end with batch norm (the published code). Position embeddings are timm's, learned; the paper's are fixed sines.
 
     Args:
         momentum: m of the key encoder at the start; rises to 1 along a cosine (0.99: Chen, Xie & He 2021).
