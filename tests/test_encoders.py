@@ -71,6 +71,27 @@ def test_any_number_of_channels(name: str, channels: int) -> None:
         encoder(torch.zeros(2, channels + 1, 16, 16))
 
 
+@pytest.mark.parametrize("side", [3, 2])
+def test_in_bf16_weights_that_meet_only_padding_have_no_gradient(side: int) -> None:
+    encoder = build_encoder(Choice("resnet18", {"width": 4}), 3, 8, torch.full((3,), 0.5), torch.full((3,), 0.25))
+    images = torch.rand(64, 3, side, side)
+    found = []
+    for half in (False, True):
+        encoder.zero_grad()
+        memory = [torch.full((n,), torch.nan) for n in range(100, 10_000, 100)]
+        del memory  # what is read before it is written is NaN
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = encoder(images).float().square().mean()
+        loss.backward()
+        found.append({name: p.grad.flatten() for name, p in encoder.named_parameters() if p.grad is not None})
+    untouched = 0
+    for name, exact in found[0].items():
+        assert torch.isfinite(found[1][name]).all(), name
+        assert not found[1][name][exact == 0].any(), name
+        untouched += int((exact == 0).sum())
+    assert untouched
+
+
 def test_it_normalises_and_judges_at_its_own_size() -> None:
     encoder = build("resnet18", 16, eval_size=24, width=4)
     seen: list[torch.Tensor] = []

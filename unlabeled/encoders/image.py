@@ -44,6 +44,9 @@ class Encoder(nn.Module):
         self.backbone, self.dim, self.size, self.eval_size, self.notes = backbone, dim, size, eval_size, notes
         self.register_buffer("mean", mean.float().view(-1, 1, 1))
         self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
+        for part in backbone.modules():
+            if type(part) is nn.Conv2d and _halves(part):
+                part.register_forward_pre_hook(_never_one_pixel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images to representations.
@@ -165,6 +168,18 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
         if size <= SMALL:
             options.setdefault("patch_size", max(1, size // 8))
     return options
+
+
+def _halves(conv: nn.Conv2d) -> bool:
+    """Whether it is strided, and its zeros stand evenly around the map."""
+    kernel = conv.kernel_size
+    return min(conv.stride) > 1 and all(k % 2 for k in kernel) and conv.padding == tuple(k // 2 for k in kernel)
+
+
+def _never_one_pixel(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A map of 1×1 with zeros around it: the same output, as a strided convolution pads it with zeros anyway. In bfloat16 on
+    processors, the gradient of its weights is not written where only padding meets them (PyTorch 2.15 with its oneDNN)."""
+    return tuple(F.pad(x, (0, 1, 0, 1)) if x.shape[-2:] == (1, 1) else x for x in inputs)
 
 
 @cache
