@@ -53,6 +53,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/accumulate.py --out results/accumulate.json
 	$(BIN)/python benchmarks/knn.py --out results/knn.json
 	$(BIN)/python benchmarks/large.py --out results/large.json
+	$(BIN)/python benchmarks/steps.py --out results/steps.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unlabeled.batch import Progress
 from unlabeled.data import Source
+from unlabeled.data.resident import Resident, fits
 from unlabeled.distributed import rank, world
 from unlabeled.recipe import Recipe
 
@@ -60,9 +61,12 @@ def batches(
     start: int,
     sampling: Callable[[], Tensor | None] = lambda: None,
     workers: int = 1,
+    device: torch.device | None = None,
 ) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
     """This process's part of each batch, index (B,) within `chosen` and images (B, C, H, W), fetched as many steps ahead as
-    there are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each image."""
+    there are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each image. They
+    stay on the `device`, if there is one and they fit there."""
+    resident = Resident(source, chosen, device) if device and fits(source, len(chosen), device) else None
     per_process = recipe.batch_size // world()
 
     def drawn(epoch: int) -> np.ndarray:
@@ -70,6 +74,8 @@ def batches(
         return order(recipe.seed, epoch, len(chosen), None if weights is None else weights.double().cpu().numpy())
 
     def fetch(part: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        if resident:
+            return part, resident.fetch(part)
         images = source.fetch(chosen[part])
         return part, images.pin_memory() if torch.cuda.is_available() else images
 

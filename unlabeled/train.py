@@ -127,7 +127,7 @@ def train(
         with speed.eager():
             return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
 
-    coming_batches = batches(recipe, source, chosen, clock, start, method.sampling, speed.workers)
+    coming_batches = batches(recipe, source, chosen, clock, start, method.sampling, speed.workers, fabric.device)
     with stoppable() as stop, coming_batches as coming, monitor:
         for step in range(start, clock.total):
             at = clock.at(step)
