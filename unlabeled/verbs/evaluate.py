@@ -22,8 +22,9 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.probes.asked import Asked, parse_amount, parse_protocol, takes_labels
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evaluate_new_classes
-from unlabeled.probes.score import Score
+from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.subject import Subject, weights
+from unlabeled.registry import Choice
 from unlabeled.run import Run, environment
 from unlabeled.verbs.answer import called
 from unlabeled.verbs.evaluation import NEW, NONE, Evaluation, earlier
@@ -176,7 +177,7 @@ def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Sco
 def _forget(pictures: Path) -> None:
     """Removes what protocols drew of other images, or of another encoder; nothing else that stands there."""
     for path in pictures.glob("*"):
-        if path.is_file() and path.stem in registry.names("probes"):
+        if path.is_file() and of_file(path.stem)[0] in registry.names("probes"):
             path.unlink()
 
 
@@ -202,7 +203,7 @@ class _Judge:
             if kind.needs_encoder and self.subject.encoder is None:
                 return []
             texts = texts if kind.needs_labels else [NONE]
-            then = partial(self.then, item.choice.name, None)
+            then = partial(self.then, item.choice, None)
             return [
                 (
                     text,
@@ -215,7 +216,7 @@ class _Judge:
             ]  # fmt: skip
         texts = texts if getattr(kind, "fits", True) else [NONE]
         splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
-        then = partial(self.then, item.choice.name, (_good(self.train), _good(self.test)))
+        then = partial(self.then, item.choice, (_good(self.train), _good(self.test)))
         return [
             (text, evaluate_features(*splits, draws=self.draws or 10, amount=_amount(text), then=then, **shared))
             for text in texts
@@ -229,12 +230,12 @@ def _amount(text: str) -> int | float:
 def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
     """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
 
-    What it returns takes the protocol's name, the positions of the rows of features, if it works on those, the probe, and
+    What it returns takes the protocol, the positions of the rows of features, if it works on those, the probe, and
     what it was fitted and scored on.
     """
 
     def then(
-        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+        asked: Choice, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
     ) -> None:
         if folder is None or subject.name != "run" or not isinstance(probe, Draws):
             return
@@ -245,7 +246,8 @@ def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, 
         except OSError as error:
             raise cannot_write(folder, error) from error
         shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
-        drawn.extend(path for path in probe.draw(folder, *shown) if path not in drawn and path.suffix != ".json")
+        files = probe.draw(folder, file_name(asked), *shown)
+        drawn.extend(path for path in files if path not in drawn and path.suffix != ".json")
 
     return then
 
