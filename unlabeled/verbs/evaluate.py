@@ -140,11 +140,13 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     scores: dict[tuple[str, str], list[Score]] = {}
     failed: dict[str, UserError] = {}
     drawn: list[Path] = []
+    supervised: list[str] = []
     columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for build in judged:
             subject = build(train)
+            supervised += [subject.name] if subject.supervised and subject.name != "run" else []
             drawer = _drawer(pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:
@@ -161,7 +163,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     commands = [*(words for words in commands if words != about["command"]), about["command"]]
     metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
-    made = Evaluation(question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons)
+    made = Evaluation(
+        question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons, supervised
+    )
     if pictures:
         write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
