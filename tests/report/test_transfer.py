@@ -42,12 +42,12 @@ def page(run: Path) -> str:
 
 def test_one_table_of_all_sets_and_encoders(sets: Path) -> None:
     said, found = transferred(sets, "random", sets / "told", protocol=["transfer"])
-    assert [one["supervised"] for one in found] == [[str(sets / "told")]] * 2
+    assert [one["saw_labels"] for one in found] == [[str(sets / "told")]] * 2
     table = transfer_table(found)
     assert table.columns == [
         "data",
         *(f"{how}, {what}" for how in ("linear", "fine-tuned")
-          for what in ("this encoder", "supervised pretraining", "random initialisation")),
+          for what in ("pretrained encoder", "supervised pretraining", "untrained encoder")),
     ]  # fmt: skip
     assert [row[0] for row in table.rows] == [str(sets / "x.npz"), str(sets / "y.npz")]
     for row, one in zip(table.rows, found, strict=True):
@@ -65,7 +65,7 @@ def test_one_table_of_all_sets_and_encoders(sets: Path) -> None:
 
 def test_without_a_supervised_rival_it_says_how_to_give_one(sets: Path) -> None:
     said, found = transferred(sets, "random", protocol=["linear:2", "linear:100%"])
-    assert transfer_table(found).columns[:3] == ["data", "labels", "linear, this encoder"]
+    assert transfer_table(found).columns[:3] == ["data", "labels", "linear, pretrained encoder"]
     assert [row[1] for row in transfer_table(found).rows] == ["2 per class", "100%"] * 2
     lacking = "Not compared with supervised pretraining: run unlabeled pretrain DATA --method supervised"
     assert said.count(lacking) == " ".join(Tags(page(sets / "run")).text.split()).count(lacking) == 1

@@ -53,7 +53,7 @@ def transfer_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     """One table of several sets of images: a row for each set (and amount of labels, where there are several), the first
     figure of each protocol in a column for each encoder: the run's, those pretrained with labels, others, untrained."""
     cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
-    supervised = list(dict.fromkeys(str(name) for one in evaluations for name in one.get("supervised", [])))
+    supervised = list(dict.fromkeys(str(name) for one in evaluations for name in one.get("saw_labels", [])))
     for one in evaluations:
         for line in one.get("scores", []):
             score = _score(line)
@@ -79,7 +79,7 @@ def transfer_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
 def _encoder(subject: str, supervised: Sequence[str]) -> str:
     if subject in supervised:
         return "supervised pretraining" + f" ({subject})" * (len(supervised) > 1)
-    return {"run": "this encoder", "random": "random initialisation"}.get(subject, called(subject))
+    return called(subject)
 
 
 def notes(evaluation: Mapping[str, Any]) -> list[str]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unlabeled import registry
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
@@ -141,12 +141,12 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     failed: dict[str, UserError] = {}
     drawn: list[Path] = []
     supervised: list[str] = []
-    columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
+    columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for build in judged:
             subject = build(train)
-            supervised += [subject.name] if subject.supervised and subject.name != "run" else []
+            supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
             drawer = _drawer(pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:

@@ -54,7 +54,7 @@ class Evaluation:
         pictures: files that protocols drew.
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and images.
         failed: protocol -> why it could not be had, of some subject at least.
-        supervised: the other runs among the subjects whose method learned from labels.
+        saw_labels: the other runs among the subjects whose method learned from labels.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class Evaluation:
     pictures: Sequence[Path] = ()
     earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    supervised: Sequence[str] = ()
+    saw_labels: Sequence[str] = ()
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
         """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
@@ -114,7 +114,7 @@ class Evaluation:
         scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
         where = {
             "split": self.split,
-            "supervised": list(self.supervised),
+            "saw_labels": list(self.saw_labels),
             **({"new_classes": list(self.new)} if self.new else {}),
         }
         said = [self.answer] if self.answer else []

@@ -60,7 +60,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             name=name,
             encoder=placed(encoder),
             method=lambda: whole(of, encoder, source).to(fabric.device),
-            supervised=learned_from_labels(of),
+            saw_labels=learned_from_labels(of),
             fresh=fresh(of, source),
         )
 

@@ -53,7 +53,7 @@ class Transfer:
                 cells = [self._cell(found, subject, labels, title) for subject in subjects]
                 table.add_row(found.data if i == 0 else "", title, spell(labels), *cells)
         yield table
-        if not any(found.supervised for found in self.evaluations):
+        if not any(found.saw_labels for found in self.evaluations):
             yield UNSUPERVISED
         for found in self.evaluations:
             yield from (f"{found.data}: {line}" for line in found.left_out())
