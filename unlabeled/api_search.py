@@ -25,7 +25,8 @@ def search(
     Args:
         run: folder of the run.
         image: an image file, or the number of an image of the data, which is then not found itself. Numbers begin with 0
-            and go on from the training to the test images, as in the table that this prints; write ./7 for a file 7.
+            and go on from the training to the test images, as in the table that this prints and in what `evaluate` draws;
+            write ./7 for a file 7.
         data: images to search, as for `pretrain`, of all splits; they need no labels (default: what the run was trained on).
         k: how many to find, at most.
         out: PNG file to draw them in.

@@ -69,11 +69,11 @@ def show(result: Any) -> int:
     """Prints what a verb gave back; returns the exit code."""
     if result is None or _is_a_copy():
         return 0
-    from rich.console import Console
+    from unlabeled.console import console
 
-    console = Console(highlight=False)
+    shown = console()
     for part in result.lines() if hasattr(result, "lines") else [f"written: {result}"]:
-        console.print(part, soft_wrap=isinstance(part, str))
+        shown.print(part, soft_wrap=isinstance(part, str))
     if not getattr(result, "finished", True):
         return 130
     return 1 if getattr(result, "failed", None) else 0

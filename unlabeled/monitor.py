@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
+from unlabeled.console import console
 from unlabeled.data import Data, held_out_classes
 from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
@@ -46,11 +46,16 @@ class Monitor:
         self.fabric, self.recipe, self.run, self.data = fabric, recipe, run, data
         self.total, self.per_epoch = total, per_epoch
         self.every = max(1, min(LOG_EVERY, per_epoch))
-        self.console = Console(quiet=rank() > 0, highlight=False)
+        self.console = console(quiet=rank() > 0)
         self.looked: dict[str, float] = {}
         self.suspected, self.warned = "", ""
         self.clock, self.counted = time.monotonic(), 0
-        columns = (BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+        columns = (
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+        )
         self.bar = Bar(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
         self.task = self.bar.add_task("", total=total, said="")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unlabeled.console import console
 from unlabeled.errors import UserError
 
 WORDS = ("bf16", "channels-last", "compiled", "fused")
@@ -79,7 +79,7 @@ class Speed:
             return
         refused = refusal(next(encoder.parameters()).device.type)
         if refused:
-            Console(highlight=False).print(f"the encoder is not compiled, as that cannot be had: {refused}", soft_wrap=True)
+            console().print(f"the encoder is not compiled, as that cannot be had: {refused}", soft_wrap=True)
         else:
             encoder.compile()
 

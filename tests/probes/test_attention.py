@@ -237,12 +237,13 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     assert figures["focus"].value == pytest.approx(values.mean(), abs=1e-5)
     assert figures["focus"].interval == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(5), abs=1e-5)
     shown = Shown(source, np.arange(40), np.where(np.arange(40) == probe.chosen_[1], -1, source.labels))
-    picture, described = probe.draw(tmp_path, shown, shown)
+    picture, described = probe.draw(tmp_path, "five", shown, shown)
     with Image.open(picture) as opened:
         assert opened.size == (5 * 210 + 6, 122 + 6)
     found = json.loads(described.read_text())
     assert found["means"] == "attention roll-out"
     assert found["classes"] == list(source.classes)
+    assert [row["number"] for row in found["images"]] == source.numbers[probe.chosen_].tolist()
     assert [row["index"] for row in found["images"]] == probe.chosen_.tolist() == [0, 10, 20, 29, 39]
     assert [row["label"] for row in found["images"]] == [source.labels[0], -1, *source.labels[[20, 29, 39]]]
     assert np.sum([row["map"] for row in found["images"]], (1, 2)) == pytest.approx(np.ones(5), abs=1e-4)
@@ -250,15 +251,17 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
 
 def test_which_images(tmp_path: Path) -> None:
     source, made = data(tmp_path), encoder(Averaged(4, [1.0, 1.0, 1.0]), 16)
-    assert scored(source, made, "attention:images=3,17,2")[0].chosen_.tolist() == [3, 17, 2]
+    held_out = sorted(set(range(50)) - set(source.numbers.tolist()))
+    chosen = scored(source, made, "attention:images=3,17,2")[0].chosen_
+    assert source.numbers[chosen].tolist() == [3, 17, 2] != chosen.tolist(), "numbers are those of the data as given"
     probe, figures = scored(source, made, "attention:images=(17)")
-    assert probe.chosen_.tolist() == [17]
+    assert source.numbers[probe.chosen_].tolist() == [17]
     assert figures["focus"].interval is None
     assert scored(source, made, "attention:images=99")[0].chosen_.tolist() == list(range(40))
     assert scored(source, made, "attention", np.arange(10, 40))[0].chosen_[[0, -1]].tolist() == [10, 39]
     for text, said in [
-        ("attention:images=3,40,-1", r"no test image at -1, 40: give positions from 0 to 39"),
-        ("attention:images=0", "images is 0, and must be at least 1, or positions such as 3,17,250"),
+        (f"attention:images=3,{held_out[0]},-1", f"-1, {held_out[0]} is no test image that can be read: give numbers"),
+        ("attention:images=0", "images is 0, and must be at least 1, or numbers such as 3,17,250"),
         ("attention:images=a", "must be"),
     ]:
         with pytest.raises(UserError, match=said):

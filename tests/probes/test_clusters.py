@@ -167,7 +167,7 @@ def test_the_picture_and_its_json(tmp_path: Path, k: int | None) -> None:
     probe = Clusters(k=k, seeds=2).fit(h, torch.from_numpy(train.y))
     probe.score(q, torch.from_numpy(test.y))
     assert isinstance(probe, Draws)
-    picture, written = probe.draw(tmp_path / "pictures", train, test)
+    picture, written = probe.draw(tmp_path / "pictures", "clusters", train, test)
     with Image.open(picture) as opened:
         assert min(opened.size) > 500
     found = json.loads(written.read_text())

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from unlabeled.errors import UserError
 from unlabeled.probes.asked import parse_protocol
+from unlabeled.probes.base import mean_and_interval
 from unlabeled.probes.evaluate import evaluate_new_classes
-from unlabeled.probes.few_shot import FewShot, mean_and_interval
+from unlabeled.probes.few_shot import FewShot
 
 
 def clusters(n: int, classes: int, spread: float, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -163,10 +163,11 @@ def test_the_picture_and_its_json(tmp_path: Path) -> None:
     probe = Retrieval().fit(h, torch.from_numpy(train.y))
     probe.score(q, torch.from_numpy(test.y))
     assert isinstance(probe, Draws)
-    picture, written = probe.draw(tmp_path / "pictures", train, test)
+    picture, written = probe.draw(tmp_path / "pictures", "retrieval", train, test)
     with Image.open(picture) as opened:
         assert min(opened.size) > 800
     found = json.loads(written.read_text())
+    given = open_data("digits", seed=None).train
     assert found["classes"] == list(data.train.classes)
     for kind, extreme in (("best", np.max), ("worst", np.min)):
         cases = found[kind]
@@ -174,12 +175,14 @@ def test_the_picture_and_its_json(tmp_path: Path) -> None:
         assert cases[0]["average_precision"] == extreme(probe.precision_)
         for case in cases:
             assert case["label"] == data.test.labels[case["position"]]
+            assert torch.equal(given.fetch([case["number"]]), data.test.fetch([case["position"]]))
             assert probe.precision_[case["position"] - 20] == case["average_precision"]
             query = data.test.fetch([case["position"]]).flatten(1).double()
             cosine = torch.cosine_similarity(query, h.double())
             assert [n["position"] - 5 for n in case["neighbours"]] == cosine.topk(10).indices.tolist()
             for n in case["neighbours"]:
                 assert n["label"] == data.train.labels[n["position"]]
+                assert n["number"] == data.train.numbers[n["position"]]
                 assert n["right"] == (n["label"] == case["label"])
                 assert n["similarity"] == pytest.approx(float(cosine[n["position"] - 5]), abs=1e-5)
     best, worst = ({case["position"] for case in found[kind]} for kind in ("best", "worst"))

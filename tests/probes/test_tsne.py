@@ -16,7 +16,7 @@ from unlabeled.data import Source, open_data
 from unlabeled.errors import UserError
 from unlabeled.probes import maps
 from unlabeled.probes.asked import parse_protocol
-from unlabeled.probes.base import Draws, Shown
+from unlabeled.probes.base import Draws, Shown, binomial
 from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.tsne import TSNE
 from unlabeled.registry import Choice
@@ -34,7 +34,7 @@ def source(tmp_path: Path, classes: list[str], n: int = 30) -> Source:
         place = tmp_path / "data" / classes[i % len(classes)] / f"{i}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8), 8 * (i % 32), np.uint8)).save(place)
-    return open_data(tmp_path / "data").train
+    return open_data(tmp_path / "data", seed=None).train
 
 
 def test_groups_stay_groups() -> None:
@@ -61,9 +61,10 @@ def test_the_accuracies_are_those_of_a_loop() -> None:
     h = x / np.linalg.norm(x, axis=1, keepdims=True)
     xy = h @ np.random.default_rng(0).normal(size=(64, 2))
     found = maps.faithfulness(h, xy, y)
-    assert found["knn_map"] == pytest.approx(left_out_in_loops(xy, y))
-    assert found["knn_features"] == pytest.approx(left_out_in_loops(h, y))
-    assert found["knn_features"] > found["knn_map"] + 0.2
+    assert found["knn_map"].value == pytest.approx(left_out_in_loops(xy, y))
+    assert found["knn_features"].value == pytest.approx(left_out_in_loops(h, y))
+    assert found["knn_features"].value > found["knn_map"].value + 0.2
+    assert found["knn_map"].interval == binomial(found["knn_map"].value, 120)
 
 
 def trustworthiness_in_loops(h: np.ndarray, xy: np.ndarray, k: int) -> float:
@@ -80,10 +81,29 @@ def trustworthiness_in_loops(h: np.ndarray, xy: np.ndarray, k: int) -> float:
 def test_trustworthiness_in_loops(n: int, k: int) -> None:
     rng = np.random.default_rng(0)
     h, xy = rng.normal(size=(n, 6)), rng.normal(size=(n, 2))
-    found = maps.faithfulness(h, xy, np.full(n, -1))
-    assert found == {"trustworthiness": pytest.approx(trustworthiness_in_loops(h, xy, k))}
+    (name, found), *others = maps.faithfulness(h, xy, np.full(n, -1)).items()
+    assert (name, others) == ("trustworthiness", [])
+    assert found.value == pytest.approx(trustworthiness_in_loops(h, xy, k))
     plane = rng.normal(size=(n, 2))
-    assert maps.faithfulness(plane, 3 * plane[:, ::-1] + 1, np.full(n, -1))["trustworthiness"] == 1
+    same = maps.faithfulness(plane, 3 * plane[:, ::-1] + 1, np.full(n, -1))["trustworthiness"]
+    assert (same.value, same.interval) == (1, 0)
+
+
+def test_the_interval_of_trustworthiness_is_what_other_images_of_a_kind_would_give() -> None:
+    """Of many sets of images drawn from one distribution: the spread of the figure against the interval of each."""
+    found = []
+    for seed in range(40):
+        h = np.random.default_rng(seed).normal(size=(200, 5))
+        found.append(maps.faithfulness(h, h[:, :2], np.full(200, -1))["trustworthiness"])
+    spread = 1.96 * np.std([one.value for one in found], ddof=1)
+    assert spread == pytest.approx(np.mean([one.interval for one in found]), rel=0.35)
+
+
+def test_trustworthiness_of_more_images_than_are_held_at_once_is_scikit_learns() -> None:
+    from sklearn.manifold import trustworthiness
+
+    h = np.random.default_rng(0).normal(size=(2 * maps.ROWS + 7, 6))
+    assert maps.trustworthiness(h, h[:, :2]) == pytest.approx(trustworthiness(h, h[:, :2], n_neighbors=10))
 
 
 def test_unlabelled_images_are_shown_and_not_counted() -> None:
@@ -147,15 +167,16 @@ def test_the_files(tmp_path: Path) -> None:
     probe = TSNE(perplexity=5, images=20).fit(h, y)
     figures = probe.score(h[5:], y[5:])
     test = Shown(images, np.arange(5, 30), y[5:].numpy())
-    picture, data = probe.draw(tmp_path, test, test)
-    assert (picture, data) == (tmp_path / "tsne.png", tmp_path / "tsne.json")
+    picture, data = probe.draw(tmp_path, "tsne-images=20", test, test)
+    assert (picture, data) == (tmp_path / "tsne-images=20.png", tmp_path / "tsne-images=20.json")
     with Image.open(picture) as opened:
         assert min(opened.size) >= 1000
     found = json.loads(data.read_text())
     assert found["classes"] == ["<b>x", "_hidden字", "a$b"]
     assert found["figures"] == figures
-    assert found["perplexity"] == 5
+    assert (found["perplexity"], found["title"]) == (5, "t-SNE of 20 test images, perplexity 5")
     assert found["index"] == (probe.map_.chosen + 5).tolist()
+    assert found["number"] == found["index"]
     assert found["label"] == y[found["index"]].tolist()
     assert np.allclose(np.stack([found["x"], found["y"]], 1), probe.map_.xy)
 

@@ -16,7 +16,7 @@ from unlabeled.probes.umap import UMAP
 def test_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)  # as where it is not installed
     said = r"needs the package umap-learn, which is not installed: pip install 'unlabeled\[umap\]', or use --protocol tsne"
-    for ask in (UMAP().fit, UMAP().score):
+    for ask in (UMAP().score, lambda h, _: UMAP().predict(h)):
         with pytest.raises(UserError, match=said):
             ask(*groups())
     with pytest.raises(UserError, match=said):

@@ -30,18 +30,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = run / "pictures"
     pictures.mkdir()
     (pictures / "tsne.json").write_text(json.dumps(a_map(30, y[60:])))
-    near = [{"position": i, "label": int(y[i]), "similarity": 0.9 - 0.1 * i} for i in range(3)]
-    query = {"position": 1, "label": int(y[61]), "average_precision": 0.75, "neighbours": near}
+    near = [{"number": i, "position": i, "label": int(y[i]), "similarity": 0.9 - 0.1 * i} for i in range(3)]
+    query = {"number": 61, "position": 1, "label": int(y[61]), "average_precision": 0.75, "neighbours": near}
     (pictures / "retrieval.json").write_text(json.dumps({"best": [query], "worst": [query], "classes": HOSTILE}))
     Image.new("RGB", (20, 10), "red").save(pictures / "other <i>.png")
     return path
 
 
 def a_map(n: int, y: np.ndarray) -> dict[str, object]:
-    """The first n test images on a spiral."""
+    """The first n test images, which come after 60 to train on, on a spiral."""
     turn = np.arange(n) / 3
     x, height = turn * np.cos(turn), turn * np.sin(turn)
-    return {"index": list(range(n)), "x": x.tolist(), "y": height.tolist(), "label": y[:n].tolist(), "classes": HOSTILE}
+    names = {"index": list(range(n)), "number": list(range(60, 60 + n)), "classes": HOSTILE}
+    return {**names, "x": x.tolist(), "y": height.tolist(), "label": y[:n].tolist()}
 
 
 @pytest.fixture(scope="session")

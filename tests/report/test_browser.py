@@ -43,7 +43,7 @@ def centre(opened: Any, dot: int) -> tuple[float, float]:
 def assert_shows(opened: Any, made: Path, dot: int) -> None:
     """The bubble is seen, and holds the dot's image, pixel for pixel: these few are a PNG."""
     assert opened.locator(".bubble canvas").is_visible()
-    assert f"image {dot}" in opened.locator(".bubble").inner_text()
+    assert f"image {60 + dot}" in opened.locator(".bubble").inner_text()
     side, pixels = opened.evaluate(SHOWN)
     seen = np.array(pixels, float).reshape(side, side, 4)[..., :3]
     test = open_data(str(made / "x.npz"), image_size=8, channels=3).test
@@ -76,7 +76,7 @@ def test_touch_and_keyboard_show_it_too(browser: Any, made: Path, html: Path) ->
         opened.keyboard.press("ArrowRight")
         second = opened.locator(".bubble").inner_text()
         assert first != second
-        assert_shows(opened, made, int(second.rpartition("image ")[2]))
+        assert_shows(opened, made, int(second.rpartition("image ")[2]) - 60)
         opened.keyboard.press("Escape")
         assert not opened.locator(".bubble").is_visible()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import mistake, ok
+from tags import Tags
 
 import unlabeled
 from unlabeled.reporting.collect import Opener, Told
@@ -19,25 +19,6 @@ from unlabeled.reporting.curves import curves
 from unlabeled.reporting.page import render
 from unlabeled.reporting.scatter import look, scatter
 from unlabeled.run import Run
-
-
-class Tags(HTMLParser):
-    """All tags with their attributes, and all text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data + " "
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -156,18 +137,6 @@ def test_verdict_failures_and_every_command_are_there(run: Path, tmp_path: Path)
     assert "no labels 17" in text
 
 
-def test_transfer_to_other_data_has_its_tables_and_sentences(run: Path, tmp_path: Path) -> None:
-    lone = tmp_path / "lone"
-    shutil.copytree(run, lone)
-    said = json.loads((lone / "evaluation.json").read_text())
-    (lone / "transfer.json").write_text(json.dumps({"transfer": [{**said, "data": "stars", "answer": ["No."]}]}))
-    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
-    assert told.answer == [f"{said['data']}: It is <em>better</em> than an untrained encoder.", "stars: No."]
-    text = " ".join(Tags(render([told])).text.split())
-    assert text.count("top1") == 2
-    assert "of stars." in text
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -184,6 +153,26 @@ def test_a_map_that_is_damaged_is_said(run: Path, tmp_path: Path, content: str, 
     told = Told("lone", Run.open(lone), "r0", Opener(None, None))
     assert told.maps == []
     assert any(said in sentence for sentence in told.missing)
+
+
+def test_protocols_that_were_asked_twice_are_shown_twice(run: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    shutil.copytree(run, lone)
+    pictures = lone / "pictures"
+    for name, other in (("tsne", "tsne-perplexity=200"), ("retrieval", "retrieval-k=50")):
+        shutil.copy(pictures / f"{name}.json", pictures / f"{other}.json")
+        for one in (name, other):
+            shutil.copy(pictures / "other <i>.png", pictures / f"{one}.png")
+    shutil.copy(pictures / "other <i>.png", pictures / "clusters-k=5.png")
+    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    assert [made.title for made in told.maps] == ["t-SNE", "t-SNE (perplexity=200)"]
+    assert [made.title for made in told.rankings] == ["Retrieval", "Retrieval (k=50)"]
+    assert [picture.name for picture in told.pictures] == ["clusters-k=5.png", "other <i>.png"]
+    tags = Tags(render([told]))
+    ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {"r0-tsne", "r0-tsne-perplexity-200", "r0-retrieval", "r0-retrieval-k-50"} <= set(ids)
+    assert "image 61" in tags.text, "the number of the query in the data as given"
 
 
 def test_images_of_other_data_are_refused(made: Path, run: Path, tmp_path: Path) -> None:

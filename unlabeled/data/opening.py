@@ -73,7 +73,7 @@ def open_data(
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     source, geometry = open_source(train, image_size, None, seconds, channels)
     if test is not None:
-        return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1])[0], held_out=False)
+        return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1], first=len(source))[0], held_out=False)
     if seed is None:
         return Data(source, None, held_out=False)
     rest, held = hold_out(len(source), source.labels, seed, source.name)

@@ -36,6 +36,8 @@ class Source:
 
     Attributes:
         name: what the user said.
+        numbers: (n,) int64, what each image is called: its position in the data as the user gave them, which goes on from
+            the training to the test images.
         labels: (n,) int64, -1 where unlabelled; None if nothing is labelled.
         classes: class names, () if unlabelled.
         channels: C.
@@ -45,9 +47,12 @@ class Source:
         fingerprint: same content, same string.
     """
 
-    def __init__(self, listing: Listing, store: Store, native: tuple[int, int], rows: Array | None = None) -> None:
-        self._listing, self._store, self.native = listing, store, native
+    def __init__(
+        self, listing: Listing, store: Store, native: tuple[int, int], first: int, rows: Array | None = None
+    ) -> None:
+        self._listing, self._store, self.native, self._first = listing, store, native, first
         self._rows: Array = np.arange(len(store.reader)) if rows is None else rows
+        self.numbers: Array = first + self._rows
         self._whole = rows is None
         self.name = listing.name
         self.labels: Array | None = None if listing.labels is None else listing.labels[self._rows]
@@ -106,7 +111,7 @@ class Source:
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:
         """The samples at `indices`, in that order; decoded pixels are shared with this source."""
-        return Source(self._listing, self._store, self.native, self._rows[np.asarray(indices, dtype=np.int64)])
+        return Source(self._listing, self._store, self.native, self._first, self._rows[np.asarray(indices, dtype=np.int64)])
 
     def _next_good(self, position: int) -> Array:
         for step in range(1, len(self)):
@@ -118,7 +123,12 @@ class Source:
 
 
 def open_source(
-    listing: Listing, image_size: int | None, like: Geometry | None, seconds: float, channels: int | None = None
+    listing: Listing,
+    image_size: int | None,
+    like: Geometry | None,
+    seconds: float,
+    channels: int | None = None,
+    first: int = 0,
 ) -> tuple[Source, Geometry]:
     """Opens a split and checks as many samples as `seconds` allow.
 
@@ -128,6 +138,7 @@ def open_source(
         like: the geometry of the training split, which a test split shares.
         seconds: time for the check.
         channels: to convert image files to; None for what they are.
+        first: the number of its first image.
 
     Raises:
         UserError: more than a tenth of the samples looked at are bad, or their channels do not match.
@@ -138,7 +149,7 @@ def open_source(
         raise UserError(f"{listing.name}: test has {own} channels and train {geometry.channels}: give both alike")
     store = Store(listing.reader, geometry.channels, geometry.size, listing.name)
     store.check(seconds)
-    return Source(listing, store, geometry.native), geometry
+    return Source(listing, store, geometry.native, first), geometry
 
 
 def survey(listing: Listing, image_size: int | None, wanted: int | None = None) -> Geometry:

@@ -16,8 +16,7 @@ from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.probes.base import Array, Figure, Shown
-from unlabeled.probes.few_shot import mean_and_interval
+from unlabeled.probes.base import Array, Figure, Shown, mean_and_interval
 from unlabeled.probes.saliency import saliency
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import register
@@ -32,8 +31,8 @@ class Attention:
     """Grad-CAM for convolutional encoders, attention roll-out for ViT: see `unlabeled.probes.saliency`.
 
     Args:
-        images: of the test split: a number of them, spread evenly over it, or their positions, with commas between; one
-            position is written (17). 24 make a page.
+        images: of the test split: how many of them, spread evenly over it, or the numbers of some in the data as given (as
+            `search` counts), with commas between; a single one is written (17). 24 make a page.
     """
 
     on_images: ClassVar[bool] = True
@@ -62,9 +61,9 @@ class Attention:
         half. More is more concentrated, which suits pictures of one small object, and is no virtue by itself.
 
         Raises:
-            UserError: positions that are not in the test split, or an encoder that has no maps.
+            UserError: numbers of images that are not in the test split, or an encoder that has no maps.
         """
-        self.chosen_ = self._choose(np.asarray(indices))
+        self.chosen_ = self._choose(np.asarray(indices), source)
         found = [
             saliency(self.encoder_, source.fetch(part).to(self.device_))
             for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
@@ -77,49 +76,56 @@ class Attention:
             f"attention: in {blank} of {len(self.maps_)} images no place speaks for the representation; they count as even"
         )
         self.notes_ = [f"attention: {self.means_}", *([none] if blank else [])]
-        alone = len(self.focus_) == 1
-        return {"focus": Figure(self.focus_[0]) if alone else mean_and_interval(np.array(self.focus_))}
+        return {"focus": mean_and_interval(np.array(self.focus_))}
 
-    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
-        """Writes `attention.png`, each picture beside itself with its map, and `attention.json`.
+    def draw(self, folder: Path, name: str, train: Shown, test: Shown) -> list[Path]:
+        """Writes `NAME.png`, each picture beside itself with its map, and `NAME.json`.
 
         The JSON holds `means` (how maps were found), `covers` (see `Saliency`), `classes`, and for each of `images` its
-        `index` in the test source, `label` (-1 where unlabelled), `focus` and `map` (h rows of w shares, of sum 1).
+        `number` in the data as given, `index` in the test source, `label` (-1 where unlabelled), `focus` and `map` (h rows
+        of w shares, of sum 1).
 
         Raises:
             UserError: a file cannot be written.
         """
         label = dict(zip(np.asarray(test.indices).tolist(), np.asarray(test.y).tolist(), strict=True))
         rows = [
-            {"index": i, "label": label.get(i, -1), "focus": f, "map": m.double().numpy().round(6).tolist()}
+            {
+                "number": int(test.source.numbers[i]),
+                "index": i,
+                "label": label.get(i, -1),
+                "focus": f,
+                "map": m.double().numpy().round(6).tolist(),
+            }
             for i, f, m in zip(self.chosen_.tolist(), self.focus_, self.maps_, strict=True)
         ]
         classes = list(test.source.classes)
         data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
-        names = [" ".join(f"{r['index']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
+        names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
         sheet = self._sheet(test.source.fetch(self.chosen_), names)
         return [
-            write_whole(folder / "attention.png", lambda p: sheet.save(p, format="PNG", optimize=True)),
-            write_whole(folder / "attention.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),
+            write_whole(folder / f"{name}.png", lambda p: sheet.save(p, format="PNG", optimize=True)),
+            write_whole(folder / f"{name}.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),
         ]
 
-    def _choose(self, indices: Array) -> Array:
-        """Positions (n,) out of indices (M,)."""
+    def _choose(self, indices: Array, source: Source) -> Array:
+        """Positions (n,) out of indices (M,) of the source."""
         if isinstance(self.images, tuple):
-            strange = sorted(set(self.images) - set(indices.tolist()))
+            place = dict(zip(source.numbers[indices].tolist(), indices.tolist(), strict=True))
+            strange = sorted(set(self.images) - set(place))
             if strange or not self.images:
                 raise UserError(
-                    f"attention: there is no test image at {', '.join(map(str, strange)) or 'no position'}: "
-                    f"give positions from {indices.min()} to {indices.max()} of images that can be read"
+                    f"attention: {', '.join(map(str, strange)) or 'nothing'} is no test image that can be read: give "
+                    f"numbers between {min(place)} and {max(place)}, such as {', '.join(map(str, list(place)[:3]))}"
                 )
-            return np.array(self.images)
+            return np.array([place[number] for number in self.images])
         if self.images < 1:
-            raise UserError(f"attention: images is {self.images}, and must be at least 1, or positions such as 3,17,250")
+            raise UserError(f"attention: images is {self.images}, and must be at least 1, or numbers such as 3,17,250")
         spread = np.linspace(0, len(indices) - 1, min(self.images, len(indices)))
         return np.asarray(indices[spread.round().astype(int)])
 
     def _sheet(self, images: Tensor, names: list[str]) -> Any:
-        """Pairs in rows, the position and the class above each; no scale of colours, as each map has its own."""
+        """Pairs in rows, number and class above each; no scale of colours, as each map has its own."""
         from PIL import Image, ImageDraw, ImageFont
 
         cells = [(pixels(x), overlay(x, m, self.covers_)) for x, m in zip(images, self.maps_, strict=True)]

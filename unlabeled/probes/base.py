@@ -67,6 +67,13 @@ def binomial(share: float, of: int) -> float:
     return z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
 
 
+def mean_and_interval(values: Array, *, share: bool = True) -> Figure:
+    """The mean of (n,) values and half the width of its 95% confidence interval, 1.96 s/√n with s of n - 1; one value has
+    none."""
+    alone = len(values) == 1
+    return Figure(float(values.mean()), None if alone else float(1.96 * values.std(ddof=1) / np.sqrt(len(values))), share)
+
+
 class NewClassesProbe(Protocol):
     """Judges features on classes whose labels the encoder never saw. Its keyword-only constructor arguments are its options.
 
@@ -134,9 +141,9 @@ class Shown:
 class Draws(Protocol):
     """A probe that has a picture to show, beside its figures."""
 
-    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
-        """Writes pictures, and JSON that a report can make its own picture of, after `fit` on the images of `train` and
-        `score` on those of `test`, in their order; returns the files, the picture first."""
+    def draw(self, folder: Path, name: str, train: Shown, test: Shown) -> list[Path]:
+        """Writes a picture, NAME and a suffix, and NAME.json that a report can make its own picture of, after `fit` on the
+        images of `train` and `score` on those of `test`, in their order; returns the files, the picture first."""
         ...
 
 

@@ -104,8 +104,8 @@ class Clusters:
         self.intervals_ = {name: factor * float(np.std(values, ddof=1)) for name, values in each.items()} if n > 1 else {}
         return {name: float(np.mean(values)) for name, values in each.items()}
 
-    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
-        """Writes `clusters.png` and `clusters.json`: how many test images of each class are in each cluster, by the seed of
+    def draw(self, folder: Path, name: str, train: Shown, test: Shown) -> list[Path]:
+        """Writes `NAME.png` and `NAME.json`: how many test images of each class are in each cluster, by the seed of
         least inertia, clusters in the order of the classes that they are matched with.
 
         The JSON holds `classes`, `clusters` (their numbers, by row), `matched` (index into `classes` by row, -1 for none)
@@ -119,8 +119,8 @@ class Clusters:
         counts, matched = counts[order], [partner[c] for c in order]
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"classes": classes, "clusters": order, "matched": matched, "counts": counts.tolist()}) + "\n"
-        picture = _picture(folder / "clusters.png", counts, classes, order)
-        return [picture, write_whole(folder / "clusters.json", lambda p: p.write_text(text, encoding="utf-8"))]
+        picture = _picture(folder / f"{name}.png", counts, classes, order)
+        return [picture, write_whole(folder / f"{name}.json", lambda p: p.write_text(text, encoding="utf-8"))]
 
 
 def contingency(clusters: Array, y: Array, shape: tuple[int, int] | None = None) -> Array:

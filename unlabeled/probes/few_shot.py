@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Figure, check_fit
+from unlabeled.probes.base import Figure, check_fit, mean_and_interval
 from unlabeled.registry import register
 
 TILE = 1 << 24
@@ -102,8 +102,3 @@ class FewShot:
                 for _ in range(self.episodes)
             ]
         )
-
-
-def mean_and_interval(values: Array) -> Figure:
-    """The mean of (n,) values and half the width of its 95% confidence interval, 1.96 s/√n with s of n - 1."""
-    return Figure(float(values.mean()), float(1.96 * values.std(ddof=1) / np.sqrt(len(values))))

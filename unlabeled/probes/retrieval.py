@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.probes.base import Shown, check_fit
+from unlabeled.probes.base import Shown, check_fit, mean_and_interval
 from unlabeled.probes.knn import nearest
 from unlabeled.probes.ranking import rank
 from unlabeled.registry import register
@@ -105,17 +104,17 @@ class Retrieval:
         self.queries_, self.queried_, self.precision_ = h, labels, np.full(len(h), np.nan)
         self.precision_[asked] = precision
         each = {"mAP": precision, f"precision@{self.k_}": hits / self.k_, f"recall@{self.k_}": hits / counts[own]}
-        several = len(asked) > 1
-        self.intervals_ = {n: float(1.96 * x.std(ddof=1) / math.sqrt(len(x))) for n, x in each.items()} if several else {}
-        return {name: float(x.mean()) for name, x in each.items()}
+        found = {name: mean_and_interval(x) for name, x in each.items()}
+        self.intervals_ = {name: figure.interval for name, figure in found.items() if figure.interval is not None}
+        return {name: figure.value for name, figure in found.items()}
 
-    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
-        """Writes `retrieval.png` and `retrieval.json`: the queries of best and of worst average precision, no two of one
+    def draw(self, folder: Path, name: str, train: Shown, test: Shown) -> list[Path]:
+        """Writes `NAME.png` and `NAME.json`: the queries of best and of worst average precision, no two of one
         class while there are others, each with its 10 nearest training images.
 
-        The JSON holds `classes`, and under `best` and `worst` lists of queries: `position` in the test split, `label`
-        (index into `classes`), `average_precision`, and `neighbours`, the nearest first, each with `position` in the
-        training split, `label`, `similarity` (the cosine) and `right`.
+        The JSON holds `classes`, and under `best` and `worst` lists of queries: `number` in the data as given, `position` in
+        the test split, `label` (index into `classes`), `average_precision`, and `neighbours`, the nearest first, each with
+        `number`, `position` in the training split, `label`, `similarity` (the cosine) and `right`.
         """
         from unlabeled.probes.rows import Row, Tile, draw_rows
 
@@ -129,16 +128,20 @@ class Retrieval:
             for case in several:
                 query = test.source.fetch([case["position"]])[0]
                 images = train.source.fetch([n["position"] for n in case["neighbours"]])
-                lines = ["query: " + classes[case["label"]], f"AP {case['average_precision']:.3f}"]
+                lines = [
+                    "query: " + classes[case["label"]],
+                    f"AP {case['average_precision']:.3f}",
+                    f"image {case['number']}",
+                ]
                 tiles = [
-                    Tile(image, [classes[n["label"]], f"{n['similarity']:.3f}"], n["right"])
+                    Tile(image, [classes[n["label"]], f"{n['similarity']:.3f}", f"image {n['number']}"], n["right"])
                     for image, n in zip(images, case["neighbours"], strict=True)
                 ]
                 rows.append(Row(Tile(query, lines), tiles, f"{kind} queries" if case is several[0] else ""))
         said = "query and nearest training images, with their cosine; ✓ solid frame: same class, ✕ dashed frame: another"
-        picture = draw_rows(folder / "retrieval.png", rows, said)
+        picture = draw_rows(folder / f"{name}.png", rows, said)
         text = json.dumps({"classes": classes, **found}, indent=1) + "\n"
-        return [picture, write_whole(folder / "retrieval.json", lambda p: p.write_text(text, encoding="utf-8"))]
+        return [picture, write_whole(folder / f"{name}.json", lambda p: p.write_text(text, encoding="utf-8"))]
 
     def _cases(self, sign: int) -> list[int]:
         """Queries of the largest (sign 1) or smallest (-1) average precision: the first of each class, the second ..."""
@@ -157,12 +160,18 @@ class Retrieval:
         label = int(test.y[i])
         neighbours = [
             {
-                "position": int(train.indices[self.kept_[p]]),
+                **_image(train, self.kept_[p]),
                 "label": int(self.labels_[p]),
                 "similarity": round(c, 6),
                 "right": bool(self.labels_[p] == label),
             }
             for c, p in zip(cosine[0].tolist(), position[0].tolist(), strict=True)
         ]
-        about = {"position": int(test.indices[i]), "label": label, "average_precision": float(self.precision_[i])}
+        about = {**_image(test, i), "label": label, "average_precision": float(self.precision_[i])}
         return about | {"neighbours": neighbours}
+
+
+def _image(shown: Shown, i: int) -> dict[str, int]:
+    """What the i-th image shown is called, and its place in its split."""
+    position = int(shown.indices[i])
+    return {"number": int(shown.source.numbers[position]), "position": position}

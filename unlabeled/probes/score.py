@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from unlabeled.registry import get
+from unlabeled.registry import Choice, get
 
 SHARES = ("top1", "top5")
 """Figures that are shares of independent test images."""
+
+LONGEST = 100
+"""Letters of a file's name, which file systems limit to 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,7 @@ class Score:
     @property
     def title(self) -> str:
         """The protocol as one asks for it, with the options that are not the defaults: `few-shot:shots=5`."""
-        defaults = {name: option.default for name, option in get("probes", self.protocol).options().items()}
-        other = [f"{name}={_asked(value)}" for name, value in self.options.items() if value != defaults.get(name)]
-        return self.protocol + ":" * bool(other) + ",".join(other)
+        return title(Choice(self.protocol, self.options))
 
     def mean(self, metric: str | None = None) -> float:
         """Mean over the draws; of the first metric unless one is named."""
@@ -77,6 +80,31 @@ class Score:
     @property
     def _first(self) -> str:
         return next(iter(self.metrics))
+
+
+def title(protocol: Choice) -> str:
+    """A protocol as one asks for it, with the options that are not the defaults."""
+    defaults = {name: option.default for name, option in get("probes", protocol.name).options().items()}
+    other = [f"{name}={_asked(value)}" for name, value in protocol.options.items() if value != defaults.get(name)]
+    return protocol.name + ":" * bool(other) + ",".join(other)
+
+
+def file_name(protocol: Choice) -> str:
+    """The title as a file can be called, without suffix: `tsne-perplexity=200`. One that is long ends in its digest."""
+    asked = title(protocol)
+    safe = re.sub(r"[^\w.,=()+-]", "-", asked)
+    return safe if len(safe) <= LONGEST else f"{safe[:LONGEST]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+
+
+def of_file(name: str) -> tuple[str, str]:
+    """The protocol and its options that a file (its name without suffix) was called after.
+
+    >>> of_file("linear-layers-C=1,k=5"), of_file("tsne")
+    (('linear-layers', 'C=1,k=5'), ('tsne', ''))
+    """
+    found = re.fullmatch(r"(.*?)(?:-(\w+=.*))?", name, re.DOTALL)
+    assert found is not None
+    return found[1], found[2] or ""
 
 
 def _asked(value: object) -> str:

@@ -32,6 +32,7 @@ class Subject:
         precision: what it computes in when it is trained further.
         cache: folder of features that were extracted before, by their content; None keeps nothing.
         views: policy that the run drew its views with; None where that is not known.
+        saw_labels: whether its method learned from labels.
         fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
     """
 
@@ -42,6 +43,7 @@ class Subject:
     precision: torch.dtype = torch.float32
     cache: Path | None = None
     views: Choice | None = None
+    saw_labels: bool = False
     fresh: Callable[[int], Encoder] | None = None
 
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:

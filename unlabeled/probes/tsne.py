@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from unlabeled.probes import maps
-from unlabeled.probes.base import Array, Shown
+from unlabeled.probes.base import Array
 from unlabeled.registry import Range, register
 
 
 @register("tsne")
-class TSNE:
+class TSNE(maps.Layout):
     """t-distributed stochastic neighbour embedding (van der Maaten and Hinton 2008) of the test images' features.
 
     By openTSNE, from the two principal components (Kobak and Berens 2019), with exact neighbours, on features of unit
@@ -29,8 +26,8 @@ class TSNE:
         seed: of drawing them, and of the map.
     """
 
-    fits: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
+    protocol = "tsne"
+    called = "t-SNE"
 
     def __init__(
         self,
@@ -40,38 +37,17 @@ class TSNE:
         seed: Annotated[int, Range(0)] = 0,
     ) -> None:
         self.perplexity, self.images, self.seed = perplexity, images, seed
-        self.notes_: list[str] = []
+        self.notes_ = []
 
-    def fit(self, h: Tensor, y: Tensor, *, reference: Tensor | None = None) -> Self:
-        """Nothing is learned from training images."""
-        return self
-
-    def predict(self, h: Tensor) -> Tensor:
-        """Places of h (m, D), finite, in the plane: (m, 2) float64. They are one map: others would move them."""
-        return torch.from_numpy(self._embed(torch.nn.functional.normalize(h.cpu().float(), dim=1).numpy()))
-
-    def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """The figures of `maps.faithfulness`, on a map of h (M, D) with labels y (M,): `knn_map` first.
-
-        Raises:
-            UserError: fewer than 5 images.
-            ValueError: wrong shapes, or features that are not finite.
-        """
-        self.map_ = maps.make(h, y, self.images, self.seed, self._embed, "tsne")
-        few = f"tsne: perplexity {self.perplexity_:.0f} instead of {self.perplexity}, for {len(self.map_.xy):,} images"
-        self.notes_ = [few] if self.perplexity_ < self.perplexity else []
-        self.intervals_ = self.map_.intervals
-        return self.map_.figures
-
-    def draw(self, folder: Path, train: Shown, test: Shown) -> list[Path]:
-        """Writes `tsne.png` and `tsne.json`: see `maps.draw`."""
-        title = f"t-SNE of {len(self.map_.xy):,} test images, perplexity {self.perplexity_:.0f}"
-        return maps.draw(folder, "tsne", title, self.map_, test, {"perplexity": self.perplexity_})
+    def _made_with(self) -> dict[str, float]:
+        return {"perplexity": self.perplexity_}
 
     def _embed(self, unit: Array) -> Array:
         import openTSNE
 
         self.perplexity_ = min(float(self.perplexity), (len(unit) - 1) / 3)
+        few = f"tsne: perplexity {self.perplexity_:.0f} instead of {self.perplexity}, for {len(unit):,} images"
+        self.notes_ = [few] if self.perplexity_ < self.perplexity else []
         alike = bool((np.ptp(unit, axis=0) < 1e-6).all())  # no principal component to begin with
         begin = openTSNE.initialization.random if alike else openTSNE.initialization.pca
         fitted = openTSNE.TSNE(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from PIL import Image
 from unlabeled import registry
 from unlabeled.data import Data, open_data
 from unlabeled.errors import UserError
+from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
 from unlabeled.reporting.rows import Row, rows
 from unlabeled.reporting.scatter import Scatter, scatter
@@ -28,6 +30,9 @@ from unlabeled.views.sheet import contact_sheet
 
 MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
 """Protocols that lay images out in the plane, and what they are called."""
+RANKED = {"retrieval": "Retrieval"}
+"""Those that rank images."""
+PICTURES = "pictures"
 
 T = TypeVar("T")
 
@@ -44,12 +49,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Map:
-    """A map and the protocol that made it, by its registered and its usual name."""
+class Drawn:
+    """What a protocol wrote: its file without suffix, an id for the page, and what it is called, with its options."""
 
+    file: str
     name: str
     title: str
+
+
+@dataclass(frozen=True)
+class Map(Drawn):
+    """A map."""
+
     scatter: Scatter
+
+
+@dataclass(frozen=True)
+class Ranking(Drawn):
+    """Queries and what is nearest to each."""
+
+    rows: list[Row]
 
 
 class Opener:
@@ -96,26 +115,37 @@ class Told:
     missing: list[str] = field(default_factory=list)
 
     @cached_property
-    def evaluations(self) -> list[dict[str, Any]]:
-        """What `evaluate` wrote: on the run's data, and of transfer to others."""
+    def every(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What `evaluate` wrote of one set of images, and of several: of transfer to them."""
         found = [self._read(self.run.path / name) for name in ("evaluation.json", "transfer.json")]
-        each = [one for read in found if read for one in read.get("transfer", [read])]
-        self.missing += [f"Not judged by {name}: {why}" for one in each for name, why in one.get("failed", {}).items()]
-        return each
+        alone = [one for one in found if one and "transfer" not in one]
+        several = [each for one in found if one and "transfer" in one for each in one["transfer"]]
+        failed = [(name, why) for one in [*alone, *several] for name, why in one.get("failed", {}).items()]
+        self.missing += [f"Not judged by {name}: {why}" for name, why in failed]
+        return alone, several
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Those with tables of all figures, of one set of images each."""
+        return self.every[0]
+
+    @property
+    def transfer(self) -> list[dict[str, Any]]:
+        """Those that share a table."""
+        return self.every[1]
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """The first of them, empty if there is none."""
-        return self.evaluations[0] if self.evaluations else {}
+        """The first of all, empty if there is none."""
+        return next(iter([*self.evaluations, *self.transfer]), {})
 
     @cached_property
     def answer(self) -> list[str]:
         """The sentences that each evaluation opens with; of what data, where there are several; what to do where there is
         none."""
-        several = len(self.evaluations) > 1
-        said = [
-            f"{one.get('data')}: {said}" if several else str(said) for one in self.evaluations for said in sentences(one)
-        ]
+        every = [*self.evaluations, *self.transfer]
+        several = len(every) > 1
+        said = [f"{one.get('data')}: {said}" if several else str(said) for one in every for said in sentences(one)]
         asked = f"unlabeled evaluate {self.run.path}"
         return said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
 
@@ -123,7 +153,7 @@ class Told:
     def commands(self) -> list[tuple[str, str]]:
         """What was typed, and what to type to repeat it."""
         typed = [("Trained with", self.run.environment["command"])] if self.run.environment.get("command") else []
-        for one in self.evaluations:
+        for one in [*self.evaluations, *self.transfer]:
             typed += [("Evaluated with", words) for words in one.get("commands", [one.get("command")]) if words]
         found = list(dict.fromkeys((title, _command(words)) for title, words in typed))
         return [*found, ("Repeat with the recipe below, saved as recipe.yaml",
@@ -167,17 +197,18 @@ class Told:
     @cached_property
     def maps(self) -> list[Map]:
         """Of the protocols that draw one, with images where the data can be opened."""
-        drawn = {name: self._map(name, title) for name, title in MAPS.items()}
-        return [Map(name, MAPS[name], found) for name, found in drawn.items() if found]
+        made = [(drawn, self._map(drawn, found)) for drawn, found in self._drawn_by(MAPS)]
+        return [Map(drawn.file, drawn.name, drawn.title, scatter) for drawn, scatter in made if scatter]
 
     @cached_property
-    def retrieval(self) -> list[Row]:
+    def rankings(self) -> list[Ranking]:
         """Queries and their nearest."""
-        found = self._drawn_by("retrieval")
-        if found is None:
-            return []
-        draw = lambda: rows(found, self.data.open(self.run, self._evaluated_on))  # noqa: E731
-        return self._try("The rows of retrieval are not drawn", draw) or []
+        made = []
+        for drawn, found in self._drawn_by(RANKED):
+            draw = partial(lambda found: rows(found, self.data.open(self.run, self._evaluated_on)), found)
+            ranked = self._try(f"The rows of {drawn.title} are not drawn", draw)
+            made += [Ranking(drawn.file, drawn.name, drawn.title, ranked)] if ranked else []
+        return made
 
     @cached_property
     def filters(self) -> Picture | None:
@@ -190,27 +221,27 @@ class Told:
     @cached_property
     def pictures(self) -> list[Picture]:
         """What else protocols drew."""
-        shown = {made.name for made in self.maps} | ({"retrieval"} if self.retrieval else set())
-        folder = self.run.path / "pictures"
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [Picture(p.name, file_uri(p)) for p in files if p.suffix.lower() in TYPES and p.stem not in shown]
+        shown = {made.file for made in [*self.maps, *self.rankings]}
+        return [Picture(p.name, file_uri(p)) for p in self._files if p.suffix.lower() in TYPES and p.stem not in shown]
 
     @property
     def _evaluated_on(self) -> str:
         return str(self.evaluation.get("data") or self.run.recipe.data)
 
-    def _map(self, name: str, title: str) -> Scatter | None:
-        found = self._drawn_by(name)
-        if found is None:
-            return None
-        without = f"The {title} map has no images"
-        prefix = f"{self.prefix}-{name}"
+    @property
+    def _files(self) -> list[Path]:
+        folder = self.run.path / PICTURES
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def _map(self, drawn: Drawn, found: Mapping[str, Any]) -> Scatter | None:
+        without = f"The {drawn.title} map has no images"
+        prefix = f"{self.prefix}-{drawn.name}"
         data = self._try(without, lambda: self.data.open(self.run, self._evaluated_on))
         if data is not None and data.test is not None:
-            drawn = self._try(without, lambda: scatter(found, data.test, prefix))
-            if drawn is not None:
-                return drawn
-        return self._try(f"The {title} map is not drawn", lambda: scatter(found, None, prefix))
+            pointed = self._try(without, lambda: scatter(found, data.test, prefix))
+            if pointed is not None:
+                return pointed
+        return self._try(f"The {drawn.title} map is not drawn", lambda: scatter(found, None, prefix))
 
     def _views(self) -> Picture:
         recipe = self.run.recipe
@@ -223,8 +254,13 @@ class Told:
             with Image.open(path) as sheet:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
 
-    def _drawn_by(self, protocol: str) -> dict[str, Any] | None:
-        return self._read(self.run.path / "pictures" / f"{protocol}.json")
+    def _drawn_by(self, protocols: Mapping[str, str]) -> Iterator[tuple[Drawn, dict[str, Any]]]:
+        """What protocols wrote, in their order, each with every set of options that was asked for."""
+        for path in sorted(self._files, key=lambda path: path.stem):
+            protocol, options = of_file(path.stem)
+            if path.suffix == ".json" and protocol in protocols and (found := self._read(path)) is not None:
+                title = protocols[protocol] + f" ({options})" * bool(options)
+                yield Drawn(path.stem, re.sub(r"\W", "-", path.stem), title), found
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         if not path.is_file():

@@ -18,11 +18,12 @@ CASES = "best", "worst"
 
 @dataclass(frozen=True)
 class Shown:
-    """An image: its picture, its class, its cosine to the query, and whether it is of the query's class (None where that is
-    unknown, and for the query itself)."""
+    """An image: its picture, its class, its number in the data as given, its cosine to the query, and whether it is of the
+    query's class (None where any of them is unknown, and for the query itself)."""
 
     uri: str
     name: str
+    number: int | None
     similarity: float | None
     right: bool | None
 
@@ -42,7 +43,7 @@ def rows(found: Mapping[str, Any], data: Data) -> list[Row]:
     Args:
         found: under `best` and `worst` lists of queries: `position` in the test split, `label`, where known
             `average_precision`, and `neighbours`, each with `position` in the training split, `label` and `similarity`;
-            and `classes`, the names.
+            and `classes`, the names; where known, `number` of each image.
         data: both splits.
 
     Raises:
@@ -71,6 +72,7 @@ def _shown(source: Source, images: Sequence[Mapping[str, Any]], classes: Any, wa
         Shown(
             picture_uri(picture),
             name_of(classes, c),
+            image.get("number"),
             image.get("similarity"),
             c == wanted if wanted is not None and wanted >= 0 <= c else None,
         )

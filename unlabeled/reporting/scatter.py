@@ -52,8 +52,8 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
     """Draws what a protocol wrote.
 
     Args:
-        found: `x` and `y` (n,), and, where known, `index` (n,) in the test split, `label` (n,), -1 where unlabelled, and
-            `classes`, their names.
+        found: `x` and `y` (n,), and, where known, `index` (n,) in the test split, `number` (n,) in the data as given,
+            `label` (n,), -1 where unlabelled, and `classes`, their names.
         source: the test split, None where it could not be opened.
         prefix: of the ids.
 
@@ -66,8 +66,9 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
     x, y = (np.asarray(found.get(axis, []), dtype=float) for axis in "xy")
     label = np.asarray(found.get("label") or [-1] * len(x), dtype=int)
     index = np.asarray(found.get("index") or [], dtype=int)
-    if not len(x) == len(y) == len(label) or len(x) == 0 or len(index) not in (0, len(x)):
-        raise UserError("its lists x, y, label and index are empty or differ in length")
+    numbers = found.get("number") or []
+    if not len(x) == len(y) == len(label) or len(x) == 0 or not {len(index), len(numbers)} <= {0, len(x)}:
+        raise UserError("its lists x, y, label, index and number are empty or differ in length")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise UserError("it holds coordinates that are not finite")
     names = {c: name_of(found.get("classes", []), c) for c in np.unique(label).tolist()}
@@ -88,7 +89,7 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
     keys = []
     for c in label_order:
         places = np.flatnonzero(label == c)
-        number = [f"image {index[i]}" if len(index) else f"dot {i}" for i in places]
+        number = [f"image {numbers[i]}" if numbers else f"dot {i}" for i in places]
         marks = [{"tip": f"{names[c]}, {said}", "data-i": str(i)} for i, said in zip(places, number, strict=True)]
         point_out(root, prefix, str(c), marks)
         use = root.find(f".//*[@id='{prefix}-marks-{c}']//use")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unlabeled.probes.score import Score
 from unlabeled.run import Run
-from unlabeled.verbs.answer import answer, called, spell
+from unlabeled.verbs.answer import SUBJECTS, answer, called, spell
 from unlabeled.verbs.evaluation import NONE
+from unlabeled.verbs.transfer import TRANSFER
 
 VERDICT = "health of the run encoder: "
 """What the note of protocol `health` on a run begins with."""
@@ -46,6 +47,39 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
         columns = ["labels", "images", "figure", *map(called, subjects)]
         found.append(Table(title, columns, rows, 3, 3 if "run" in subjects else None))
     return found
+
+
+def transfer_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
+    """One table of several sets of images: a row for each set (and amount of labels, where there are several), the first
+    figure of each protocol in a column for each encoder: the run's, those pretrained with labels, others, untrained."""
+    cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
+    supervised = list(dict.fromkeys(str(name) for one in evaluations for name in one.get("saw_labels", [])))
+    for one in evaluations:
+        for line in one.get("scores", []):
+            score = _score(line)
+            row = cells.setdefault((str(one.get("data")), line["labels"]), {})
+            row.setdefault((score.title, line["subject"]), score.text())
+    order = ["run", *supervised]
+    found = dict.fromkeys(column for row in cells.values() for column in row)
+    protocols = list(dict.fromkeys(title for title, _ in found))
+    columns = sorted(
+        found,
+        key=lambda c: (protocols.index(c[0]), order.index(c[1]) if c[1] in order else len(order) + (c[1] in SUBJECTS), c[1]),
+    )
+    heads = [f"{TRANSFER.get(title, title)}, {_encoder(subject, supervised)}" for title, subject in columns]
+    several = len({labels for _, labels in cells}) > 1
+    rows = [
+        [data, *([spell(labels)] if several else []), *(row.get(column, "") for column in columns)]
+        for (data, labels), row in cells.items()
+    ]
+    first = ["data", *(["labels"] if several else [])]
+    return Table("Transfer to other images", [*first, *heads], rows, len(first))
+
+
+def _encoder(subject: str, supervised: Sequence[str]) -> str:
+    if subject in supervised:
+        return "supervised pretraining" + f" ({subject})" * (len(supervised) > 1)
+    return called(subject)
 
 
 def notes(evaluation: Mapping[str, Any]) -> list[str]:

@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unlabeled import registry
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.probes.asked import Asked, parse_amount, parse_protocol, takes_labels
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evaluate_new_classes
-from unlabeled.probes.score import Score
+from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.subject import Subject, weights
+from unlabeled.registry import Choice
 from unlabeled.run import Run, environment
 from unlabeled.verbs.answer import called
 from unlabeled.verbs.evaluation import NEW, NONE, Evaluation, earlier
@@ -139,11 +140,13 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     scores: dict[tuple[str, str], list[Score]] = {}
     failed: dict[str, UserError] = {}
     drawn: list[Path] = []
-    columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
+    supervised: list[str] = []
+    columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for build in judged:
             subject = build(train)
+            supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
             drawer = _drawer(pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:
@@ -160,7 +163,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     commands = [*(words for words in commands if words != about["command"]), about["command"]]
     metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
-    made = Evaluation(question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons)
+    made = Evaluation(
+        question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons, supervised
+    )
     if pictures:
         write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
@@ -176,7 +181,7 @@ def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Sco
 def _forget(pictures: Path) -> None:
     """Removes what protocols drew of other images, or of another encoder; nothing else that stands there."""
     for path in pictures.glob("*"):
-        if path.is_file() and path.stem in registry.names("probes"):
+        if path.is_file() and of_file(path.stem)[0] in registry.names("probes"):
             path.unlink()
 
 
@@ -202,7 +207,7 @@ class _Judge:
             if kind.needs_encoder and self.subject.encoder is None:
                 return []
             texts = texts if kind.needs_labels else [NONE]
-            then = partial(self.then, item.choice.name, None)
+            then = partial(self.then, item.choice, None)
             return [
                 (
                     text,
@@ -215,7 +220,7 @@ class _Judge:
             ]  # fmt: skip
         texts = texts if getattr(kind, "fits", True) else [NONE]
         splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
-        then = partial(self.then, item.choice.name, (_good(self.train), _good(self.test)))
+        then = partial(self.then, item.choice, (_good(self.train), _good(self.test)))
         return [
             (text, evaluate_features(*splits, draws=self.draws or 10, amount=_amount(text), then=then, **shared))
             for text in texts
@@ -229,12 +234,12 @@ def _amount(text: str) -> int | float:
 def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
     """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
 
-    What it returns takes the protocol's name, the positions of the rows of features, if it works on those, the probe, and
+    What it returns takes the protocol, the positions of the rows of features, if it works on those, the probe, and
     what it was fitted and scored on.
     """
 
     def then(
-        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+        asked: Choice, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
     ) -> None:
         if folder is None or subject.name != "run" or not isinstance(probe, Draws):
             return
@@ -245,7 +250,8 @@ def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, 
         except OSError as error:
             raise cannot_write(folder, error) from error
         shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
-        drawn.extend(path for path in probe.draw(folder, *shown) if path not in drawn and path.suffix != ".json")
+        files = probe.draw(folder, file_name(asked), *shown)
+        drawn.extend(path for path in files if path not in drawn and path.suffix != ".json")
 
     return then
 

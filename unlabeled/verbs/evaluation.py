@@ -54,6 +54,7 @@ class Evaluation:
         pictures: files that protocols drew.
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and images.
         failed: protocol -> why it could not be had, of some subject at least.
+        saw_labels: the other runs among the subjects whose method learned from labels.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Evaluation:
     pictures: Sequence[Path] = ()
     earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    saw_labels: Sequence[str] = ()
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
         """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
@@ -110,7 +112,11 @@ class Evaluation:
     def json(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""
         scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
-        where = {"split": self.split, **({"new_classes": list(self.new)} if self.new else {})}
+        where = {
+            "split": self.split,
+            "saw_labels": list(self.saw_labels),
+            **({"new_classes": list(self.new)} if self.new else {}),
+        }
         said = [self.answer] if self.answer else []
         failed = {"failed": dict(self.failed)} if self.failed else {}
         return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **failed, **self.metadata}

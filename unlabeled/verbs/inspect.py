@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from unlabeled.console import console
 from unlabeled.data import Source, open_data
 from unlabeled.data.census import Census, take
 from unlabeled.data.duplicates import Thumbnails
@@ -153,7 +154,7 @@ def _pair(pair: Any) -> dict[str, Any]:
 def _progress() -> Iterator[Callable[[str, int], Tell]]:
     """A bar; called with what is done next and its amount, it gives what tells the bar how far that is."""
     columns = (BarColumn(None), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(highlight=False), transient=True) as bar:
+    with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("")
 
         def stage(said: str, total: int) -> Tell:

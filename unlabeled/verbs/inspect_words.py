@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -33,17 +32,17 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
     yield _duplicates(censuses, copies)
     if copies.near:
         yield _criterion(copies.near)
-    yield from (escape(_line(pair)) for pair in copies.pairs[:PAIRS])
+    yield from (_line(pair) for pair in copies.pairs[:PAIRS])
     if len(copies.pairs) > PAIRS:
         yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
     yield ""
     found = warnings(censuses, copies)
-    yield from (f"- {escape(said)}" for said in found or ["Nothing stands out."])
+    yield from (f"- {said}" for said in found or ["Nothing stands out."])
     yield ""
-    yield "[bold]To begin with[/bold]"
-    yield from (f"- {escape(reason)}" for reason in advice.reasons)
+    yield Text("To begin with", "bold")
+    yield from (f"- {reason}" for reason in advice.reasons)
     yield ""
-    yield escape(advice.command)
+    yield advice.command
 
 
 def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:

@@ -10,8 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from unlabeled.console import console
 from unlabeled.data import Data, Source, open_data
 from unlabeled.distributed import rank
 from unlabeled.errors import UserError
@@ -45,7 +44,7 @@ def pretrain(
     writers = _loggers(logger, out)
     recipe = _continued(run, layers) if existing else compose(*layers)
     if existing and run.finished:
-        Console(highlight=False).print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
+        console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
     opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     recipe = with_size(recipe, opened)
@@ -84,7 +83,7 @@ def _existing(out: Path, resume: bool) -> bool:
             raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
         return True
     if resume:
-        Console(highlight=False, quiet=rank() > 0).print(f"nothing to resume in {str(out)!r}: starting", soft_wrap=True)
+        console(quiet=rank() > 0).print(f"nothing to resume in {str(out)!r}: starting", soft_wrap=True)
     if out.is_dir() and any(out.iterdir()) and not (out / RECIPE).is_file():
         raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
     return False
@@ -108,7 +107,7 @@ def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
     if trial:
         gain = trial.gain(Speed.parse(recipe.speed))
         said = f"speed: {recipe.speed}, {gain:.1f} times the slowest way by timed steps; `unlabeled tune` shows them"
-        Console(highlight=False, quiet=rank() > 0).print(said, soft_wrap=True)
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 
 def _identity(data: Data) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def _tell_skipped(run: Run, data: Data) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([("split", "path", "reason"), *bad])
     path = run.write_text("skipped.csv", text.getvalue())
-    Console(highlight=False).print(f"skipped {len(bad):,} bad image{'s' * (len(bad) > 1)}: see {path}", soft_wrap=True)
+    console().print(f"skipped {len(bad):,} bad image{'s' * (len(bad) > 1)}: see {path}", soft_wrap=True)
 
 
 def _loggers(names: Sequence[str], out: Path) -> list[Any]:

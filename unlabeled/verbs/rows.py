@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled import registry
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
@@ -76,7 +76,7 @@ class Board:
     ) -> None:
         self.out, self.question, self.judge, self.publish = out, dict(question), judge, publish
         self.minutes, self.root, self.accelerator = minutes, root, accelerator
-        self.console = Console(highlight=False)
+        self.console = console()
         self._images: dict[str, int] = {}
 
     def claim(self, rows: Sequence[Row], source: Source) -> None:
@@ -107,7 +107,7 @@ class Board:
 
     def fill(self, rows: Sequence[Row]) -> bool:
         """Trains and judges what is missing; returns whether it came to the end."""
-        columns = (BarColumn(None), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+        columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
         left, done = list(rows), 0
         try:
             with Progress(*columns, console=self.console, transient=True) as bar:

@@ -115,10 +115,13 @@ def search(
     found = _nearest(asked, h, everything, number, k)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
-        Tile(everything.fetch(n.number), [n.label or f"image {n.number}", f"{n.similarity:.3f}"],
-             n.label == label if label and n.label else None)
+        Tile(
+            everything.fetch(n.number),
+            [*([n.label] if n.label else []), f"{n.similarity:.3f}", f"image {n.number}"],
+            n.label == label if label and n.label else None,
+        )
         for n in neighbours
-    ]  # fmt: skip
+    ]
     first = Row(Tile(query, ["query", label] if label else ["query"]), tiles)
     draw_rows(out, [first], f"nearest to {said}, with their cosine")
     return Found(said, label, neighbours, out)

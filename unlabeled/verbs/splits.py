@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled import registry
 from unlabeled.data import Source, held_out_classes, open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
+from unlabeled.verbs.subjects import learned_from_labels
 
 
 def splits(
@@ -44,7 +44,7 @@ def new_classes(run: Run, source: Source) -> np.ndarray:
     """
     recipe, trained = run.recipe, run.environment["data"]["classes"]
     held = {trained[c] for c in held_out_classes(len(trained), recipe.hold_out_classes, recipe.seed)}
-    labels = getattr(registry.get("methods", recipe.method.name).make, "needs_labels", False)
+    labels = learned_from_labels(run)
     seen = set(trained) - held if labels else set()
     names = np.array(source.classes)
     if len(names) < 4:

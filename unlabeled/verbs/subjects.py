@@ -60,6 +60,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             name=name,
             encoder=placed(encoder),
             method=lambda: whole(of, encoder, source).to(fabric.device),
+            saw_labels=learned_from_labels(of),
             fresh=fresh(of, source),
         )
 
@@ -87,6 +88,11 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
                 "folder of another run"
             )
     return [*made, trained("run", run)]
+
+
+def learned_from_labels(run: Run) -> bool:
+    """Whether the run's method saw labels."""
+    return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
 
 
 def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -> Method:

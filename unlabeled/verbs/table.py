@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from unlabeled.files import write_whole
 
@@ -116,7 +117,7 @@ def for_terminal(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> T
     for at, column in enumerate(columns):
         table.add_column(column.title, justify="left" if at == 0 else "right", overflow="fold")
     for line in cells:
-        table.add_row(*(f"[bold]{c.strip('*')}[/bold]" if c.startswith("**") else c for c in line))
+        table.add_row(*(Text(c.strip("*"), "bold") if c.startswith("**") else c for c in line))
     return table
 
 

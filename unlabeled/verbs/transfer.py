@@ -15,8 +15,15 @@ from unlabeled.files import write_whole
 from unlabeled.verbs.answer import called, spell
 from unlabeled.verbs.evaluation import Evaluation
 
-TRANSFER = ("linear", "finetune")
-"""What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019)."""
+TRANSFER = {"linear": "linear", "finetune": "fine-tuned"}
+"""What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019); and
+what tables call them."""
+
+UNSUPERVISED = (
+    "Not compared with supervised pretraining: run unlabeled pretrain DATA --method supervised --out runs/supervised on "
+    "what this run was trained on, and evaluate with --against random --against runs/supervised."
+)
+"""What to say where no rival learned from labels."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Transfer:
                 cells = [self._cell(found, subject, labels, title) for subject in subjects]
                 table.add_row(found.data if i == 0 else "", title, spell(labels), *cells)
         yield table
+        if not any(found.saw_labels for found in self.evaluations):
+            yield UNSUPERVISED
         for found in self.evaluations:
             yield from (f"{found.data}: {line}" for line in found.left_out())
         yield f"written: {self.path}"
