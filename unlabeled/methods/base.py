@@ -71,6 +71,11 @@ class Method(nn.Module, ABC):
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
         return None
 
+    def full_cost_from(self, epochs: int) -> int:
+        """The epoch, counted from 0, of a run of so many, from which steps and what comes before an epoch cost what they do
+        to the end: 0 where nothing begins late. Who plans a run by the clock asks it (`compare --minutes`)."""
+        return 0
+
 
 class Comparison(Method):
     """A method whose objective sees nothing of an image but its embedding: the loop may then embed a batch in pieces and

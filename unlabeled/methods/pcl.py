@@ -86,6 +86,10 @@ class PCL(Comparison):
             partition.write(centroids=centroids, labels=labels, concentration=phi, nmi=nmi)
         self.get_buffer("clustered").fill_(1)
 
+    def full_cost_from(self, epochs: int) -> int:
+        """The first epoch after the warm-up, before which is the first E step."""
+        return next((epoch for epoch in range(epochs) if epoch / epochs >= self.warm_up), epochs)
+
     def embed(self, batch: Batch) -> Embedded:
         """The first view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
