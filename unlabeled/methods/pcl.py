@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -88,7 +90,7 @@ class PCL(Comparison):
 
     def full_cost_from(self, epochs: int) -> int:
         """The first epoch after the warm-up, before which is the first E step."""
-        return next((epoch for epoch in range(epochs) if epoch / epochs >= self.warm_up), epochs)
+        return bisect_left(range(epochs), self.warm_up, key=lambda epoch: epoch / epochs)
 
     def embed(self, batch: Batch) -> Embedded:
         """The first view through the encoder."""
