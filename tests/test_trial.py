@@ -68,7 +68,7 @@ def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, mon
 
 
 def test_a_plan_counts_the_dear_epochs_from_where_they_begin() -> None:
-    """Epochs of 10 steps: 1 s a step and 2 s before an epoch, 5 s before the first; later 3 s a step and 10 s before each."""
+    """Epochs of 10 steps: 1 s a step and 2 s before an epoch, 5 before the first; later 3 s a step and 10 s before each."""
     early, late = Cost(1, 5, 2), Cost(3, 99, 10)
     plan = Plan(10, early, late, lambda epochs: 3)
     assert [plan.seconds(epochs) for epochs in (1, 3, 4, 6)] == [15, 39, 79, 159]

@@ -98,8 +98,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def compose(*layers: Mapping[str, Any]) -> Recipe:
-    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this encoder, over
-    the defaults.
+    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this encoder,
+    over the defaults.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name.

@@ -95,8 +95,8 @@ class Comparison(Method):
 
     @abstractmethod
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The objective on this process's part of the batch. Reads memory, writes none. The loss's memory holds the embedding
-        that is compared as `"z"` (B, D), by which the loop sees a collapse.
+        """The objective on this process's part of the batch. Reads memory, writes none. The loss's memory holds the
+        embedding that is compared as `"z"` (B, D), by which the loop sees a collapse.
 
         Args:
             embedded: what `embed` and `constants` gave for each image.

@@ -15,10 +15,9 @@ from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Positive, Share, Width, register
 from unlabeled.schedules import cosine_momentum
 
-
 VIT = {"views": "byol", "optimizer": {"name": "adamw", "lr": 1.5e-4, "weight_decay": 0.1}}
 RESNET = {
-    "views": {"name": "byol", "scale": (0.2, 1.0)},
+    "views.scale": (0.2, 1.0),
     "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6},
     "method.temperature": 1.0,
 }
