@@ -23,7 +23,6 @@ from unlabeled.verbs.history import History
 from unlabeled.verbs.locks import lock
 from unlabeled.verbs.remarks import off_budget, remarks
 from unlabeled.verbs.rows import Board, Row
-from unlabeled.verbs.trial import MEASURED, WARM_UP, Watch, measure
 
 COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
 COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "images/s", "peak memory, MiB")
@@ -179,50 +178,6 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
     again.claim([row], opened.train)  # the row that is there is the one that is asked for
     assert board.asked(made) == board.asked(row.recipe)
     assert published[-1][0]["minutes"] == pytest.approx(0.02, rel=0.9)
-
-
-def test_the_clock_of_a_trial() -> None:
-    """Two steps an epoch, steps of 2 s, preparations of 5 s, the first of 7; the first steps take longer."""
-    watch, now = Watch(), 0.0
-    for step in range(WARM_UP + MEASURED + 1):
-        watch.readings.append((step, now))
-        if step % 2 == 0:
-            now += 7 if step == 0 else 5
-            watch.readings.append((step, now))
-        now += 9 if step < WARM_UP else 2
-    assert watch.result() == {"step_s": 2, "first_s": 7, "prepare_s": 5}
-
-
-def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_path: Path) -> None:
-    """NMB fills its bank before the first epoch, DeepCluster clusters before each."""
-    data = file(tmp_path / "x.npz", n=2000)
-    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "image_size": 8, "data": str(data)}
-    found = {}
-    for name in ("nmb", "deepcluster"):
-        recipe, out = tmp_path / f"{name}.yaml", tmp_path / f"{name}.json"
-        recipe.write_text(compose(layer, {"method": name}).to_yaml())
-        measure(recipe, out, None, "cpu")
-        found[name] = json.loads(out.read_text())
-    assert found["nmb"]["first_s"] > 2 * found["nmb"]["prepare_s"]
-    assert found["deepcluster"]["prepare_s"] > 2 * found["nmb"]["prepare_s"]
-
-
-def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step is an epoch, after which a run may look at kNN; a row looks a few times in all."""
-    looks: list[int] = []
-    monkeypatch.setattr("unlabeled.monitor.Monitor._look", lambda self, encoder, at, more=None: looks.append(at.step))
-    layer = {
-        "encoder": {"name": "resnet10t", "width": 4},
-        "batch_size": 16,
-        "image_size": 8,
-        "labels": "6",
-        "method": "supervised",
-    }
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(compose(layer, {"data": str(file(tmp_path / "x.npz")), "monitor_every": 1}).to_yaml())
-    measure(recipe, tmp_path / "found.json", None, "cpu")
-    assert not looks
-    assert json.loads((tmp_path / "found.json").read_text())["step_s"] > 0
 
 
 def test_minutes_are_of_training_and_the_first_speed_does_not_count(tmp_path: Path) -> None:

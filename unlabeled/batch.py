@@ -60,9 +60,8 @@ class Loss:
     Attributes:
         total: scalar, differentiated by the loop.
         terms: scalars to be logged, detached.
-        memory: tensors for `observe`, detached. Methods whose objective compares embeddings put them under `"z"` (B, D):
-            the loop watches that for collapse. Others leave it out: the features of a classifier of ten classes may well
-            lie in nine dimensions.
+        memory: tensors for `observe`, detached. Methods whose objective sees an image through its embedding put that under
+            `"z"` (B, D): the loop logs its spread and rank, and says when it collapses.
     """
 
     total: Tensor

@@ -49,6 +49,7 @@ class Monitor:
         self.console = console(quiet=rank() > 0)
         self.looked: dict[str, float] = {}
         self.suspected, self.warned = "", ""
+        self.told = 0
         self.clock, self.counted = time.monotonic(), 0
         columns = (
             BarColumn(None),
@@ -62,6 +63,7 @@ class Monitor:
     def begin(self, method: Method, start: int, schedule: str) -> None:
         """The first lines: what runs, on what, with which learning rate."""
         recipe, source = self.recipe, self.data.train
+        self.told = len(source.classes) if method.needs_labels else 0
         parameters = sum(p.numel() for p in method.encoder.parameters())
 
         def say(line: str) -> None:
@@ -119,7 +121,7 @@ class Monitor:
         if "z" in loss.memory:
             z = loss.memory["z"].float()
             line |= {"z_std": health.std_ratio(z), "z_rank": health.effective_rank(z)}
-            self._warn(health.verdict(line["z_std"], line["z_rank"], min(z.shape)), at)
+            self._warn(health.verdict(line["z_std"], line["z_rank"], min(z.shape), self.told), at)
         self._record(line)
         self.looked["loss"], self.looked["speed"] = value, speed
         self._show()

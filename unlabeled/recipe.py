@@ -98,7 +98,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def compose(*layers: Mapping[str, Any]) -> Recipe:
-    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes, over the defaults.
+    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this encoder,
+    over the defaults.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name.
@@ -112,8 +113,8 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
     given: dict[str, Any] = {}
     for layer in layers:
         given = _merge(given, _nested(layer))
-    method = given.get("method", {}).get("name", Recipe().method.name)
-    given = _merge(_nested(get("methods", method).recipe), given)
+    method, encoder = (given.get(part, {}).get("name", getattr(Recipe(), part).name) for part in ("method", "encoder"))
+    given = _merge(_nested(get("methods", method).prescribed(encoder)), given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))

@@ -69,14 +69,20 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), and the
-    parts of a recipe that its paper prescribes (views, optimiser)."""
+    """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
+    recipe that its paper prescribes (views, optimiser), and those that it prescribes for one kind of encoder."""
 
     kind: str
     name: str
     make: Callable[..., Any]
     preset: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def prescribed(self, encoder: str) -> dict[str, Any]:
+        """The parts of a recipe that the paper prescribes with an encoder of that name."""
+        kinds = [parts for kind, parts in self.encoders.items() if kind in encoder]
+        return {key: value for parts in (self.recipe, *kinds) for key, value in parts.items()}
 
     def options(self) -> dict[str, Option]:
         """The keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere else."""
@@ -108,19 +114,26 @@ class Entry:
         return Choice(self.name, {k: given.get(k, o.default) for k, o in known.items()})
 
 
-def register(*names: str, recipe: Mapping[str, Any] | None = None, **preset: Any) -> Callable[[_Made], _Made]:
+def register(
+    *names: str,
+    recipe: Mapping[str, Any] | None = None,
+    encoders: Mapping[str, Mapping[str, Any]] | None = None,
+    **preset: Any,
+) -> Callable[[_Made], _Made]:
     """Class or function decorator: gives the thing its names.
 
     Args:
         names: what users call it, as literals.
         recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`.
+        encoders: what it prescribes beyond that, options of the thing included, for encoders whose name contains a word:
+            `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
         preset: defaults of its options that differ under these names.
     """
 
     def decorate(make: _Made) -> _Made:
         kind = make.__module__.split(".")[1]
         for name in names:
-            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {})
+            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {}, encoders or {})
         return make
 
     return decorate

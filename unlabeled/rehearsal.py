@@ -38,6 +38,8 @@ class Rehearsal:
     def __init__(self, recipe: Recipe, source: Source, fabric: Fabric, speed: Speed, *, method: bool) -> None:
         assert recipe.image_size is not None
         self.source, self.fabric = source, fabric
+        last = max(0, recipe.epochs - 1)
+        self.at = Progress(last, last + 1, last)  # as of the last epoch, when all that begins late has begun
         shape = replace(shape_of(source, recipe.image_size), n=len(source))
         encoder = initial_encoder(recipe, source)
         self.module: nn.Module = registry.build("methods", recipe.method, encoder, shape) if method else encoder
@@ -60,7 +62,7 @@ class Rehearsal:
         batch = Batch(drawn, torch.from_numpy(index).to(self.fabric.device), targets)
         self.optimizer.zero_grad(set_to_none=True)
         with hooks or nullcontext(), self.fabric.autocast():
-            loss = _loss(self.module, batch)
+            loss = _loss(self.module, batch, self.at)
         self.fabric.backward(loss)
         self.optimizer.step()
         if self.fabric.device.type == "cuda":
@@ -74,9 +76,9 @@ class Rehearsal:
         return time.perf_counter() - start
 
 
-def _loss(module: nn.Module, batch: Batch) -> Tensor:
+def _loss(module: nn.Module, batch: Batch, at: Progress) -> Tensor:
     if isinstance(module, Method):
-        loss: Loss = module(batch, Progress(0, 1, 0))
+        loss: Loss = module(batch, at)
         return loss.total
     sides = dict.fromkeys(view.shape[-1] for view in batch.views)
     features = [module(torch.cat([view for view in batch.views if view.shape[-1] == side])) for side in sides]

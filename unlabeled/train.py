@@ -48,6 +48,7 @@ def train(
     devices: int = 1,
     loggers: Sequence[Any] = (),
     watch: Callable[[int], bool] = lambda step: False,
+    begin: int = 0,
 ) -> bool:
     """Trains the recipe's method on the data, from the run's last checkpoint if it has one.
 
@@ -61,6 +62,8 @@ def train(
         loggers: of Fabric, beside the run's own metrics.
         watch: called before each step, and again after what the method does before an epoch; True ends the training
             there and then, without a checkpoint.
+        begin: epoch with which a run without a checkpoint begins, as if those before it were over: for trials of what
+            comes late.
 
     Returns:
         Whether the run is finished (it is not after Ctrl-C).
@@ -72,13 +75,10 @@ def train(
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
     source = data.train
-    assert recipe.image_size is not None
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
-    shape = replace(shape_of(source, recipe.image_size), n=len(chosen))
-    encoder = initial_encoder(recipe, source)
-    method: Method = registry.build("methods", recipe.method, encoder, shape)
-    views = registry.build("views", recipe.views, shape)
+    method = built(recipe, source, len(chosen))
+    views = registry.build("views", recipe.views, method.shape)
     if recipe.batch_size > len(chosen):
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
@@ -110,11 +110,12 @@ def train(
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
     speed.compile(method.encoder)
     state = run.read_checkpoint()
-    start = _restore(state, method, optimizer)
+    taken = _restore(state, method, optimizer)
+    start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, about)
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
-    monitor.begin(method, start, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
+    monitor.begin(method, taken, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
     if optimizer is None:
         monitor.end(method.encoder, clock.at(0))
         _save(run, method, None, 0, finished=True)
@@ -221,6 +222,18 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
         torch.manual_seed(recipe.seed)
         mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
         return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
+
+
+def built(recipe: Recipe, source: Source, n: int) -> Method:
+    """The untrained method of a recipe, for n training images of the source.
+
+    Raises:
+        UserError: options that do not go together, or with so many images.
+    """
+    assert recipe.image_size is not None
+    shape = replace(shape_of(source, recipe.image_size), n=n)
+    method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape)
+    return method
 
 
 def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:

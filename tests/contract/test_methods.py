@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, nt_xent
 from unlabeled.memory import Ema, Queue
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Comparison, Method
+from unlabeled.probes.extract import features
 from unlabeled.recipe import Recipe, compose, read
 
-from .kit import NAMES, TOTAL, batch, differing, forward, learns, make, optimizer, snapshot, train
+from .kit import NAMES, TOTAL, batch, differing, forward, learns, make, optimizer, snapshot, source_of, train
 
 every = pytest.mark.parametrize("name", NAMES)
 AT = Progress(5, TOTAL, 1)
@@ -83,7 +85,8 @@ def test_what_forward_gives_back(name: str) -> None:
     assert loss.total.dtype == torch.float32
     assert loss.total.isfinite()
     assert loss.total.requires_grad == learns(method)
-    assert "z" not in loss.memory or loss.memory["z"].ndim == 2
+    if isinstance(method, Comparison):
+        assert loss.memory["z"].shape[:-1] == (16,), "a collapse would not be seen"
     assert not any(t.requires_grad for t in [*loss.terms.values(), *loss.memory.values()])
     assert all(t.shape == () for t in loss.terms.values())
 
@@ -220,6 +223,34 @@ def test_a_momentum_copy_follows_its_network(name: str) -> None:
         for key, value in copy.state_dict().items():
             if value.is_floating_point() and not key.endswith((".mean", ".std", "running_var")):
                 assert not torch.equal(value, before[f"{n}.{key}"]), f"{n}.{key} did not follow"
+
+
+def cost(name: str, epoch: int) -> tuple[int, int]:
+    """Images that a method asks to be embedded before that epoch, of a hundred, and operations of its first forward pass."""
+    method = make(name, mix_from=3, queue_from=3, warm_up=0.03)
+    asked: list[nn.Module] = []
+
+    def extract(module: nn.Module) -> Tensor:
+        asked.append(module)
+        return features(module, source_of(method.encoder), device="cpu")
+
+    at = Progress(100 * epoch, 10_000, epoch)
+    with torch.no_grad():
+        method.before_epoch(at, extract)
+    with FlopCounterMode(display=False) as counted:
+        forward(method, batch(name, method, 0), at)
+    return len(asked), counted.get_total_flops()
+
+
+@every
+def test_what_costs_more_in_a_later_epoch_is_said(name: str) -> None:
+    """`compare --minutes` plans by it."""
+    method = make(name, mix_from=3, queue_from=3, warm_up=0.03)
+    first = method.full_cost_from(100)
+    assert (first == 3) if cost(name, 99) > cost(name, 1) else (first == 0)
+    if first:
+        assert cost(name, first - 1) == cost(name, 1)
+        assert cost(name, first) == cost(name, 99)
 
 
 @every

@@ -12,6 +12,7 @@ import torch
 
 import unlabeled
 from unlabeled import train
+from unlabeled.methods.base import Comparison
 from unlabeled.run import Run
 
 from .kit import NAMES, clusters, learns, make, small
@@ -62,6 +63,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
 ) -> None:
     whole = pretrain(tmp_path / "whole", method)
     assert whole.finished
+    assert any("z_std" in line for line in whole.history) == isinstance(make(method), Comparison)
     if not learns(make(method)):
         return
     with monkeypatch.context() as patch:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from unlabeled.recipe import compose
 from unlabeled.schedules import cosine_momentum
 
 from .small import RESNET, VIT, array, at, embedded, images, learn, make, total
@@ -83,3 +84,26 @@ def test_every_layer_is_normalised_the_last_without_scale_and_shift(encoder: Any
         assert len([m for m in head if isinstance(m, nn.Linear)]) == depth
         assert [n.affine for n in norms] == [True] * (depth - 1) + [False] * (not plain)
         assert isinstance(head[-1], nn.Linear) if plain else head[-1] is norms[-1]
+
+
+def test_a_resnet_and_a_vit_get_each_what_the_authors_train_it_with() -> None:
+    """The published commands: ResNet-50 (300 epochs), and ViT-Small."""
+    resnet, vit = (compose({"method": "moco-v3", "encoder": name}) for name in ("resnet50", "vit_small_patch16_224"))
+    expected = {"name": "lars", "lr": 0.3, "momentum": 0.9, "weight_decay": 1e-6, "trust": 1e-3}
+    assert resnet.to_dict()["optimizer"] == expected
+    assert (resnet.method.options["temperature"], vit.method.options["temperature"]) == (1.0, 0.2)
+    assert (resnet.views.options["scale"], vit.views.options["scale"]) == ((0.2, 1.0), (0.08, 1.0))
+    assert {vit.views.name, resnet.views.name} == {"byol"}
+    found = vit.to_dict()["optimizer"]
+    assert (found["name"], found["lr"], found["weight_decay"]) == ("adamw", 1.5e-4, 0.1)
+    assert resnet.method.options["momentum"] == vit.method.options["momentum"] == 0.99
+
+
+def test_what_is_given_goes_before_what_the_encoder_brings() -> None:
+    given = {"method": "moco-v3", "method.temperature": 0.2, "optimizer": "sgd", "views.scale": "0.5,1"}
+    made = compose({"encoder": "resnet18"}, given)
+    assert made.method.options["temperature"] == 0.2
+    assert made.optimizer.name == "sgd"
+    assert made.views.options["scale"] == (0.5, 1.0)
+    assert compose(made.to_dict(), {"encoder": "vit_tiny_patch16_224"}).optimizer.name == "sgd"
+    assert compose({"method": "moco-v3"}) == compose({"method": "moco-v3", "encoder": "resnet18"})

@@ -81,6 +81,16 @@ def test_ten_tight_clusters_are_healthy() -> None:
     assert judge(z) is None
 
 
+def test_classes_that_were_told_may_fall_on_points() -> None:
+    """Three classes use two dimensions of 128; one point is a collapse all the same."""
+    z = gaussian(3, 128)[torch.arange(500) % 3] + 0.001 * gaussian(500, 128, seed=1)
+    rank = effective_rank(z)
+    assert "dimensional collapse" in str(verdict(std_ratio(z), rank, 128))
+    assert verdict(std_ratio(z), rank, 128, classes=3) is None
+    assert "dimensional collapse" in str(verdict(std_ratio(z), rank, 128, classes=10))
+    assert "complete collapse" in str(verdict(0.01, rank, 128, classes=3))
+
+
 def trained(contrast: bool) -> Tensor:
     """The embedding after 60 steps that pull two noisy views together; with contrast, also push the others apart."""
     g = torch.Generator().manual_seed(0)

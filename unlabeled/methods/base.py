@@ -71,6 +71,11 @@ class Method(nn.Module, ABC):
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
         return None
 
+    def full_cost_from(self, epochs: int) -> int:
+        """The epoch, counted from 0, of a run of so many, from which steps and what comes before an epoch cost what they do
+        to the end: 0 where nothing begins late. Who plans a run by the clock asks it (`compare --minutes`)."""
+        return 0
+
 
 class Comparison(Method):
     """A method whose objective sees nothing of an image but its embedding: the loop may then embed a batch in pieces and
@@ -90,7 +95,8 @@ class Comparison(Method):
 
     @abstractmethod
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The objective on this process's part of the batch. Reads memory, writes none.
+        """The objective on this process's part of the batch. Reads memory, writes none. The loss's memory holds the
+        embedding that is compared as `"z"` (B, D), by which the loop sees a collapse.
 
         Args:
             embedded: what `embed` and `constants` gave for each image.

@@ -70,4 +70,5 @@ class DeepCluster(Comparison):
         """Cross-entropy with the clusters."""
         logits, label = self.classifier(F.relu(embedded["h"])).float(), embedded["label"]  # (B, k), (B,)
         correct = (logits.detach().argmax(1) == label).float().mean()
-        return Loss(F.cross_entropy(logits, label), {"nmi": self.clusters.nmi.clone(), "pseudo_accuracy": correct})
+        terms = {"nmi": self.clusters.nmi.clone(), "pseudo_accuracy": correct}
+        return Loss(F.cross_entropy(logits, label), terms, {"z": embedded["h"].detach()})

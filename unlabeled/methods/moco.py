@@ -70,6 +70,10 @@ class MoCo(Comparison):
         self.momentum, self.temperature, self.splits = momentum, temperature, splits
         self.hardest, self.mixed, self.query_mixed, self.mix_from = hardest, mixed, query_mixed, mix_from
 
+    def full_cost_from(self, epochs: int) -> int:
+        """The first epoch that mixes."""
+        return self.mix_from if self.hardest else 0
+
     def embed(self, batch: Batch) -> Embedded:
         """The first view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -85,6 +87,10 @@ class PCL(Comparison):
             phi = self.temperature * phi / phi.mean()
             partition.write(centroids=centroids, labels=labels, concentration=phi, nmi=nmi)
         self.get_buffer("clustered").fill_(1)
+
+    def full_cost_from(self, epochs: int) -> int:
+        """The first epoch after the warm-up, before which is the first E step."""
+        return bisect_left(range(epochs), self.warm_up, key=lambda epoch: epoch / epochs)
 
     def embed(self, batch: Batch) -> Embedded:
         """The first view through the encoder."""

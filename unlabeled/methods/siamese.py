@@ -76,7 +76,7 @@ class Siamese(Comparison):
         x, y = z.repeat(2, 1), others[torch.cat([_next(same, own), _next(different, own)])]  # (2B, dim) each
         alike = torch.arange(2 * len(z), device=z.device) < len(z)
         costs = contrastive(x, y, alike, self.margin, reduction="none")  # (2B,)
-        return Loss(costs.where(paired.repeat(2), 0).mean())
+        return Loss(costs.where(paired.repeat(2), 0).mean(), memory={"z": z.detach()})
 
 
 def _next(wanted: Tensor, own: Tensor) -> Tensor:

@@ -68,6 +68,10 @@ class SwAV(Comparison):
         self.queue_from, self.frozen_epochs = queue_from, frozen_epochs
         self.after_step(Progress(0, 1, 0))
 
+    def full_cost_from(self, epochs: int) -> int:
+        """The first epoch whose codes are computed with the queues."""
+        return self.queue_from if self.queues else 0
+
     def embed(self, batch: Batch) -> Embedded:
         """Views of one size through the encoder as one batch; the largest first.
 

@@ -67,4 +67,4 @@ class Triplet(Comparison):
         loss = batch_triplet(
             z, label, self.margin, mining=self.mining, normalize=True, gathered=everyone, offset=rank() * len(z)
         )
-        return Loss(loss)
+        return Loss(loss, memory={"z": z.detach()})

@@ -125,13 +125,20 @@ def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> 
     return float(stdtrit(groups - 1, 0.975)) * error
 
 
-def verdict(std_ratio: float, rank: float, dim: int) -> str | None:
+def of_told(rank: float, classes: int) -> float:
+    """The least rank that is healthy in a method that was told so many classes, if `rank` is that of one that saw no label:
+    K classes that fall on K points use K - 1 dimensions, and that is no collapse."""
+    return min(rank, 0.9 * (classes - 1)) if classes else rank
+
+
+def verdict(std_ratio: float, rank: float, dim: int, classes: int = 0) -> str | None:
     """Names a collapse in plain words, with what usually helps; None for a healthy embedding.
 
     Args:
         std_ratio: of `std_ratio`; below 0.1 the collapse is complete.
         rank: of `effective_rank`; below sqrt(dim) / 3 the collapse is dimensional.
         dim: the rank that is possible, min(N, D).
+        classes: how many the method was told, 0 if it saw no label.
     """
     if not (math.isfinite(std_ratio) and math.isfinite(rank)):
         return (
@@ -143,7 +150,7 @@ def verdict(std_ratio: float, rank: float, dim: int) -> str | None:
             f"complete collapse: all images get nearly the same embedding (spread {std_ratio:.3f} of 1); without negatives "
             "a predictor, the stop-gradient and an EMA momentum near 1 prevent it, else try a smaller learning rate"
         )
-    if rank < math.sqrt(dim) / 3:
+    if rank < of_told(math.sqrt(dim) / 3, classes):
         return (
             f"dimensional collapse: the embedding uses about {rank:.1f} of {dim} dimensions; usually helps: a larger batch "
             "or more negatives, a smaller learning rate, batch norm in the head, a check that the views are not too strong"

@@ -251,7 +251,7 @@ def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
 def fewest_dimensions(dim: int, classes: int = 0) -> float:
     """The effective rank below which `dim` dimensions count as collapsed, in a method that was told so many classes."""
     least = min(dim / 4, np.clip(dim**0.5 / 3, 6, 8))
-    return float(min(least, 0.9 * (classes - 1)) if classes else least)
+    return float(health.of_told(least, classes))
 
 
 def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple[Encoder, nn.Module | None]:

@@ -46,6 +46,9 @@ def _page(entry: registry.Entry) -> Iterator[RenderableType]:
         yield table
     for part, value in entry.recipe.items():
         yield f"{part} unless told otherwise: {_spell(value)}"
+    for kind, parts in entry.encoders.items():
+        for part, value in parts.items():
+            yield f"{part} unless told otherwise, with an encoder named {kind}: {_spell(value)}"
 
 
 def _spell(value: Any) -> str:

@@ -23,7 +23,7 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
-from unlabeled.train import chosen_images, initial_encoder, shape_of
+from unlabeled.train import built, chosen_images
 from unlabeled.verbs.child import Child, ChildError
 from unlabeled.verbs.history import History
 from unlabeled.verbs.locks import lock
@@ -77,7 +77,7 @@ class Board:
         self.out, self.question, self.judge, self.publish = out, dict(question), judge, publish
         self.minutes, self.root, self.accelerator = minutes, root, accelerator
         self.console = console()
-        self._images: dict[str, int] = {}
+        self._learns: dict[str, bool] = {}
 
     def claim(self, rows: Sequence[Row], source: Source) -> None:
         """Makes the folder this question's; refuses, before anything is trained, what cannot be.
@@ -98,7 +98,7 @@ class Board:
                 raise UserError(f"two rows would be called {row.name!r}: leave one out, or rename its recipe file or folder")
             self._check(row)
             if row.run is None and not self._kept(row):
-                self._images[row.slug] = buildable(row, source)
+                self._learns[row.slug] = buildable(row, source)
         try:
             (self.out / FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -229,37 +229,33 @@ class Board:
         if path.is_file():
             return compose(read(path))
         recipe, about = row.recipe, {}
-        images = self._images[row.slug]
-        if self.minutes and images:
+        if self.minutes and self._learns[row.slug]:
             tell(0, ": how long does a step take?")
             with_recipe, result = path.with_suffix(".trial.yaml"), path.with_suffix(".trial.json")
             _text(with_recipe, recipe.to_yaml())
             root = str(self.root or "")
-            child.run(["unlabeled.verbs.trial", str(with_recipe), str(result), root, self.accelerator], lambda: None)
+            words = ["unlabeled.verbs.trial", str(with_recipe), str(result), root, self.accelerator, str(self.minutes)]
+            child.run(words, lambda: None)
             about = json.loads(result.read_text(encoding="utf-8"))
             with_recipe.unlink()
             result.unlink()
-            epoch_s = images // recipe.batch_size * about["step_s"] + about["prepare_s"]
-            left = self.minutes * 60 - about["first_s"] + about["prepare_s"]
-            recipe = replace(recipe, epochs=max(1, round(left / epoch_s)), speed=about["speed"])
+            recipe = replace(recipe, epochs=about.pop("epochs"), speed=about["speed"])
         every = math.ceil(recipe.epochs / POINTS) or 1
         recipe = replace(recipe, monitor_every=every, about={"minutes": self.minutes, **about} if self.minutes else {})
         _text(path, recipe.to_yaml())
         return recipe
 
 
-def buildable(row: Row, source: Source) -> int:
-    """Builds what the row trains, and throws it away; returns how many images it trains on, 0 where nothing is trainable.
+def buildable(row: Row, source: Source) -> bool:
+    """Builds what the row trains, and throws it away; returns whether anything is trainable.
 
     Raises:
         UserError: options that do not go together, or a batch larger than the images.
     """
     recipe = row.recipe
-    assert recipe.image_size is not None
     n = len(chosen_images(recipe, source)[0])
-    shape = replace(shape_of(source, recipe.image_size), n=n)
-    method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape)
-    registry.build("views", recipe.views, shape)
+    method = built(recipe, source, n)
+    registry.build("views", recipe.views, method.shape)
     if recipe.batch_size > n:
         raise UserError(
             f"{row.name}: the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
@@ -268,7 +264,7 @@ def buildable(row: Row, source: Source) -> int:
     for part in method.modules():
         if isinstance(part, Queue):
             part.check(recipe.batch_size)
-    return n if any(p.requires_grad for p in method.parameters()) else 0
+    return any(p.requires_grad for p in method.parameters())
 
 
 def _spell(value: Any) -> str:
