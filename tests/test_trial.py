@@ -84,7 +84,7 @@ def test_a_trial_sees_what_begins_in_a_later_epoch(name: str, tmp_path: Path) ->
     data = str(file(tmp_path / "x.npz", n=1200))
     options = {
         "pcl": {"clusters": "400,500", "warm_up": 0.5, "queue": 32},
-        "mochi": {"mix_from": 2, "queue": 4096, "hardest": 4096, "mixed": 1024, "query_mixed": 1024},
+        "mochi": {"mix_from": 2, "queue": 4096, "hardest": 4096, "mixed": 8192, "query_mixed": 8192},
     }
     found = trial(tmp_path, data, 0.5, {"name": name, **options[name]})
     assert found["late_from"] == {"pcl": (found["epochs"] + 1) // 2, "mochi": 2}[name]
@@ -99,7 +99,7 @@ def test_a_trial_sees_what_begins_in_a_later_epoch(name: str, tmp_path: Path) ->
 
 def test_a_plan_that_ends_before_anything_begins_is_not_tried_twice(tmp_path: Path) -> None:
     data = str(file(tmp_path / "x.npz", n=200))
-    found = trial(tmp_path, data, 0.001, {"name": "mochi", "mix_from": 1000, "queue": 32, "hardest": 16})
+    found = trial(tmp_path, data, 0.001, {"name": "mochi", "mix_from": 1000, "queue": 32, "hardest": 16, "mixed": 4})
     assert "late_from" not in found
 
 

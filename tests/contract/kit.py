@@ -33,7 +33,7 @@ SMALL = {"dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "p
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
 GIVEN = {"hidden": 64, "bottleneck": 16, "clusters": "8", "batch_norm": True}
-GIVEN |= {"mix_from": 0, "frozen_epochs": 0, "warm_up": 0.0, "epsilon": 0.01, "pool": 0.5}
+GIVEN |= {"mix_from": 0, "queue_from": 1, "frozen_epochs": 0, "warm_up": 0.0, "epsilon": 0.01, "pool": 0.5}
 """Options, where it has them, with which a few steps of a small network show everything."""
 MILD = {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}
 """Options of views, where they have them: a 16-pixel texture does not survive a crop of a twelfth."""

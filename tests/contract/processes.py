@@ -42,7 +42,7 @@ def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str,
     callable_: Any = method if rank is None else DistributedDataParallel(method, broadcast_buffers=False)
     losses, images = [], []
     for number in range(STEPS):
-        at = Progress(number, TOTAL, 0)
+        at = Progress(number, TOTAL, number)  # an epoch a step: what begins later has begun, too
         drawn = batch(name, method, number, SIZE)
         mine = drawn if rank is None else part(drawn, rank)
         step.zero_grad(set_to_none=True)

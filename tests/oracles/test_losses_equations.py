@@ -210,6 +210,14 @@ def test_concentration() -> None:
     assert losses.concentration(PROTOTYPES, PROTOTYPES, torch.arange(4), 0.2).tolist() == pytest.approx([0.2] * 4)
 
 
+def test_a_cluster_of_one_is_as_wide_as_the_widest_in_float32_too() -> None:
+    features = torch.nn.functional.normalize(normal(200, 32).float(), dim=1)
+    assigned = torch.cat([torch.arange(100), torch.full((100,), 100)])
+    prototypes = torch.cat([features[:100], features[100:].mean(0, keepdim=True)]) * 1.7
+    found = losses.concentration(features, prototypes, assigned, 0.2)
+    np.testing.assert_allclose(found.numpy(), 0.2, rtol=1e-6)
+
+
 def test_swapped_prediction() -> None:
     scores = [unit(z) @ unit(C).T for z in (A, B, A + B)]
     codes = [np.random.default_rng(i).dirichlet(np.ones(4), 7) for i in range(2)]

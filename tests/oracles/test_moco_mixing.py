@@ -45,6 +45,12 @@ def test_mixing_more_keys_than_the_queue_holds_is_refused() -> None:
         method(hardest=33)
 
 
+@pytest.mark.parametrize("options", [{"hardest": 0}, {"hardest": 8, "mixed": 0, "query_mixed": 0}])
+def test_mixing_nothing_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="mixes nothing"):
+        method(**options)
+
+
 def test_moco_alone_does_not_mix() -> None:
     made = method("moco")
     total, q, k = compared(made, 50)

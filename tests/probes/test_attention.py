@@ -171,6 +171,7 @@ def test_everything_is_left_as_found(made: Any, training: bool) -> None:
     odd.train(not training)
     first = next(iter(network.parameters())).requires_grad_(False)
     fused = [m.fused_attn for m in network.modules() if hasattr(m, "fused_attn")]
+    hooks = [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in network.modules()]
     h = network(pictures(1)) if not training else None
     state = {k: v.clone() for k, v in network.state_dict().items()}
     with torch.no_grad():
@@ -178,7 +179,7 @@ def test_everything_is_left_as_found(made: Any, training: bool) -> None:
         assert not torch.is_grad_enabled()
     assert [m.fused_attn for m in network.modules() if hasattr(m, "fused_attn")] == fused
     assert all(m.training is (not training if m is odd else training) for m in network.modules())
-    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in network.modules())
+    assert [(m._forward_hooks, m._forward_pre_hooks) for m in network.modules()] == hooks
     assert all(p.grad is None for p in network.parameters())
     assert [p is first for p in network.parameters()] == [not p.requires_grad for p in network.parameters()]
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())

@@ -10,6 +10,9 @@ from torch import Tensor
 from unlabeled.losses.infonce import info_nce
 from unlabeled.losses.numeric import Reduction, check_indices, check_positive, check_rows, full_precision, reduce, unit
 
+ROUNDING = 1e-5
+"""Distance of two vectors of length 1 that float32 cannot tell from none."""
+
 
 @full_precision
 def proto_nce(
@@ -72,16 +75,19 @@ def concentration(
         smoothing: α (10).
 
     Returns:
-        (K,) > 0; an empty cluster, and one whose members are all on its prototype, has the largest φ of the others.
+        (K,) > 0; an empty cluster, and one whose members are all on its prototype (by distances of float32: under 1e-5 on
+        average), has the largest φ of the others.
     """
     check_positive("concentration", temperature=temperature, smoothing=smoothing)
     check_indices("concentration", len(prototypes), assigned=assigned)
     v, c = unit(features), unit(prototypes)
     apart = torch.linalg.vector_norm(v - c[assigned], dim=1)
     members = torch.bincount(assigned, minlength=len(c)).to(v.dtype)
-    phi = torch.zeros_like(members).index_add(0, assigned, apart) / (members * (members + smoothing).log()).clamp(min=1e-12)
-    phi = phi.where(phi > 0, phi.max())
-    return temperature * (phi / phi.mean() if phi.max() > 0 else torch.ones_like(phi))
+    total = torch.zeros_like(members).index_add(0, assigned, apart)
+    spread = total > ROUNDING * members
+    phi = (total / (members * (members + smoothing).log()).clamp(min=1e-12)).where(spread, 0)
+    phi = phi.where(spread, phi.max())
+    return temperature * (phi / phi.mean() if spread.any() else torch.ones_like(phi))
 
 
 @full_precision

@@ -64,6 +64,11 @@ class MoCo(Comparison):
             raise UserError(
                 f"--method.hardest {hardest} is more than the {queue} keys of the queue: give less, or more --method.queue"
             )
+        if bool(hardest) != bool(mixed + query_mixed):
+            raise UserError(
+                f"--method.hardest {hardest} with --method.mixed {mixed} and --method.query-mixed {query_mixed} mixes nothing: "
+                "mixing takes the hardest keys and a number to mix of them, such as 1024, 512 and 256"
+            )
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim, norm=False)
         self.key_encoder = Ema(nn.Sequential(encoder, self.projector))
         self.queue = Queue(queue, dim)
