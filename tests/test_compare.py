@@ -110,6 +110,10 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     assert rows["mine"]["figures"]["knn"]
     assert "| bad | – |" in (out / "table.md").read_text()
 
+    bad.write_text(bad.read_text().replace("1.0e+30", "0.01"))
+    ok(*common, "--method", run, "--method", bad)
+    assert json.loads((out / "bad.json").read_text())["figures"]["knn"]
+
     asked = {
         ("--epochs", 2): "budget = epochs 40, and this asks for epochs 2",
         ("--batch-size", 8): "batch size = 16, and this asks for 8",

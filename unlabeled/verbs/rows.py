@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import re
 import shlex
 import sys
@@ -168,7 +169,10 @@ class Board:
         said = self.out / f"{row.slug}.json"
         begun = self.out / FOLDER / f"{row.slug}.yaml"
         if said.is_file():
-            before = json.loads(said.read_text(encoding="utf-8"))["asked"]
+            written = json.loads(said.read_text(encoding="utf-8"))
+            if "failed" in written:
+                return
+            before = written["asked"]
         elif begun.is_file():
             before = self.asked(compose(read(begun)))
         else:
@@ -190,6 +194,8 @@ class Board:
             return
         path = self.out / f"{row.slug}.json"
         about = {"name": row.name, **row.more, "asked": self.asked(row.recipe)}
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["asked"] != about["asked"]:
+            self._forget(row)
         try:
             run = Run.open(row.run) if row.run else self._train(row, handle, tell)
             tell(1, ": judging")
@@ -199,6 +205,13 @@ class Board:
         except (ChildError, UserError) as error:
             _write(path, about | {"failed": str(error)})
             self.console.print(f"{row.name}: failed: {error}", style="yellow", soft_wrap=True)
+
+    def _forget(self, row: Row) -> None:
+        """Takes away what a row left that failed with another recipe."""
+        place = self.out / FOLDER / row.slug
+        shutil.rmtree(place, ignore_errors=True)
+        for left in (Path(f"{place}.yaml"), self.out / f"{row.slug}.json"):
+            left.unlink(missing_ok=True)
 
     def _train(self, row: Row, handle: int, tell: Callable[[float, str], None]) -> Run:
         place = self.out / FOLDER / row.slug
