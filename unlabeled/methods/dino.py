@@ -17,7 +17,7 @@ from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Count, Positive, Share, Width, register
 from unlabeled.schedules import cosine_momentum
 
-VIEWS = {"name": "multi-crop", "large": 2, "small": 6, "scale": (0.4, 1.0), "small_scale": (0.05, 0.4)}
+VIEWS = {"name": "multi-crop", "large": 2, "small": 8, "scale": (0.4, 1.0), "small_scale": (0.05, 0.4)}
 ADAMW = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.04}
 
 
@@ -27,7 +27,8 @@ class DINO(Comparison):
 
     The teacher sees the views of the largest size, the student all. Two forces keep the teacher from collapse: subtracting
     the centre, its running mean, is against one prototype for all images; the low temperature is against all prototypes for
-    each. Areas of the crops are the published code's. Weight decay stays at 0.04, where the paper's rises to 0.4.
+    each. Number and areas of the crops are the published code's, their distortion is SwAV's: no solarisation, and one chance
+    of blur for all. Weight decay stays at 0.04, where the paper's rises to 0.4, and gradients are not clipped (at 3 there).
 
     Args:
         prototypes: K, length of the output (65,536: Caron et al. 2021).

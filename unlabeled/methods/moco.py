@@ -23,7 +23,8 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).
 
-    `mochi` is v2 with negatives mixed from the hardest ones (Kalantidis et al. 2020).
+    `mochi` is v2 with negatives mixed from the hardest ones (Kalantidis et al. 2020), one of whose settings is (N, s, s') =
+    (1024, 512, 256).
 
     The paper shuffles samples over GPUs so that queries and keys do not share the statistics of a batch norm; here the
     keys are shuffled and normalised in `splits` groups, which does the same on any number of devices.
@@ -66,8 +67,8 @@ class MoCo(Comparison):
             )
         if bool(hardest) != bool(mixed + query_mixed):
             raise UserError(
-                f"--method.hardest {hardest} with --method.mixed {mixed} and --method.query-mixed {query_mixed} mixes nothing: "
-                "mixing takes the hardest keys and a number to mix of them, such as 1024, 512 and 256"
+                f"--method.hardest {hardest} with --method.mixed {mixed} and --method.query-mixed {query_mixed} "
+                "mixes nothing: mixing takes the hardest keys and a number to mix of them, such as 1024, 512 and 256"
             )
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim, norm=False)
         self.key_encoder = Ema(nn.Sequential(encoder, self.projector))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
