@@ -29,7 +29,17 @@ RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
 
-SMALL = {"dim": 32, "queue": 64, "hardest": 64, "mixed": 8, "query_mixed": 4, "prototypes": 64, "noise": 64, "negatives": 64}
+SMALL = {
+    "dim": 32,
+    "queue": 64,
+    "hardest": 64,
+    "mixed": 8,
+    "query_mixed": 4,
+    "prototypes": 64,
+    "noise": 64,
+    "negatives": 64,
+    "invariance": 30.0,
+}
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
 GIVEN = {"hidden": 64, "bottleneck": 16, "clusters": "8", "batch_norm": True}
@@ -117,6 +127,8 @@ def policy(name: str) -> Views:
     recipe = compose({"method": name}).views
     known = registry.get("views", recipe.name).options()
     options = {**recipe.options, **{k: v for k, v in MILD.items() if k in known}}
+    if "views" in options:
+        options["views"] = min(4, options["views"])
     made: Views = registry.build("views", Choice(recipe.name, options), SHAPE)
     return made
 

@@ -77,6 +77,7 @@ CASES: dict[str, Case] = {
     "swapped_prediction": Case(_swapped, scale=True),
     "barlow_twins": Case(lambda a, b, y, c, **o: losses.barlow_twins(a, b, **o), rotation=False, reduction="sum"),
     "vicreg": Case(lambda a, b, y, c, **o: losses.vicreg(a, b, **o), rotation=False),
+    "multi_patch": Case(lambda a, b, y, c, **o: losses.multi_patch(torch.stack([a, b, b, a]), **o), scale=True),
     "byol": Case(lambda a, b, y, c, **o: losses.byol(a, b, **o), scale=True),
     **{f"margin_triplet, {m}": _margin(m) for m in MININGS},
     **{f"nt_logistic, {m}": _logistic(m) for m in MININGS},

@@ -10,6 +10,7 @@ equations.
 """
 
 from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
+from unlabeled.losses.coding import coding_rate, multi_patch
 from unlabeled.losses.hard import debiased_nt_xent, mixed_negatives
 from unlabeled.losses.infomax import local_infomax
 from unlabeled.losses.infonce import info_nce, info_nce_bound, n_pair, nce, nt_xent
@@ -24,6 +25,7 @@ __all__ = [
     "batch_triplet",
     "bilinear",
     "byol",
+    "coding_rate",
     "concentration",
     "contrastive",
     "cosine",
@@ -37,6 +39,7 @@ __all__ = [
     "manhattan",
     "margin_triplet",
     "mixed_negatives",
+    "multi_patch",
     "n_pair",
     "nce",
     "nt_logistic",
