@@ -116,7 +116,7 @@ def score(draws: list[float]) -> Score:
         ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
         ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
         ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
-        ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons."),
+        ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons, by each protocol's first figure."),
         (
             [[0.9], [0.4]],
             [[0.5], [0.6]],
@@ -144,6 +144,34 @@ def test_the_sentence(ours: list[list[float]], theirs: list[list[float]], begins
 
 def said(**scores: Score) -> str | None:
     return Evaluation(Path("x"), "run", "data", "a test", {(name, "100%"): [found] for name, found in scores.items()}).answer
+
+
+@pytest.mark.parametrize(
+    ("random", "pixels", "begins", "holds"),
+    [
+        (0.6, 0.4, "Pretraining did not help: knn", "it made features worse than an untrained encoder of the same shape. What"),
+        (0.4, 0.6, "Pretraining did not help: knn", "it made features worse than raw pixels. What usually helps"),
+        (0.6, 0.6, "Pretraining did not help: knn", "worse than an untrained encoder of the same shape and raw pixels. What"),
+        (0.49, 0.4, "Pretraining made no clear difference: knn", "not clearly better than an untrained encoder of the same"),
+        (0.51, 0.4, "Pretraining made no clear difference: knn", "What usually helps"),
+        (0.4, 0.49, "Pretraining helped: knn", "within the spread than raw pixels"),
+    ],
+)
+def test_both_rivals_must_be_beaten(random: float, pixels: float, begins: str, holds: str) -> None:
+    """The run has 50%, and the spread of the difference is 4.2 points."""
+    found = said(run=score([0.5]), random=score([random]), pixels=score([pixels]))
+    assert found is not None
+    assert found.startswith(begins)
+    assert holds in found
+
+
+def test_worse_than_untrained_in_some_comparisons_is_part() -> None:
+    scores = {(name, labels): [score([top1])] for labels, both in (("1%", (0.5, 0.6)), ("100%", (0.8, 0.6)))
+              for name, top1 in zip(("run", "random"), both, strict=True)}  # fmt: skip
+    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+    assert found is not None
+    assert found.startswith("Pretraining helped only in part: knn")
+    assert "not better than an untrained encoder of the same shape with knn 1%" in found
 
 
 def test_other_runs_decide_nothing() -> None:
@@ -175,7 +203,7 @@ def test_the_figure_is_of_a_protocol_that_met_both() -> None:
     found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
     assert found is not None
     assert found.startswith("Pretraining helped: knn with 100% of labels gives")
-    assert found.endswith("better by more than the spread in all 3 comparisons.")
+    assert found.endswith("better by more than the spread in all 3 comparisons, by each protocol's first figure.")
 
 
 def test_an_unknown_spread_is_no_win() -> None:
