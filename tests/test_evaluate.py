@@ -116,7 +116,12 @@ def score(draws: list[float]) -> Score:
         ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
         ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
         ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
-        ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons, by each protocol's first figure."),
+        (
+            [[0.9], [0.9]],
+            [[0.5], [0.6]],
+            "Pretraining helped:",
+            "by more than the spread in all 2 comparisons, by each protocol's first figure.",
+        ),
         (
             [[0.9], [0.4]],
             [[0.5], [0.6]],
@@ -149,9 +154,19 @@ def said(**scores: Score) -> str | None:
 @pytest.mark.parametrize(
     ("random", "pixels", "begins", "holds"),
     [
-        (0.6, 0.4, "Pretraining did not help: knn", "it made features worse than an untrained encoder of the same shape. What"),
+        (
+            0.6,
+            0.4,
+            "Pretraining did not help: knn",
+            "it made features worse than an untrained encoder of the same shape. What",
+        ),
         (0.4, 0.6, "Pretraining did not help: knn", "it made features worse than raw pixels. What usually helps"),
-        (0.6, 0.6, "Pretraining did not help: knn", "worse than an untrained encoder of the same shape and raw pixels. What"),
+        (
+            0.6,
+            0.6,
+            "Pretraining did not help: knn",
+            "worse than an untrained encoder of the same shape and raw pixels. What",
+        ),
         (0.49, 0.4, "Pretraining made no clear difference: knn", "not clearly better than an untrained encoder of the same"),
         (0.51, 0.4, "Pretraining made no clear difference: knn", "What usually helps"),
         (0.4, 0.49, "Pretraining helped: knn", "within the spread than raw pixels"),

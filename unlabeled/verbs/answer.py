@@ -83,7 +83,8 @@ def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
         return f"Pretraining helped: {figure}; but the difference is within the spread {_where(close)}."
     several = len(pairs) > shown
     return f"Pretraining helped: {figure}" + (
-        f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several or "."
+        f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several
+        or "."
     )
 
 
