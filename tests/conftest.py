@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import ONE, folder, ok
 from threadpoolctl import threadpool_limits
 
 
@@ -16,6 +17,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 images, of which evaluate holds out a fifth, and a run of one epoch on it; some modules make others."""
+    path = tmp_path_factory.mktemp("made")
+    folder(path / "data")
+    ok("pretrain", path / "data", *ONE, "--out", path / "run")
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The verb evaluate: what is measured, what is written, and what the sentence under the table says."""
+"""The verb evaluate: what is measured, and what is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from rich.console import Console
 import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.probes.base import binomial
-from unlabeled.probes.score import Score
-from unlabeled.verbs.evaluation import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -97,98 +95,6 @@ def test_unlabelled_images_are_neither_drawn_nor_scored(made: Path) -> None:
     result = unlabeled.evaluate(made / "run", data=(x, y), protocol="knn", against="none")
     score = result.score("run", "100%", "knn")
     assert score.labelled[0] + score.tested == 45
-
-
-def score(draws: list[float]) -> Score:
-    interval = {"top1": 0.03} if len(draws) == 1 else {}
-    return Score("knn", {}, 1, len(draws), 0, [3], 10, {"top1": draws}, [], interval)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "begins", "holds"),
-    [
-        (
-            [[0.9, 0.92]],
-            [[0.5, 0.52]],
-            "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%",
-            "40.0 ± 2.0 points",
-        ),
-        ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
-        ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
-        ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
-        ([[0.9], [0.9]], [[0.5], [0.6]], "Pretraining helped:", "by more than the spread in all 2 comparisons."),
-        (
-            [[0.9], [0.4]],
-            [[0.5], [0.6]],
-            "Pretraining helped only in part:",
-            "not better than raw pixels with knn 2 per",
-        ),
-        (
-            [[0.9, 0.9], [0.7, 0.5]],
-            [[0.5, 0.5], [0.55, 0.55]],
-            "Pretraining helped:",
-            "within the spread than raw pixels",
-        ),
-    ],
-)
-def test_the_sentence(ours: list[list[float]], theirs: list[list[float]], begins: str, holds: str) -> None:
-    scores = {("pixels", str(i)): [score(draws)] for i, draws in enumerate(theirs, 1)}
-    scores |= {("run", str(i)): [score(draws)] for i, draws in enumerate(ours, 1)}
-    found = Evaluation(Path("x"), "run", "data", "a test", scores)
-    first, *_ = found.lines()
-    assert isinstance(first, str)
-    assert first.startswith(begins)
-    assert holds in first
-    assert found.json()["answer"] == [first]
-
-
-def said(**scores: Score) -> str | None:
-    return Evaluation(Path("x"), "run", "data", "a test", {(name, "100%"): [found] for name, found in scores.items()}).answer
-
-
-def test_other_runs_decide_nothing() -> None:
-    better = said(run=score([0.6]), random=score([0.3]), pixels=score([0.2]), **{"runs/sup": score([0.9])})
-    assert better is not None
-    assert better.startswith("Pretraining helped: knn")
-    assert "30.0 ± 4.2 points less than runs/sup" in better
-    assert "crops" not in better
-    alone = said(run=score([0.6]), **{"runs/sup": score([0.9])})
-    assert alone is not None
-    assert alone.startswith("Whether pretraining helped was not asked: knn")
-    assert alone.endswith("Not compared with an untrained encoder of the same shape or raw pixels: leave out --against.")
-
-
-def test_what_was_not_compared_is_said() -> None:
-    half = said(run=score([0.6]), random=score([0.3]))
-    assert half is not None
-    assert half.startswith("Pretraining helped:")
-    assert half.endswith("Not compared with raw pixels: leave out --against.")
-    none = said(run=score([0.6]))
-    assert none is not None
-    assert none.startswith("Whether pretraining helped was not asked: knn with 100% of labels gives 60.0 ± 3.0%.")
-
-
-def test_the_figure_is_of_a_protocol_that_met_both() -> None:
-    names = {"run": 0.9, "random": 0.5}
-    scores = {(name, "1%"): [score([x])] for name, x in names.items()}
-    scores |= {(name, "100%"): [score([x])] for name, x in {**names, "pixels": 0.4}.items()}
-    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
-    assert found is not None
-    assert found.startswith("Pretraining helped: knn with 100% of labels gives")
-    assert found.endswith("better by more than the spread in all 3 comparisons.")
-
-
-def test_an_unknown_spread_is_no_win() -> None:
-    bare = Score("knn", {}, 1, 1, 0, [3], 10, {"top1": [0.9]}, [])
-    unknown = said(run=bare, random=score([0.3]), pixels=score([0.3]))
-    assert unknown is not None
-    assert unknown.startswith("Pretraining made no clear difference:")
-    assert "of unknown spread" in unknown
-
-
-def test_what_needs_no_label_is_no_comparison() -> None:
-    scores = {(subject, "no labels"): [score([0.5])] for subject in ("random", "run")}
-    assert Evaluation(Path("x"), "run", "data", "a test", scores).answer is None
 
 
 def test_the_untrained_encoder_is_that_of_the_method_random(made: Path) -> None:

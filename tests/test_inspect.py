@@ -16,7 +16,7 @@ import unlabeled
 from unlabeled.cli import app, dotted
 from unlabeled.data import open_data
 from unlabeled.recipe import Recipe, compose
-from unlabeled.verbs.advice import advise, ladder
+from unlabeled.verbs.advice import COMPARED, advise, ladder
 from unlabeled.verbs.pace import Pace, measure
 
 
@@ -98,8 +98,8 @@ def test_mistakes(tmp_path: Path) -> None:
     assert "neither an existing path" in mistake("inspect", "nowhere")
 
 
-def source(n: int, side: int) -> Any:
-    return open_data(np.zeros((n, side, side, 3), np.uint8), seed=None).train
+def source(n: int, side: int, channels: int = 3) -> Any:
+    return open_data(np.zeros((n, side, side, channels), np.uint8), seed=None).train
 
 
 def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
@@ -133,6 +133,41 @@ def test_a_batch_that_memory_does_not_hold_goes_in_pieces() -> None:
         assert found.recipe.accumulate == pieces
         assert ("--accumulate" in found.command) == (pieces > 1)
     assert "'x y'" in found.command
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "n", "minutes", "holds", "doubt"),
+    [
+        (32, 3, 50_000, 10, "on CIFAR-10 (50,000 images of 32 px, about 8 minutes each)", ""),
+        (28, 1, 60_000, 10, "on Fashion-MNIST (60,000 images of 28 px, about 17 minutes each)", ""),
+        (8, 1, 1437, 1, "on Fashion-MNIST (", "nothing was compared with 8 px, 1,437 images, 1 min:"),
+        (96, 3, 50_000, 120, "on CIFAR-10 (", "nothing was compared with 96 px, 120 min:"),
+        (32, 4, 50_000, 8, "on CIFAR-10 (", "nothing was compared with 4 channels:"),
+    ],
+)
+def test_the_method_is_given_a_reason_that_fits_the_data(
+    side: int, channels: int, n: int, minutes: float, holds: str, doubt: str
+) -> None:
+    images = source(20, side, channels)
+    found = advise(images, n, data="x", minutes=minutes, measure=lambda recipe: Pace(1e-6, 1e3, 1e12, True))
+    (reason,) = (reason for reason in found.reasons if reason.startswith("Method: "))
+    assert holds in reason
+    assert (doubt in reason) if doubt else "nothing was compared" not in reason
+
+
+def test_the_method_was_the_best_where_the_reason_says_so() -> None:
+    results = Path(__file__).parents[1] / "results"
+    lines = (results / "compare" / "cifar10" / "table.md").read_text().splitlines()
+    heads, _, *rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    linear = {row[0]: float(row[heads.index("linear top-1")]) for row in rows if not row[0].startswith("supervised")}
+    grey = {}
+    for path in (results / "fashion-mnist").glob("*/evaluation.json"):
+        scores = json.loads(path.read_text())["scores"]
+        judged = {(s["subject"], s["protocol"], s["labels"]): s["metrics"]["top1"][0] for s in scores}
+        grey[path.parent.name] = judged["run", "linear", "100%"]
+    assert len(grey) >= 3
+    assert {max(found, key=found.__getitem__) for found in (linear, grey)} == {Recipe().method.name}
+    assert f"; {COMPARED[3].minutes} minutes of training each;" in "".join(lines)
 
 
 def test_sizes_of_views_are_those_of_the_images() -> None:

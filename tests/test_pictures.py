@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import ONE, folder, images, ok
+from command import images, ok
 
 import unlabeled
 from unlabeled import registry
@@ -15,15 +15,6 @@ from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.score import LONGEST, file_name, of_file
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 60 images, of which evaluate holds out a fifth, and a run of one epoch on it."""
-    path = tmp_path_factory.mktemp("made")
-    folder(path / "data")
-    ok("pretrain", path / "data", *ONE, "--out", path / "run")
-    return path
 
 
 @pytest.mark.parametrize(

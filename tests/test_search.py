@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import ONE, file, folder, images, mistake, ok
+from command import ONE, file, images, mistake, ok
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
 import unlabeled
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, as files and as one file, and a run of one epoch."""
-    path = tmp_path_factory.mktemp("made")
-    folder(path / "data")
-    ok("pretrain", path / "data", *ONE, "--out", path / "run")
-    return path
 
 
 def features(made: Path, paths: list[Path]) -> torch.Tensor:

@@ -46,12 +46,12 @@ def data(path: Path, shift: int, seed: int) -> str:
 def judged(
     name: str, run: Path, where: Path, monkeypatch: pytest.MonkeyPatch, shift: int, seed: int = 1, draws: int | None = 1
 ) -> Any:
-    """What the probe had learned when `score` was first called, and the scores."""
+    """All that the probe held whenever `score` was called, and the scores."""
     kind = registry.get("probes", name).make
     real, states = kind.score, []
 
     def score(self: Any, *args: Any, **more: Any) -> Any:
-        states.append(content({k: v for k, v in vars(self).items() if k.endswith("_")}))
+        states.append(content({k: v for k, v in vars(self).items() if "time" not in k}))
         return real(self, *args, **more)
 
     where.mkdir(exist_ok=True)
@@ -64,7 +64,8 @@ def judged(
             if "pip install" in str(error):
                 pytest.skip(str(error))
             raise
-    return states[0], found
+    assert states
+    return states, found
 
 
 def content(value: Any) -> Any:

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import mistake, ok
+from command import images, mistake, ok
 from tags import Tags
 
 import unlabeled
 from unlabeled.reporting.collect import Opener, Told
-from unlabeled.reporting.curves import curves
+from unlabeled.reporting.curves import curves, swatch
+from unlabeled.reporting.inline import look
 from unlabeled.reporting.page import render
-from unlabeled.reporting.scatter import look, scatter
+from unlabeled.reporting.scatter import scatter
 from unlabeled.run import Run
 
 
@@ -218,6 +219,47 @@ def test_momentum_is_drawn_where_there_is_one(run: Path, tmp_path: Path, method:
     assert len(values) == 10
     expected = [1 - 0.1 * (np.cos(np.pi * (s - 1) / 100) + 1) / 2 if rises else 0.9 for s in range(10, 101, 10)]
     assert np.allclose(values, expected, atol=6e-4)
+
+
+def test_what_was_logged_once_is_a_point(run: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone"
+    shutil.copytree(run, lone)
+    history = [{"step": 1, "epoch": 0.5, "loss": 2.0}, {"step": 2, "epoch": 1.0, "loss": 1.0, "knn": 0.4375}]
+    (lone / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
+    found = {curve.title: Tags(str(curve.figure)) for curve in curves({"run": Run.open(lone)})}
+    assert "Loss" in found
+    once = found["kNN accuracy within the training split, measured once"]
+    assert len([mark for mark in once.all("use") if "mark" in str(mark.get("class")).split()]) == 1
+    assert "epoch 1: 0.4375" in once.text
+
+
+def test_runs_differ_in_more_than_colour(run: Path) -> None:
+    signs = []
+    for i in range(10):
+        drawn = Tags(str(swatch(i)))
+        (shape,) = (str(path["d"]) for path in drawn.all("path") if "id" in path)
+        (line,) = (path for path in drawn.all("path") if "clip-path" in path)
+        signs.append((shape, line.get("stroke-dasharray")))
+    assert len({shape for shape, _ in signs}) == 10
+    assert all(a != b for (_, a), (_, b) in pairwise(signs))
+    drawn = [str(curve.figure) for curve in curves({str(i): Run.open(run) for i in range(10)})]
+    assert all(shape in figure for shape, _ in signs for figure in drawn)
+
+
+def test_a_run_on_arrays_is_repeated_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images(32)
+    options = {"encoder.width": 4}
+    first = unlabeled.pretrain(
+        data, epochs=1, batch_size=16, image_size=8, out=tmp_path / "a", accelerator="cpu", options=options
+    )
+    told = Told("a", Run.open(tmp_path / "a"), "r0", Opener(None, None))
+    title, command = told.commands[-1]
+    assert "the data (arrays or a Dataset, of which no copy is kept) were given" in title
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(told.recipe)
+    again = eval(command, {"unlabeled": unlabeled, "data": data})
+    assert again.environment["data"] == first.environment["data"]
+    assert again.recipe == first.recipe
 
 
 def test_mistakes(tmp_path: Path, run: Path) -> None:

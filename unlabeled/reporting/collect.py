@@ -156,8 +156,11 @@ class Told:
         for one in [*self.evaluations, *self.transfer]:
             typed += [("Evaluated with", words) for words in one.get("commands", [one.get("command")]) if words]
         found = list(dict.fromkeys((title, _command(words)) for title, words in typed))
-        return [*found, ("Repeat with the recipe below, saved as recipe.yaml",
-                         "unlabeled pretrain --recipe recipe.yaml --out runs/again")]  # fmt: skip
+        repeat = "Repeat with the recipe below, saved as recipe.yaml"
+        if not self.run.recipe.data:
+            given = f"{repeat}, in Python, where the data (arrays or a Dataset, of which no copy is kept) were given"
+            return [*found, (given, 'unlabeled.pretrain(data, recipe="recipe.yaml", out="runs/again")')]
+        return [*found, (repeat, "unlabeled pretrain --recipe recipe.yaml --out runs/again")]
 
     @property
     def facts(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.recipe import Recipe
-from unlabeled.reporting.inline import SERIES, STYLE, markup, point_out, to_element
+from unlabeled.reporting.inline import STYLE, look, markup, point_out, to_element
 from unlabeled.run import Run
 from unlabeled.schedules import cosine_momentum
 from unlabeled.verbs.curves import DASHES
@@ -27,9 +27,12 @@ TITLES = {
 }
 """Of the metrics that every run may log, in the order of the page; others follow under their names."""
 
+Points = list[tuple[float, float]]
+"""Epochs and values."""
+
 NOT_DRAWN = {"step", "epoch", "images_per_s", "monitor_s", "peak_memory_mib"}
-MARKED = 40
-"""Points of a line that can be pointed at, at most."""
+MARKED = 20
+"""Points of a line that are marked and can be pointed at, at most: dashes are still seen between them."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,29 @@ class Curve:
 
 
 def curves(runs: Mapping[str, Run]) -> list[Curve]:
-    """A figure for each metric that any of the runs, given by name, logged more than once."""
+    """A figure for each metric that any of the runs, given by name, logged; what was logged once is a point."""
     histories = {name: [*run.history, *_momentum(run)] for name, run in runs.items()}
     logged = {metric for lines in histories.values() for line in lines for metric in line} - NOT_DRAWN
     found = []
     for metric in [m for m in TITLES if m in logged] + sorted(logged - TITLES.keys()):
         lines = {name: list(_points(lines, metric)) for name, lines in histories.items()}
-        if any(len(points) > 1 for points in lines.values()):
-            title = TITLES.get(metric, metric.replace("_", " ").capitalize())
+        if most := max(map(len, lines.values())):
+            title = TITLES.get(metric, metric.replace("_", " ").capitalize()) + ", measured once" * (most == 1)
             found.append(Curve(title, _draw(lines, metric, title)))
     return found
 
 
-def swatch(i: int) -> tuple[str, str]:
-    """Class and dashes of the i-th run's line, for a legend."""
-    return f"stroke-k{i % len(SERIES)}", ("", "6 3", "6 2 1 2", "1 2")[i // len(SERIES) % len(DASHES)]
+def swatch(i: int) -> Markup:
+    """A piece of the i-th run's line, for a legend."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure((0.76, 0.2))
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 2), ylim=(-1, 1))
+        axes.set_axis_off()
+        _line(axes, i, [(0.05, 0.0), (1.95, 0.0)], [(1.0, 0.0)])
+        return markup(to_element(figure, f"line-{i}", f"line of run {i + 1}"))
 
 
 def _points(lines: Sequence[Mapping[str, Any]], metric: str) -> Iterator[tuple[float, float]]:
@@ -83,7 +94,7 @@ def _steps(recipe: Recipe, last: Mapping[str, Any]) -> int:
     return max(1, round(per_epoch * recipe.epochs))
 
 
-def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: str) -> Markup:
+def _draw(lines: Mapping[str, Points], metric: str, title: str) -> Markup:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -94,11 +105,8 @@ def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: st
         for i, (name, points) in enumerate(lines.items()):
             if not points:
                 continue
-            colour, dashes = SERIES[i % len(SERIES)], DASHES[i // len(SERIES) % len(DASHES)]
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.6)
             marked = _spread(points)
-            axes.plot(*zip(*marked, strict=True), color=colour, linestyle="", marker="o", markersize=3.5,
-                      markeredgewidth=0, gid=f"marks-{i}")  # fmt: skip
+            _line(axes, i, points, marked)
             said = f"{name}, " if len(lines) > 1 else ""
             tips[i] = [{"tip": f"{said}epoch {x:.4g}: {y:.4g}"} for x, y in marked]
         axes.set(xlabel="epoch")
@@ -110,7 +118,15 @@ def _draw(lines: Mapping[str, list[tuple[float, float]]], metric: str, title: st
     return markup(root)
 
 
-def _spread(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _line(axes: Any, i: int, points: Points, marked: Points) -> None:
+    """The i-th run's: neighbours differ in colour, dashes and the shape of the marks."""
+    colour, marker = look(i)
+    axes.plot(*zip(*points, strict=True), color=colour, linestyle=DASHES[i % len(DASHES)], linewidth=1.6)
+    axes.plot(*zip(*marked, strict=True), color=colour, linestyle="", marker=marker, markersize=4.5, markeredgewidth=0,
+              gid=f"marks-{i}")  # fmt: skip
+
+
+def _spread(points: Points) -> Points:
     """At most `MARKED` of the points, evenly spread, with the first and the last."""
     if len(points) <= MARKED:
         return points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from unlabeled.palette import COLOURS
+from unlabeled.palette import COLOURS, MARKERS
 
 SERIES = COLOURS[:6]
 """Colours that stand for the six series of the style sheet, where each has a shade for light and one for dark paper."""
@@ -26,6 +27,14 @@ STYLE: Any = {
     "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.35, "grid.linewidth": 0.6,
 }  # fmt: skip
 """Settings of matplotlib, for figures that `to_element` takes."""
+
+
+def look(i: int) -> tuple[str, str]:
+    """Colour and marker of the i-th class or run: neighbours differ in both, 60 in one of them, then again; -1 is none."""
+    if i < 0:
+        return FAINT, "o"
+    turn = i // math.lcm(len(SERIES), len(MARKERS))  # after which colour and shape would meet again
+    return SERIES[i % len(SERIES)], MARKERS[(i + turn) % len(MARKERS)]
 
 
 def to_element(figure: Any, prefix: str, label: str) -> ElementTree.Element:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,8 @@ from markupsafe import Markup
 
 from unlabeled.data import Source
 from unlabeled.errors import UserError
-from unlabeled.palette import MARKERS
 from unlabeled.reporting.images import Sprite, sprite, thumbnails
-from unlabeled.reporting.inline import FAINT, SERIES, STYLE, markup, point_out, to_element
+from unlabeled.reporting.inline import STYLE, look, markup, point_out, to_element
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,6 @@ class Scatter:
     sprite: Sprite | None
     count: int
     reach: float
-
-
-def look(c: int) -> tuple[str, str]:
-    """Colour and shape of class c: neighbours differ in both, 60 in one of them, then again; -1 is of no class."""
-    if c < 0:
-        return FAINT, "o"
-    turn = c // math.lcm(len(SERIES), len(MARKERS))  # after which colour and shape would meet again
-    return SERIES[c % len(SERIES)], MARKERS[(c + turn) % len(MARKERS)]
 
 
 def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Scatter:

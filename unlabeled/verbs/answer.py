@@ -24,7 +24,8 @@ Pair = tuple[str, Score, str, Score]
 
 def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     """One sentence: whether the pretrained encoder beats an untrained one and raw pixels, by how much, against the spread;
-    and if not, what usually helps.
+    and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond the spread
+    and never better is not to have helped, whatever the other rival says.
 
     The first protocol and amount of labels that met most of the two is put into figures; the others are counted, and named
     if lost. Other runs are named, but decide nothing: whether pretraining helped is not a matter of what else was trained.
@@ -63,18 +64,27 @@ def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
     won = [pair for pair in pairs if _gap(pair) > _spread(pair)]
     lost = [pair for pair in pairs if _gap(pair) <= 0]
     close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
-    if not won and (len(lost) == len(pairs) or any(_gap(pair) < -_spread(pair) for pair in pairs)):
+    beaten = {pair[2] for pair in won}
+    worse = [said for name, said in RIVALS.items()
+             if name not in beaten and any(pair[2] == name and _gap(pair) < -_spread(pair) for pair in pairs)]  # fmt: skip
+    untrained = [pair for pair in pairs if pair[2] == "random"]
+    if worse:
+        return f"Pretraining did not help: {figure}; it made features worse than {' and '.join(worse)}. {HELPS}"
+    if len(lost) == len(pairs):
         return f"Pretraining did not help: {figure}. {HELPS}"
     if not won:
         within = "within the spread" if all(map(math.isfinite, map(_spread, pairs))) else "of unknown spread"
         return f"Pretraining made no clear difference: {figure}, which is {within}. {HELPS}"
+    if untrained and "random" not in beaten:
+        return f"Pretraining made no clear difference: {figure}; it is not clearly better {_where(untrained)}. {HELPS}"
     if lost:
         return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {HELPS}"
     if close:
         return f"Pretraining helped: {figure}; but the difference is within the spread {_where(close)}."
     several = len(pairs) > shown
     return f"Pretraining helped: {figure}" + (
-        f"; better by more than the spread in all {len(pairs)} comparisons." * several or "."
+        f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several
+        or "."
     )
 
 
