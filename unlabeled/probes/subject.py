@@ -35,6 +35,7 @@ class Subject:
         views: policy that the run drew its views with; None where that is not known.
         saw_labels: whether its method learned from labels.
         fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
+        trained: whether the encoder has learned anything.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Subject:
     views: Choice | None = None
     saw_labels: bool = False
     fresh: Callable[[int], Encoder] | None = None
+    trained: bool = True
     _held: WeakKeyDictionary[Source, Tensor] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
     )
@@ -59,6 +61,16 @@ class Subject:
             found = features(self.encoder, source, device=self.device)
             self._keep(source, found)
         return found if indices is None else found[torch.as_tensor(indices)]
+
+    def beginning(self, seed: int) -> Encoder:
+        """The encoder to train further: an untrained one is drawn by the seed, so that several tell of initialisation.
+
+        Raises:
+            ValueError: raw pixels have none.
+        """
+        if self.encoder is None:
+            raise ValueError("raw pixels have no encoder to train")
+        return self.encoder if self.trained or self.fresh is None else self.fresh(seed)
 
     def _path(self, source: Source) -> Path | None:
         """Named by everything that the features depend on: the weights, the images, the size they are judged at; None where
