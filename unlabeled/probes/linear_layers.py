@@ -32,7 +32,7 @@ class LinearLayers:
 
     A ResNet's stages are `conv1`, its stem, to `conv5` (He et al. 2016, table 1), a ViT's its blocks, `block1` and on; other
     networks have `stage1` and on. Figures are shares in [0, 1] of right classes, `conv5 linear`, `conv5 knn` and so on, with
-    half the width of their 95% confidence interval for the number of test images (Wilson 1927).
+    the reach of their 95% confidence interval for the number of test images (Wilson 1927, see `binomial`).
 
     The last stage comes first, since it is what the encoder gives: to put forward the best one would be to choose it on the
     test images. Where another is better, `notes_` says so. The last figures are not those of `linear` and `knn`: those see

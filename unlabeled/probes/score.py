@@ -33,7 +33,7 @@ class Score:
         metrics: name -> one figure for each draw; of the first, more is better.
         notes: what the probes had to say (a fit that did not converge), each once.
         intervals: name -> half the width of the 95% confidence interval, where there is a single draw; for shares of the
-            test images, the binomial one.
+            test images, that of `unlabeled.probes.base.binomial`.
         plain: names of figures that are not shares in [0, 1].
     """
 
