@@ -118,3 +118,32 @@ def test_what_cannot_be() -> None:
         Finetune(batch_size=1).fit(Subject("run", encoder(8)), Noted(x), np.arange(4), y, seed=0)
     with pytest.raises(ValueError, match="two labelled images"):
         Finetune().fit(Subject("run", encoder(8)), Noted(x), np.arange(1), y[:1], seed=0)
+
+
+def test_from_scratch_each_draw_has_its_own_initialisation() -> None:
+    x, y = images(30, classes=3)
+
+    def fresh(seed: int) -> Encoder:
+        torch.manual_seed(seed)
+        middle = torch.full((3,), 0.5)
+        return build_encoder(Choice("resnet10t", {"width": 4}), 3, 8, middle, middle / 3, None)
+
+    def weights(subject: Subject, seed: int) -> torch.Tensor:
+        tuned = Finetune(epochs=1, steps=1, lr=1e-9).fit(subject, Noted(x), np.arange(30), y, seed=seed)
+        return next(tuned.model_[0].parameters()).detach()
+
+    given = fresh(7)
+    run = Subject("run", given, fresh=fresh)
+    torch.testing.assert_close(weights(run, 0), weights(run, 1))
+    scratch = Subject("random", given, fresh=fresh, trained=False)
+    assert (weights(scratch, 0) - weights(scratch, 1)).abs().max() > 0.01
+    torch.testing.assert_close(weights(scratch, 1), next(fresh(1).parameters()).detach())
+
+
+def test_what_is_predicted_is_what_is_scored() -> None:
+    (x, y), (test_x, test_y) = stripes(60, 0), stripes(60, 1)
+    tuned = Finetune(epochs=2, steps=20).fit(Subject("run", encoder()), Noted(x), np.arange(60), 10 * y, seed=0)
+    found = tuned.predict(Noted(test_x), np.arange(5, 60))
+    assert set(found.tolist()) <= set((10 * y).tolist())
+    y = 10 * test_y[5:]
+    assert tuned.score(Noted(test_x), np.arange(5, 60), y)["top1"].value == (found == y).mean() > 1 / 6

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command import ONE, images, ok
+from rich.table import Table
 
 import unlabeled
 from unlabeled import registry
@@ -104,7 +105,7 @@ def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path
 def test_a_spread_is_known(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, found = judged(name, run, tmp_path, monkeypatch, 0, draws=None)
     ((_, (score,)),) = found.scores.items()
-    assert score.spread() is not None
+    assert [name for name in score.metrics if score.spread(name) is None] == []
 
 
 @pytest.mark.parametrize("name", registry.names("probes"))
@@ -117,3 +118,46 @@ def test_few_labels_are_drawn_several_times(name: str, run: Path, tmp_path: Path
     (score,) = found.scores["run", "5"]
     assert score.draws == getattr(kind, "draws", 10)
     assert score.std() is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "fitted", "tested"),
+    [
+        ("linear-layers:train_images=40,test_images=30,C=1", 40, 30),
+        ("health:images=32", 0, 32),
+        ("invariance:images=24", 0, 24),
+        ("tsne:images=20,perplexity=5", 0, 20),
+        ("attention:images=7", 0, 7),
+        ("finetune:epochs=1,steps=2", 120, 60),
+    ],
+)
+def test_the_images_that_are_counted_are_those_that_were_used(
+    words: str, fitted: int, tested: int, run: Path, tmp_path: Path
+) -> None:
+    found = unlabeled.evaluate(run, data=data(tmp_path, 0, 1), protocol=words, against="none")
+    ((_, (score,)),) = found.scores.items()
+    assert (score.labelled, score.tested) == ([fitted], tested)
+    (titled,) = [part.title for part in found.lines() if isinstance(part, Table)]
+    assert ("of 60 images of the test split" in titled) == (tested < 60)
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "figures"),
+    [
+        ("attention:images=1", {}, "focus"),
+        ("clusters:seeds=1", {}, "nmi, ari, accuracy, silhouette"),
+        ("verification:pairs=20", {"draws": 1}, "auc, eer, accuracy"),
+        ("retrieval", {"queries": 1}, "mAP, precision@10, recall@10"),
+    ],
+)
+def test_a_figure_without_interval_says_so(
+    words: str, more: dict[str, int], figures: str, run: Path, tmp_path: Path
+) -> None:
+    split = data(tmp_path, 0, 1)
+    if queries := more.pop("queries", None):
+        x, y = images(60, classes=4, seed=1)
+        np.savez(tmp_path / "test.npz", x=x, y=np.where(np.arange(60) < queries, y, -1))
+    found = unlabeled.evaluate(run, data=split, protocol=words, against="none", **more)
+    ((_, (score,)),) = found.scores.items()
+    name = words.partition(":")[0]
+    assert f"{name}: no interval: {figures} of one image, start or draw; give more of them" in score.notes

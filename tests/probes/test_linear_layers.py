@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -60,10 +58,11 @@ def test_a_map_that_is_not_square_keeps_its_shape() -> None:
     assert pool(torch.rand(1, 4, 20, 10), 4 * 50).shape == (1, 4, 10, 5)
 
 
-def test_the_interval_is_scipys_wilson() -> None:
-    for right, n in ((0, 30), (17, 30), (1999, 2000)):
+def test_the_interval_reaches_to_the_farther_end_of_scipys_wilson() -> None:
+    for right, n in ((0, 30), (17, 30), (1999, 2000), (100, 100)):
         theirs = binomtest(right, n).proportion_ci(0.95, "wilson")
-        assert binomial(right / n, n) == pytest.approx((theirs.high - theirs.low) / 2, rel=1e-4)
+        farther = max(right / n - theirs.low, theirs.high - right / n)
+        assert binomial(right / n, n) == pytest.approx(farther, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_without_sampling_or_pooling_each_stage_is_the_linear_probe_on_its_map(d
     for at, (h, t) in enumerate(zip(learning, tested, strict=True), 1):
         alone = Linear(C=0.5).fit(h.flatten(1), y).score(t.flatten(1), truth)["top1"]
         assert figures[f"conv{at} linear"].value == pytest.approx(alone, abs=0.005)
-        assert figures[f"conv{at} linear"].interval == pytest.approx(1.96 * math.sqrt(alone * (1 - alone) / 300), rel=0.1)
+        assert figures[f"conv{at} linear"].interval == pytest.approx(binomial(alone, 300), rel=0.05)
 
 
 def test_the_stage_at_which_the_classes_are_lost_is_found(digits: tuple[Source, Source]) -> None:
@@ -156,3 +155,12 @@ def test_what_cannot_be_judged_is_said(digits: tuple[Source, Source]) -> None:
     options = get("probes", "linear-layers").resolve({"C": "auto", "dimensions": "100"}).options
     assert (options["C"], options["dimensions"]) == ("auto", 100)
     assert get("probes", "linear-layers").resolve({"C": "0.1"}).options["C"] == 0.1
+
+
+def test_what_is_predicted_is_what_is_scored_of_the_last_stage(digits: tuple[Source, Source]) -> None:
+    train, test = digits
+    probe = LinearLayers(train_images=100, dimensions=50, C=1.0)
+    probe.fit(Subject("run", encoder(width=4)), train, *everything(train), seed=0)
+    figures = probe.score(test, *everything(test))
+    indices, y = everything(test)
+    assert (probe.predict(test, indices) == y).mean() == figures["conv5 linear"].value

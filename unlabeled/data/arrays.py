@@ -37,8 +37,6 @@ class ArrayReader:
         UserError: another shape, no image, or values that are not grey values.
     """
 
-    lasting = True
-
     def __init__(self, images: Array, name: str) -> None:
         if images.ndim not in (3, 4) or 0 in images.shape:
             raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0")
@@ -54,7 +52,8 @@ class ArrayReader:
         self.channels: int | None = images.shape[3]
         self.pixels: Array | None = None if isinstance(images, np.memmap) else self._images
         rows = max(1, min(len(images), _HASHED_BYTES // max(1, self._images[0].nbytes)))
-        spread = self._images if rows == len(images) else self._images[np.linspace(0, len(images) - 1, rows).astype(int)]
+        self.lasting = rows == len(images)
+        spread = self._images if self.lasting else self._images[np.linspace(0, len(images) - 1, rows).astype(int)]
         self.identity = f"{images.shape} " + hashlib.blake2b(np.ascontiguousarray(spread).data, digest_size=16).hexdigest()
 
     def __len__(self) -> int:

@@ -21,7 +21,8 @@ class Reader(Protocol):
     Attributes:
         identity: changes when the content may have changed (names, sizes, times or bytes); equal for equal content.
         channels: of every sample where the format knows it (arrays), None where it has to be found from the images.
-        lasting: whether `identity` is certain enough to keep decoded pixels for the next process.
+        lasting: whether `identity` is certain enough to keep decoded pixels, and what is computed from them, for the next
+            process: not where it was taken from some of the samples only.
         pixels: (n, H, W, C) uint8 where the whole split is already in memory, else None.
     """
 

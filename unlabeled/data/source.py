@@ -45,6 +45,7 @@ class Source:
         size: S, in pixels.
         invariances: see `unlabeled.batch.DataShape`; colour only where there are three channels.
         fingerprint: same content, same string.
+        lasting: whether the same string means the same content; not where only some of the samples were looked at.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Source:
         self._rows: Array = np.arange(len(store.reader)) if rows is None else rows
         self.numbers: Array = first + self._rows
         self._whole = rows is None
+        self.lasting = listing.reader.lasting
         self.name = listing.name
         self.labels: Array | None = None if listing.labels is None else listing.labels[self._rows]
         self.classes = listing.classes

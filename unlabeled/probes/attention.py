@@ -68,6 +68,7 @@ class Attention:
             saliency(self.encoder_, source.fetch(part).to(self.device_))
             for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
         ]
+        self.scored_ = len(self.chosen_)
         self.maps_ = torch.cat([s.maps for s in found])  # (n, h, w)
         self.covers_, self.means_ = found[0].covers, found[0].means
         self.focus_ = [focus(m) for m in self.maps_]

@@ -25,7 +25,8 @@ class Probe(Protocol):
         notes_: what the last fit and score have to say in plain words (it did not converge, ...); empty if nothing.
 
     A probe may also have `intervals_` (figure -> half the width of its 95% confidence interval, after `score`), `plain`
-    (names of figures that are no shares), and `fits` (False: `fit` learns nothing).
+    (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), and `scored_` (images looked at,
+    after `score`, where those are fewer than it was given).
     """
 
     notes_: list[str]
@@ -62,9 +63,15 @@ class Figure:
 
 
 def binomial(share: float, of: int) -> float:
-    """Half the width of the 95% confidence interval of a share of `of` independent images (Wilson 1927)."""
+    """How far the 95% confidence interval of a share of `of` independent images reaches from that share (Wilson 1927).
+
+    Wilson's interval lies around a centre that is nearer to 1/2 than the share. Given is the distance to its farther end, so
+    that share ± distance holds all of it; the other side is wider than Wilson's, and may pass 0 or 1, which no share does.
+    """
     z = 1.96
-    return z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    centre = (share + z * z / (2 * of)) / (1 + z * z / of)
+    return half + abs(centre - share)
 
 
 def mean_and_interval(values: Array, *, share: bool = True) -> Figure:
@@ -110,6 +117,9 @@ class ImageProbe(Protocol):
         needs_encoder: whether raw pixels cannot be judged.
         draws: how many draws of few labels are enough (fine-tuning costs more than a classifier); of those that need some.
         notes_: what is to be said in plain words.
+
+    One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`. One that
+    finds classes also has `predict(source, indices)`: the class of each image, (M,) int64.
     """
 
     on_images: ClassVar[bool]

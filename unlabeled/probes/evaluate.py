@@ -67,7 +67,7 @@ def evaluate_features(
     for draw in range(1 if everything or not getattr(probe, "fits", True) else draws):
         chosen = labelled if everything else labelled[_tensor(balanced_draw(labels, amount, seed + draw))]
         probe.fit(train_h[chosen.to(train_h.device)], train_y[chosen.to(train_y.device)], reference=train_h)
-        used.append(len(chosen))
+        used.append(len(chosen) if needs_labels else 0)
         for name, value in probe.score(test_h, test_y).items():
             metrics.setdefault(name, []).append(value)
         notes.update(dict.fromkeys(probe.notes_))
@@ -78,10 +78,9 @@ def evaluate_features(
         own: Mapping[str, float] = getattr(probe, "intervals_", {})
         shares = {name: binomial(metrics[name][0], len(test_y)) for name in SHARES if name in metrics}
         intervals = shares | dict(own)
-    return Score(
-        protocol.name, protocol.options, amount, len(used), seed, used, len(test_y), metrics, list(notes), intervals,
-        [name for name in metrics if name in getattr(probe, "plain", ())],
-    )  # fmt: skip
+    plain = [name for name in metrics if name in getattr(probe, "plain", ())]
+    tested = getattr(probe, "scored_", len(test_y))
+    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, plain)
 
 
 def evaluate_images(
@@ -128,7 +127,7 @@ def evaluate_images(
         probe.fit(subject, train, positions[chosen], y[chosen], seed=seed + draw)
         found = probe.score(test, scored, scored_y)
         notes.update(dict.fromkeys(probe.notes_))
-        used.append(len(chosen))
+        used.append(getattr(probe, "fitted_", len(chosen)) if probe.needs_labels else 0)
         for name, figure in found.items():
             metrics.setdefault(name, []).append(figure.value)
             plain |= {} if figure.share else {name: None}
@@ -137,10 +136,8 @@ def evaluate_images(
     intervals = last if len(used) == 1 else {}
     if then is not None:
         then(probe, positions[chosen], scored)
-    return Score(
-        protocol.name, protocol.options, amount, len(used), seed, used, len(scored), metrics, list(notes), intervals,
-        list(plain),
-    )  # fmt: skip
+    tested = getattr(probe, "scored_", len(scored))
+    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, list(plain))
 
 
 def evaluate_new_classes(
@@ -176,7 +173,25 @@ def evaluate_new_classes(
     used, notes = [probe.labelled_] * done, list(probe.notes_)
     if done == 1:
         intervals = {name: binomial(metrics[name][0], len(new[1])) for name in SHARES if name in metrics} | intervals
-    return Score(protocol.name, protocol.options, 1.0, done, seed, used, len(new[1]), metrics, notes, intervals)
+    return _score(protocol, 1.0, seed, used, len(new[1]), metrics, notes, intervals, [])
+
+
+def _score(
+    protocol: Choice,
+    amount: int | float,
+    seed: int,
+    used: list[int],
+    tested: int,
+    metrics: dict[str, list[float]],
+    notes: list[str],
+    intervals: dict[str, float],
+    plain: list[str],
+) -> Score:
+    """With a note where a figure is a single value, of which no spread is known."""
+    bare = [name for name in metrics if len(used) == 1 and name not in intervals]
+    if bare:
+        notes = [*notes, f"{protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"]
+    return Score(protocol.name, protocol.options, amount, len(used), seed, used, tested, metrics, notes, intervals, plain)
 
 
 def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,8 @@ from unlabeled.views.view import Views
 
 @register("finetune")
 class Finetune:
-    """A copy of the encoder and a linear classifier on it, trained together on labelled images; `random` is from scratch.
+    """A copy of the encoder and a linear classifier on it, trained together on labelled images; `random` is from scratch,
+    with an initialisation of its own for each draw of the labels.
 
     The classifier begins at zero on features that a batch norm without weights brings to one scale (as He et al. 2022,
     "Masked Autoencoders", appendix A, for their linear classifier), so that methods with short and with long features meet
@@ -82,18 +83,27 @@ class Finetune:
         self.device_, self.precision_ = torch.device(subject.device), subject.precision
         with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
             torch.manual_seed(seed)
-            self._train(subject.encoder, source, indices, target, seed)
+            self._train(subject.beginning(seed), source, indices, target, seed)
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
         """Shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more than 5
         classes `top5`. The only place where test images are seen."""
-        logits = features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)  # (M, K)
-        ranked = self.classes_[logits.topk(min(5, len(self.classes_)), dim=1).indices.numpy()]  # (M, up to 5)
+        ranked = self._ranked(source, indices)
         metrics = {"top1": float((ranked[:, 0] == y).mean())}
         if len(self.classes_) > 5:
             metrics["top5"] = float((ranked == y[:, None]).any(axis=1).mean())
         return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}
+
+    def predict(self, source: Source, indices: Array) -> Array:
+        """The class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
+        return self._ranked(source, indices)[:, 0]
+
+    def _ranked(self, source: Source, indices: Array) -> Array:
+        """Up to five classes of each image, the likeliest first: (M, up to 5)."""
+        logits = features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)  # (M, K)
+        ranked: Array = self.classes_[logits.topk(min(5, len(self.classes_)), dim=1).indices.numpy()]
+        return ranked
 
     def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
         rng = np.random.default_rng(seed)

@@ -90,6 +90,7 @@ class Invariance:
         for name, h, version in self._shown(source, indices, train=False):
             share = self.probes_[name].score(h, version)["top1"]
             figures[name] = Figure(share, binomial(share, len(h)))
+            self.scored_ = len(h)
         return figures
 
     def _questions(self, source: Source) -> dict[str, tuple[int, Transform]]:

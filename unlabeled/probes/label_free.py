@@ -138,6 +138,7 @@ class Health:
                 f"health needs {FEWEST} images or more to look at, and there are {len(indices)}: give more --data"
             )
         taken = np.sort(np.random.default_rng(self.seed_).permutation(indices)[: self.images])
+        self.scored_ = len(taken)
         self.notes_ = []
         policy = self._policy(source, taken)
         looks: dict[str, list[Look]] = {"h": [], "z": []}

@@ -32,7 +32,7 @@ class LinearLayers:
 
     A ResNet's stages are `conv1`, its stem, to `conv5` (He et al. 2016, table 1), a ViT's its blocks, `block1` and on; other
     networks have `stage1` and on. Figures are shares in [0, 1] of right classes, `conv5 linear`, `conv5 knn` and so on, with
-    half the width of their 95% confidence interval for the number of test images (Wilson 1927).
+    the reach of their 95% confidence interval for the number of test images (Wilson 1927, see `binomial`).
 
     The last stage comes first, since it is what the encoder gives: to put forward the best one would be to choose it on the
     test images. Where another is better, `notes_` says so. The last figures are not those of `linear` and `knn`: those see
@@ -78,6 +78,7 @@ class LinearLayers:
         drawn = np.arange(len(y))
         if len(y) > self.train_images:
             drawn = balanced_draw(y, max(self.train_images / len(y), 1e-9), seed)
+        self.fitted_ = len(drawn)
         target = torch.from_numpy(np.asarray(y, np.int64)[drawn])
         maps = self._pooled(subject.encoder, source, np.asarray(indices)[drawn])
         self.probes_: dict[str, tuple[Probe, Probe]] = {}
@@ -90,15 +91,21 @@ class LinearLayers:
             self.notes_ += [f"{stage}, {note}" for probe in self.probes_[stage] for note in probe.notes_]
         return self
 
+    def predict(self, source: Source, indices: Array) -> Array:
+        """The class of the images at `indices` (M,) by the linear probe on the last stage: (M,) int64."""
+        maps = self._pooled(self._encoder, source, np.asarray(indices))
+        last = next(reversed(self.probes_))
+        found: Array = self.probes_[last][0].predict(maps[last]).numpy()
+        return found
+
     def score(self, source: Source, indices: Array, y: Array) -> dict[str, Figure]:
         """Shares of right classes for images at `indices` (M,) of the test split, of classes y (M,); last stage first."""
         drawn = np.arange(len(y))
         if len(y) > self.test_images:
             drawn = np.sort(np.random.default_rng(self.seed_).choice(len(y), self.test_images, replace=False))
         target = torch.from_numpy(np.asarray(y, np.int64)[drawn])
-        encoder = self.subject_.encoder
-        assert encoder is not None
-        maps = self._pooled(encoder, source, np.asarray(indices)[drawn])
+        self.scored_ = len(drawn)
+        maps = self._pooled(self._encoder, source, np.asarray(indices)[drawn])
         found = {
             f"{stage} {name}": Figure(share, binomial(share, len(target)))
             for stage in reversed(self.probes_)
@@ -114,6 +121,11 @@ class LinearLayers:
                 f"the last, {last.split()[0]}, has {100 * stages[last].value:.1f}%"
             )
         return found
+
+    @property
+    def _encoder(self) -> Encoder:
+        assert self.subject_.encoder is not None
+        return self.subject_.encoder
 
     def _pooled(self, encoder: Encoder, source: Source, indices: Array) -> dict[str, Tensor]:
         """The stages' maps of the images at `indices` (n,), pooled and flattened: (n, D) float32 on the CPU each."""

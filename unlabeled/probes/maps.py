@@ -91,6 +91,7 @@ class Layout(ABC):
         if len(h) < FEWEST:
             raise UserError(f"{self.protocol}: {len(h)} images to test make no map, {FEWEST} do: give --data with more")
         chosen = np.sort(np.random.default_rng(self.seed).permutation(len(h))[: self.images])
+        self.scored_ = len(chosen)
         unit = F.normalize(h.cpu().float()[chosen], dim=1).numpy()
         xy = self._embed(unit)
         self.map_ = Map(chosen, xy, faithfulness(unit, xy, y.cpu().numpy()[chosen]))

@@ -92,6 +92,7 @@ class Retrieval:
         labels = y.cpu().numpy()
         classes, starts, counts = np.unique(self.labels_, return_index=True, return_counts=True)
         asked = np.flatnonzero(np.isin(labels, classes))
+        self.scored_ = len(asked)
         lacking = int((labels >= 0).sum()) - len(asked)
         if not len(asked):
             raise UserError("retrieval: no test image is of a class that the training images have: give other --data")

@@ -28,12 +28,12 @@ class Score:
         amount: labels used, as `parse_amount` gives it.
         draws: how many draws were made; 1 where all labels are used.
         seed: of the first draw; draw i used seed + i.
-        labelled: training images whose label was used, in each draw.
-        tested: test images that were scored.
+        labelled: training images whose label was used, in each draw: 0 by a protocol that needs none.
+        tested: test images that were looked at, which may be fewer than there are.
         metrics: name -> one figure for each draw; of the first, more is better.
         notes: what the probes had to say (a fit that did not converge), each once.
         intervals: name -> half the width of the 95% confidence interval, where there is a single draw; for shares of the
-            test images, the binomial one.
+            test images, that of `unlabeled.probes.base.binomial`.
         plain: names of figures that are not shares in [0, 1].
     """
 
@@ -89,10 +89,13 @@ def title(protocol: Choice) -> str:
     return protocol.name + ":" * bool(other) + ",".join(other)
 
 
-def file_name(protocol: Choice) -> str:
-    """The title as a file can be called, without suffix: `tsne-perplexity=200`. One that is long ends in its digest."""
+def file_name(protocol: Choice, labels: str | None = None) -> str:
+    """The title, and the amount of labels if one is given, as a file can be called, without suffix: `tsne-perplexity=200`,
+    `retrieval-labels=10%`. One that is long ends in its digest."""
     asked = title(protocol)
-    safe = re.sub(r"[^\w.,=()+-]", "-", asked)
+    if labels is not None:
+        asked += f"{',' if ':' in asked else ':'}labels={labels}"
+    safe = re.sub(r"[^\w.,=()+%-]", "-", asked)
     return safe if len(safe) <= LONGEST else f"{safe[:LONGEST]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 

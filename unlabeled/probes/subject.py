@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,10 +31,11 @@ class Subject:
         method: gives the method that the encoder is part of, with its heads, on `device`; None where there is none.
         device: where it computes.
         precision: what it computes in when it is trained further.
-        cache: folder of features that were extracted before, by their content; None keeps nothing.
+        cache: folder of features that were extracted before, by their content; None keeps none there.
         views: policy that the run drew its views with; None where that is not known.
         saw_labels: whether its method learned from labels.
         fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
+        trained: whether the encoder has learned anything.
     """
 
     name: str
@@ -45,6 +47,10 @@ class Subject:
     views: Choice | None = None
     saw_labels: bool = False
     fresh: Callable[[int], Encoder] | None = None
+    trained: bool = True
+    _held: WeakKeyDictionary[Source, Tensor] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
 
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
         """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
@@ -56,16 +62,29 @@ class Subject:
             self._keep(source, found)
         return found if indices is None else found[torch.as_tensor(indices)]
 
+    def beginning(self, seed: int) -> Encoder:
+        """The encoder to train further: an untrained one is drawn by the seed, so that several tell of initialisation.
+
+        Raises:
+            ValueError: raw pixels have none.
+        """
+        if self.encoder is None:
+            raise ValueError("raw pixels have no encoder to train")
+        return self.encoder if self.trained or self.fresh is None else self.fresh(seed)
+
     def _path(self, source: Source) -> Path | None:
-        """Named by everything that the features depend on: the weights, the images, the size they are judged at."""
-        if self.cache is None or self.encoder is None:
+        """Named by everything that the features depend on: the weights, the images, the size they are judged at; None where
+        the images may have changed unnoticed."""
+        if self.cache is None or self.encoder is None or not source.lasting:
             return None
         said = f"{source.fingerprint} {source.size} {weights(self.encoder)}"
         return self.cache / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
-        if path is None or not path.is_file():
+        if path is None:
+            return self._held.get(source)
+        if not path.is_file():
             return None
         try:
             with np.load(path) as file:
@@ -78,14 +97,16 @@ class Subject:
 
     def _keep(self, source: Source, h: Tensor) -> None:
         path = self._path(source)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if path is None:
+            self._held[source] = h
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
 
-            def save(at: Path) -> None:
-                with at.open("wb") as file:
-                    np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
+        def save(at: Path) -> None:
+            with at.open("wb") as file:
+                np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
 
-            write_whole(path, save)
+        write_whole(path, save)
 
 
 def weights(encoder: Encoder) -> str:

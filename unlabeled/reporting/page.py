@@ -17,9 +17,9 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.reporting.collect import Opener, Told, named
 from unlabeled.reporting.curves import curves, swatch
-from unlabeled.reporting.tables import notes, side_by_side, tables, transfer_table, verdicts
+from unlabeled.reporting.tables import notes, side_by_side, tables, transfer_table, unsupervised, verdicts
 from unlabeled.run import Run
-from unlabeled.verbs.transfer import UNSUPERVISED
+from unlabeled.verbs.evaluation import UNSUPERVISED
 
 
 def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None) -> Path:
@@ -58,7 +58,8 @@ def render(told: Sequence[Told]) -> str:
         tables=tables,
         notes=notes,
         transfer_table=transfer_table,
-        unsupervised=UNSUPERVISED,
+        unsupervised=unsupervised,
+        lacking=UNSUPERVISED,
         verdicts=verdicts,
         swatch=swatch,
         policy=policy,

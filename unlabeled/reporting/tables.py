@@ -10,7 +10,7 @@ from typing import Any
 from unlabeled.probes.score import Score
 from unlabeled.run import Run
 from unlabeled.verbs.answer import SUBJECTS, answer, called, spell
-from unlabeled.verbs.evaluation import NONE
+from unlabeled.verbs.evaluation import NONE, images_of, lacks_supervised, looked_at
 from unlabeled.verbs.transfer import TRANSFER
 
 VERDICT = "health of the run encoder: "
@@ -42,10 +42,15 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
             for metric in dict.fromkeys(m for score in of.values() for m in score.metrics):
                 values = [of[s].text(metric) if s in of and metric in of[s].metrics else "" for s in subjects]
                 one = next(iter(of.values()))
-                images = [one.tested] if amount == NONE else one.labelled
-                rows.append([spell(amount), f"{images[0]:,}" if images else "", metric, *values])
+                rows.append([spell(amount), f"{images_of(one, amount):,}", metric, *values])
         columns = ["labels", "images", "figure", *map(called, subjects)]
-        found.append(Table(title, columns, rows, 3, 3 if "run" in subjects else None))
+        split = str(evaluation.get("split", ""))
+        where = looked_at(split, (score for _, _, score in of_title))
+        found.append(
+            Table(
+                title + f", {where}" * (bool(split) and where != split), columns, rows, 3, 3 if "run" in subjects else None
+            )
+        )
     return found
 
 
@@ -90,6 +95,12 @@ def notes(evaluation: Mapping[str, Any]) -> list[str]:
             if not note.startswith(VERDICT):
                 said.setdefault(str(note), []).append(called(line["subject"]))
     return sorted(f"{note} ({', '.join(dict.fromkeys(subjects))})" for note, subjects in said.items())
+
+
+def unsupervised(evaluation: Mapping[str, Any]) -> bool:
+    """Whether a supervised rival is missing; False for an older file, which does not say what its rivals saw."""
+    asked = [line.get("protocol", "") for line in evaluation.get("scores", [])]
+    return "saw_labels" in evaluation and lacks_supervised(asked, evaluation["saw_labels"])
 
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:

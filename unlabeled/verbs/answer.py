@@ -122,6 +122,9 @@ def _by(pair: Pair) -> str:
 
 
 def _where(pairs: Sequence[Pair]) -> str:
-    said = [f"than {RIVALS.get(rival, rival)} with {ours.title} {spell(labels)}" for labels, ours, rival, _ in pairs]
+    said = [
+        f"than {RIVALS.get(rival, rival)} with {ours.title} {'' if labels[0].isdigit() else 'on '}{spell(labels)}"
+        for labels, ours, rival, _ in pairs
+    ]
     rest = len(said) - NAMED
     return ", ".join(said[:NAMED]) + (f" and in {rest} other comparison{'s' * (rest > 1)}" if rest > 0 else "")

@@ -23,11 +23,10 @@ from unlabeled.probes.asked import Asked, parse_amount, parse_protocol, takes_la
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evaluate_new_classes
 from unlabeled.probes.score import Score, file_name, of_file
-from unlabeled.probes.subject import Subject, weights
-from unlabeled.registry import Choice
+from unlabeled.probes.subject import Subject
 from unlabeled.run import Run, environment
 from unlabeled.verbs.answer import called
-from unlabeled.verbs.evaluation import NEW, NONE, Evaluation, earlier
+from unlabeled.verbs.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.verbs.splits import new_classes, splits
 from unlabeled.verbs.subjects import subjects
 from unlabeled.verbs.transfer import Transfer, spelled_out, transfer
@@ -130,12 +129,12 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     A protocol that cannot be had is left out and named, as long as another can.
     """
     train, test, split, new = opened
-    identity = f"{weights(question.run.encoder())} {train.fingerprint} {test.fingerprint}"
-    before, commands = earlier(question.path, identity) if pictures else ({}, [])
-    if pictures and not before:
+    same = identity(question.run.encoder(), train, test)
+    before = earlier(question.path, same) if train.lasting and test.lasting else Earlier()
+    if pictures and not before.scores:
         _forget(pictures)
     asked = list(question.protocols)
-    if test.labels is not None and train.labels is not None and not _answered(question, before):
+    if test.labels is not None and train.labels is not None and not _answered(question, before.scores):
         asked.append(parse_protocol("knn:100%"))
     scores: dict[tuple[str, str], list[Score]] = {}
     failed: dict[str, UserError] = {}
@@ -160,11 +159,12 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     if not {item.choice.name for item in question.protocols} - set(failed):
         raise next(iter(failed.values()))
     about = environment()
-    commands = [*(words for words in commands if words != about["command"]), about["command"]]
-    metadata = {"identity": identity, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
+    commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
+    saw_labels = list(dict.fromkeys([*before.saw_labels, *supervised]))
+    metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
     made = Evaluation(
-        question.path, question.called, train.name, split, scores, metadata, names, drawn, before, reasons, supervised
+        question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons, saw_labels
     )
     if pictures:
         write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
@@ -207,39 +207,50 @@ class _Judge:
             if kind.needs_encoder and self.subject.encoder is None:
                 return []
             texts = texts if kind.needs_labels else [NONE]
-            then = partial(self.then, item.choice, None)
             return [
                 (
                     text,
                     evaluate_images(
-                        self.subject, self.train, self.test, draws=self.draws, then=then,
-                        amount=_amount(text), **shared,
+                        self.subject, self.train, self.test, draws=self.draws,
+                        then=partial(self.then, _drawn_as(item, text), None), amount=_amount(text), **shared,
                     ),
                 )
                 for text in texts
             ]  # fmt: skip
-        texts = texts if getattr(kind, "fits", True) else [NONE]
+        if not getattr(kind, "fits", True):
+            texts = [TESTED if getattr(kind, "needs_labels", True) else NONE]
         splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
-        then = partial(self.then, item.choice, (_good(self.train), _good(self.test)))
+        rows = _good(self.train), _good(self.test)
         return [
-            (text, evaluate_features(*splits, draws=self.draws or 10, amount=_amount(text), then=then, **shared))
+            (
+                text,
+                evaluate_features(
+                    *splits, draws=self.draws or 10, amount=_amount(text),
+                    then=partial(self.then, _drawn_as(item, text), rows), **shared,
+                ),
+            )
             for text in texts
-        ]
+        ]  # fmt: skip
 
 
 def _amount(text: str) -> int | float:
-    return 1.0 if text == NONE else parse_amount(text)
+    return 1.0 if text in (NONE, TESTED) else parse_amount(text)
+
+
+def _drawn_as(item: Asked, text: str) -> str:
+    """What its pictures are called: by the amount of labels, too, unless that is all of them or none."""
+    return file_name(item.choice, None if text in (NONE, TESTED, "100%") else text)
 
 
 def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
     """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
 
-    What it returns takes the protocol, the positions of the rows of features, if it works on those, the probe, and
-    what it was fitted and scored on.
+    What it returns takes the name of the files, the positions of the rows of features, if it works on those, the
+    probe, and what it was fitted and scored on.
     """
 
     def then(
-        asked: Choice, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
     ) -> None:
         if folder is None or subject.name != "run" or not isinstance(probe, Draws):
             return
@@ -250,7 +261,7 @@ def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, 
         except OSError as error:
             raise cannot_write(folder, error) from error
         shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
-        files = probe.draw(folder, file_name(asked), *shown)
+        files = probe.draw(folder, name, *shown)
         drawn.extend(path for path in files if path not in drawn and path.suffix != ".json")
 
     return then

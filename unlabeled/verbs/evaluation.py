@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,72 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from unlabeled.data import Source
+from unlabeled.encoders import Encoder
 from unlabeled.probes.score import Score
+from unlabeled.probes.subject import weights
 from unlabeled.verbs.answer import answer, called, spell
 
 NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
 NONE = "no labels"
 """Likewise: what is judged without labels."""
+TESTED = "test labels"
+"""Likewise: what learns from no label, and is judged by those of the test images."""
+
+UNSUPERVISED = (
+    "Not compared with supervised pretraining: run unlabeled pretrain DATA --method supervised --out runs/supervised on "
+    "what this run was trained on, and evaluate with --against random --against runs/supervised."
+)
+"""What to say where no rival learned from labels."""
 
 
-def earlier(path: Path, identity: str) -> tuple[dict[tuple[str, str], list[Score]], list[list[str]]]:
-    """The scores that a file of an evaluation holds, and the commands that they came from; none if it is of another encoder
-    or of other images, or is no such."""
+def identity(encoder: Encoder, train: Source, test: Source) -> str:
+    """The same for the same encoder, images, labels and names of classes; the encoder's part comes first."""
+    told = hashlib.sha256()
+    for source in (train, test):
+        told.update(json.dumps(source.classes).encode())
+        told.update(b"none" if source.labels is None else source.labels.astype("<i8").tobytes())
+    return f"{weights(encoder)} {train.fingerprint} {test.fingerprint} {told.hexdigest()[:24]}"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a file holds of the same identity: scores, the commands that they came from, subjects that saw labels."""
+
+    scores: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
+    commands: Sequence[list[str]] = ()
+    saw_labels: Sequence[str] = ()
+
+
+def held(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in a file, of one set of images or of several; none if it is no such file."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if held["identity"] != identity:
-            return {}, []
-        commands = [list(map(str, words)) for words in held.get("commands", [held["command"]])]
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    every = found.get("transfer", [found]) if isinstance(found, dict) else []
+    return [one for one in every if isinstance(one, dict)]
+
+
+def earlier(path: Path, identity: str) -> Earlier:
+    """What a file holds of this identity; nothing if it is of another encoder, other images or other labels, or no such."""
+    try:
+        one = next(one for one in held(path) if one.get("identity") == identity)
+        commands = [list(map(str, words)) for words in one.get("commands", [one["command"]])]
         names = {f.name for f in fields(Score)}
         found: dict[tuple[str, str], list[Score]] = {}
-        for line in held["scores"]:
+        for line in one["scores"]:
             score = Score(**{name: value for name, value in line.items() if name in names})
             found.setdefault((line["subject"], line["labels"]), []).append(score)
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}, []
-    return found, commands
+    except (StopIteration, LookupError, TypeError):
+        return Earlier()
+    return Earlier(found, commands, list(map(str, one.get("saw_labels", []))))
+
+
+def lacks_supervised(protocols: Iterable[str], saw_labels: Sequence[str]) -> bool:
+    """Whether it was asked for what supervised pretraining is the measure of, fine-tuning, and none was compared with."""
+    return "finetune" in protocols and not saw_labels
 
 
 @dataclass(frozen=True)
@@ -48,11 +90,13 @@ class Evaluation:
         data: name of the data.
         split: what was tested on, in words.
         scores: (subject, labels as the user wrote them) -> one score for each protocol; those on new classes are under
-            `"new classes"`, those that need no labels under `"no labels"`.
+            `"new classes"`, those that need no labels under `"no labels"`, those that only the labels of test images judge
+            under `"test labels"`.
         metadata: recipe, versions and hardware.
         new: the classes whose labels the encoder never saw, where any protocol asks for such.
         pictures: files that protocols drew.
-        earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and images.
+        earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and labelled
+            images.
         failed: protocol -> why it could not be had, of some subject at least.
         saw_labels: the other runs among the subjects whose method learned from labels.
     """
@@ -102,6 +146,8 @@ class Evaluation:
         for subject, note in sorted(notes):
             said.setdefault(note, []).append(subject)
         yield from (f"{note} ({', '.join(subjects)})" for note, subjects in said.items())
+        if lacks_supervised((score.protocol for found in self.scores.values() for score in found), self.saw_labels):
+            yield UNSUPERVISED
         yield from self.left_out()
         yield from (f"written: {path}" for path in [*self.pictures, self.path])
 
@@ -125,7 +171,7 @@ class Evaluation:
         found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}
         subjects = list(dict.fromkeys(subject for subject, _ in found))
         amounts = list(dict.fromkeys(labels for _, labels in found))
-        where = self.split
+        where = looked_at(self.split, found.values())
         if amounts == [NEW]:
             tested = next(iter(found.values())).tested
             where = f"{tested:,} images of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
@@ -135,8 +181,19 @@ class Evaluation:
         for amount in amounts:
             row = [found.get((subject, amount)) for subject in subjects]
             metrics = dict.fromkeys(metric for score in row if score for metric in score.metrics)
-            images = next(f"{score.tested if amount == NONE else score.labelled[0]:,}" for score in row if score)
+            images = next(f"{images_of(score, amount):,}" for score in row if score)
             for i, metric in enumerate(metrics):
                 first = (spell(amount), images) if i == 0 else ("", "")
                 table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
         return table
+
+
+def looked_at(split: str, scores: Iterable[Score]) -> str:
+    """A split in words, with how many of its images were looked at where not all: `2,000 of 10,000 images of ...`."""
+    tested = f"{max(score.tested for score in scores):,}"
+    return split if split.startswith(f"{tested} ") else f"{tested} of {split}"
+
+
+def images_of(score: Score, labels: str) -> int:
+    """How many images stand beside a figure: those learned from, or tested where no label is learned from."""
+    return score.tested if labels in (NONE, TESTED) else score.labelled[0]

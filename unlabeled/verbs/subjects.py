@@ -46,7 +46,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         return encoder.to(fabric.device).to(memory_format=fastest_layout(fabric.device))
 
     def fresh(of: Run, source: Source) -> Callable[[int], Encoder]:
-        return lambda seed: initial_encoder(replace(of.recipe, seed=seed), source)
+        layout = fastest_layout(fabric.device)
+        return lambda seed: initial_encoder(replace(of.recipe, seed=seed), source).to(memory_format=layout)
 
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
@@ -72,6 +73,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             encoder=encoder,
             method=lambda: whole(run, encoder, source, trained=False).to(fabric.device),
             fresh=fresh(run, source),
+            trained=False,
         )
 
     made: list[Callable[[Source], Subject]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,15 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from unlabeled import registry
+from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.verbs.answer import called, spell
-from unlabeled.verbs.evaluation import Evaluation
+from unlabeled.verbs.evaluation import UNSUPERVISED, Evaluation, held
 
 TRANSFER = {"linear": "linear", "finetune": "fine-tuned"}
 """What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019); and
 what tables call them."""
-
-UNSUPERVISED = (
-    "Not compared with supervised pretraining: run unlabeled pretrain DATA --method supervised --out runs/supervised on "
-    "what this run was trained on, and evaluate with --against random --against runs/supervised."
-)
-"""What to say where no rival learned from labels."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,12 @@ class Transfer:
     Attributes:
         path: the JSON file written.
         evaluations: in the order of the data given.
+        kept: what the file held of the same encoder on other data.
     """
 
     path: Path
     evaluations: Sequence[Evaluation]
+    kept: Sequence[Mapping[str, Any]] = ()
 
     def lines(self) -> Iterator[RenderableType]:
         """A sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
@@ -66,7 +64,7 @@ class Transfer:
 
     def json(self) -> dict[str, Any]:
         """Everything, in JSON's own types."""
-        return {"transfer": [found.json() for found in self.evaluations]}
+        return {"transfer": [*self.kept, *(found.json() for found in self.evaluations)]}
 
     @staticmethod
     def _cell(found: Evaluation, subject: str, labels: str, title: str) -> str:
@@ -79,13 +77,21 @@ def spelled_out(protocol: str) -> tuple[str, ...]:
 
     >>> spelled_out("transfer:1%")
     ('linear:1%', 'finetune:1%')
+
+    Raises:
+        UserError: an unknown protocol.
     """
     name, _, labels = protocol.partition(":")
+    known = [*registry.names("probes"), "transfer"]
+    if name not in known:
+        raise UserError(f"unknown protocol {name!r}{registry.nearest(name, known)}; known: {', '.join(known)}")
     return tuple(f"{one}:{labels or '100%'}" for one in TRANSFER) if name == "transfer" else (protocol,)
 
 
 def transfer(path: Path, evaluations: Sequence[Evaluation]) -> Transfer:
-    """Writes evaluations on several sets of images as one JSON file."""
-    made = Transfer(path, evaluations)
+    """Writes evaluations of one encoder on several sets of images as one JSON file, beside those that it holds on others."""
+    encoder, names = evaluations[0].metadata["identity"].split()[0], {found.data for found in evaluations}
+    kept = [one for one in held(path) if str(one.get("identity")).split()[0] == encoder and one.get("data") not in names]
+    made = Transfer(path, evaluations, kept)
     write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
