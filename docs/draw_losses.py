@@ -99,6 +99,11 @@ def contrastive(same: bool) -> Curve:
     return curve
 
 
+def multi_patch(s: float, t: float) -> Tensor:
+    a, p, n = vectors(s, t)
+    return losses.multi_patch(torch.stack([torch.cat([a, n]), torch.cat([p, n])]), invariance=1.0)
+
+
 def byol(s: float, t: float) -> Tensor:
     a, p, _ = vectors(s, t)
     return losses.byol(a, p)
@@ -122,6 +127,7 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "swapped_prediction, τ 0.1": (swapped, swapped),
     "barlow_twins (x: correlation)": (barlow, barlow),
     "vicreg (x: correlation)": (vicreg, None),
+    "multi_patch, λ 1": (multi_patch, multi_patch),
     "byol": (byol, None),
 }
 

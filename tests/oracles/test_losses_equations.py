@@ -218,24 +218,6 @@ def test_a_cluster_of_one_is_as_wide_as_the_widest_in_float32_too() -> None:
     np.testing.assert_allclose(found.numpy(), 0.2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [3, 7])
-def test_coding_rate_and_multi_patch(n: int) -> None:
-    patches = [z[:n] for z in (A, B, A + 2 * B)]
-    units = [np.stack([v / math.sqrt(v @ v) for v in z]) for z in patches]
-    mean = sum(units) / 3
-    total = 0.0
-    for z in units:
-        inside = np.eye(z.shape[1]) + z.shape[1] / (n * 0.3) * sum(np.outer(v, v) for v in z)
-        rate = np.log(np.linalg.eigvalsh(inside)).sum() / 2
-        close(losses.coding_rate(torch.from_numpy(z), 0.3), rate)
-        most = min(z.shape) / 2 * math.log(1 + z.shape[1] / (min(z.shape) * 0.3))
-        total += most - rate + 50 - 50 * sum(v @ m / math.sqrt(m @ m) for v, m in zip(z, mean, strict=True)) / n
-    close(losses.multi_patch(torch.stack([torch.from_numpy(z) for z in patches]), 50, 0.3), total / 3)
-    close(losses.coding_rate(torch.eye(4).double()[:n], 0.3), min(n, 4) / 2 * math.log(1 + 4 / (min(n, 4) * 0.3)))
-    with pytest.raises(ValueError, match="patches by images"):
-        losses.multi_patch(Z1)
-
-
 def test_swapped_prediction() -> None:
     scores = [unit(z) @ unit(C).T for z in (A, B, A + B)]
     codes = [np.random.default_rng(i).dirichlet(np.ones(4), 7) for i in range(2)]

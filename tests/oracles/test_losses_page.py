@@ -11,7 +11,7 @@ from unlabeled import losses, registry
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
 FIGURE = (ROOT / "docs" / "losses.svg").read_text(encoding="utf-8")
-HELPERS = {"batch_triplet", "concentration", "info_nce_bound", "mixed_negatives", "sinkhorn"}
+HELPERS = {"batch_triplet", "coding_rate", "concentration", "info_nce_bound", "mixed_negatives", "sinkhorn"}
 SIMILARITIES = {"bilinear", "cosine", "dot", "euclidean", "manhattan", "separable"}
 
 

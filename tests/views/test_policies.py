@@ -16,7 +16,8 @@ from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
 from unlabeled.views.pretext import Pirl
 from unlabeled.views.view import RATIO, View, Views, draw_views, to_device
 
-NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "none", "pair", "pirl", "simclr"]
+NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair", "pirl"]
+NAMES += ["simclr"]
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
 
@@ -64,7 +65,7 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
-    sizes = [size] * {"none": 1, "crop": 1, "instance": 1}.get(name, 2) + (
+    sizes = [size] * {"none": 1, "crop": 1, "instance": 1, "multi-patch": 20}.get(name, 2) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
     )
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
@@ -188,7 +189,7 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x = torch.zeros(200, 1, 16, 16, dtype=torch.uint8)
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
-        if name not in ("multi-crop", "byol", "pirl"):  # crops of 5% and patches may show nothing of it, byol solarises
+        if name not in ("multi-crop", "multi-patch", "byol", "pirl"):  # small crops may show nothing of it, two solarise
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)(x, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name

@@ -31,6 +31,7 @@ class Composition:
 @register("moco-v1", scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
 @register("instance", views=1, scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
 @register("moco-v2", scale=(0.2, 1.0), strength=0.5)
+@register("multi-patch", views=20, scale=(0.25, 0.25), strength=0.5, hue=0.4, blur=0.1, solarise=0.1)
 class Distorted(Composition):
     """Two views, or another number, from one distribution: random resized crop, mirror, colour jitter, grey, blur.
 
@@ -41,6 +42,8 @@ class Distorted(Composition):
     - `instance` (Wu et al. 2018): one such view, for instance discrimination with a memory bank.
     - `moco-v2` (Chen, Fan et al. 2020, section 3): adds SimCLR's blur and colour distortion, with the published code's
       numbers: crops from 20%, jitter with probability 0.8 and 0.4, 0.4, 0.4, 0.1 (SimCLR's at s = 0.5), grey 0.2.
+    - `multi-patch` (Tong et al. 2023, EMP-SSL, published code): 20 patches of 25% of the area, jitter with probability 0.8
+      and 0.4, 0.4, 0.4, 0.2, grey 0.2, blur 0.1, solarisation 0.1. There they are square.
     """
 
     def __init__(
