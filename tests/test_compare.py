@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command import SMALL, file, mistake, ok, unlabeled
 
@@ -124,6 +125,10 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
         words = [str(word) for word in (*common, "--method", "simclr")]
         words[words.index(option) + 1] = str(value)
         assert answer in mistake(*words)
+    with np.load(data) as was:
+        corrected = {**was, "y": was["y"][::-1]}
+    np.savez(data, **corrected)
+    assert "with data =" in mistake(*command)
     file(data, seed=1)
     assert "with data =" in mistake(*command)
     assert times(out).items() >= before.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,7 +11,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from unlabeled.data import Source
+from unlabeled.data import Source, told
 from unlabeled.encoders import Encoder
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
@@ -34,11 +33,7 @@ UNSUPERVISED = (
 
 def identity(encoder: Encoder, train: Source, test: Source) -> str:
     """The same for the same encoder, images, labels and names of classes; the encoder's part comes first."""
-    told = hashlib.sha256()
-    for source in (train, test):
-        told.update(json.dumps(source.classes).encode())
-        told.update(b"none" if source.labels is None else source.labels.astype("<i8").tobytes())
-    return f"{weights(encoder)} {train.fingerprint} {test.fingerprint} {told.hexdigest()[:24]}"
+    return f"{weights(encoder)} {train.fingerprint} {test.fingerprint} {told(train, test)}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Data, Source, balanced_draw, open_data
+from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
 from unlabeled.probes.evaluate import evaluate_features
 from unlabeled.probes.extract import features, precision_of
@@ -102,7 +102,8 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> tuple[Data, int]:
 def identity(data: Data) -> dict[str, Any]:
     """What makes the data the same: for the question that a folder of rows answers."""
     assert data.test is not None
-    return {"name": data.train.name, "fingerprint": f"{data.train.fingerprint} {data.test.fingerprint}"}
+    pixels = f"{data.train.fingerprint} {data.test.fingerprint}"
+    return {"name": data.train.name, "fingerprint": pixels, "labels": told(data.train, data.test)}
 
 
 def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
