@@ -69,6 +69,6 @@ def test_both_splits_are_there_where_the_data_have_two(made: Path, tmp_path: Pat
 
 
 def test_other_images_are_refused_and_nothing_is_left(made: Path, tmp_path: Path) -> None:
-    grey = file(tmp_path / "grey.npz", channels=1)
-    assert "takes images of shape (B, 3, H, W)" in mistake("embed", made / "run", grey, "--out", tmp_path / "z.npz")
+    odd = file(tmp_path / "odd.npz", channels=2)
+    assert "takes images of shape (B, 3, H, W)" in mistake("embed", made / "run", odd, "--out", tmp_path / "z.npz")
     assert not (tmp_path / "z.npz").exists()

@@ -84,7 +84,7 @@ def test_mistakes(made: Path, tmp_path: Path) -> None:
     assert "unknown protocol 'lin'; did you mean 'linear'?" in mistake("evaluate", run, "--protocol", "lin")
     assert "no folder" in mistake("evaluate", run, "--out", tmp_path / "no" / "a.json")
     assert "has no labels" in mistake("evaluate", run, "--data", file(tmp_path / "none.npz", labels=False))
-    assert "has 1 channel, and the run" in mistake("evaluate", run, "--data", file(tmp_path / "grey.npz", channels=1))
+    assert "has 2 channels, and the run" in mistake("evaluate", run, "--data", file(tmp_path / "odd.npz", channels=2))
     with pytest.raises(UserError, match="at least one protocol"):
         unlabeled.evaluate(run, protocol=[])
 

@@ -101,8 +101,8 @@ def test_mistakes(made: Path, tmp_path: Path) -> None:
     assert "no folder" in mistake("search", run, 0, "--out", tmp_path / "no" / "s.png")
     assert "holds no run" in mistake("search", tmp_path, 0, *out)
     assert "no other image" in mistake("search", run, 0, "--data", file(tmp_path / "one.npz", n=1, labels=False), *out)
-    grey = file(tmp_path / "grey.npz", channels=1)
-    assert "has 1 channel, and the run was trained on images with 3" in mistake("search", run, 0, "--data", grey, *out)
+    odd = file(tmp_path / "odd.npz", channels=5)
+    assert "has 5 channels, and the run was trained on images with 3" in mistake("search", run, 0, "--data", odd, *out)
     assert not (tmp_path / "s.png").exists()
 
 

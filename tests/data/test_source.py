@@ -128,6 +128,18 @@ def test_threads_and_processes_may_fill_a_cache_together(class_folder: Path, mon
         assert all(torch.equal(results[w, i], one.fetch(indices)) for w in range(4))
 
 
+def test_grey_arrays_become_colour_and_colour_grey_where_an_encoder_wants_them() -> None:
+    grey, colour = (np.random.default_rng(0).integers(0, 256, (20, 8, 8, c), dtype=np.uint8) for c in (1, 3))
+    as_colour = open_data({"x_train": grey, "x_test": grey[:5]}, channels=3)
+    for split in (as_colour.train, as_colour.test):
+        assert split.channels == 3
+        pixels = split.fetch(range(len(split)))
+        assert torch.equal(pixels, torch.from_numpy(grey[: len(split)]).permute(0, 3, 1, 2).expand(-1, 3, -1, -1))
+    assert open_data(colour, channels=1).train.fetch([0]).shape == (1, 1, 8, 8)
+    assert open_data(colour, channels=3).train.fetch([0]).shape == (1, 3, 8, 8)
+    assert open_data(np.repeat(grey, 5, axis=3), channels=3).train.channels == 5
+
+
 def test_indices(class_folder: Path) -> None:
     source = open_data(class_folder).train
     assert source.fetch([]).shape == (0, 3, 16, 16)

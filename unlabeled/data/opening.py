@@ -60,7 +60,7 @@ def open_data(
             `torch.utils.data.Dataset`, or an opened `Data`. A name wins over a folder of the same name: write `./name` for
             the folder.
         image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
-        channels: to convert image files to, 1 or 3, as an encoder wants them; None for what they are.
+        channels: 1 or 3, as an encoder wants them, to convert grey and RGB pictures to; None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
 
@@ -73,7 +73,8 @@ def open_data(
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     source, geometry = open_source(train, image_size, None, seconds, channels)
     if test is not None:
-        return Data(source, open_source(test, image_size, geometry, _CHECK_SECONDS[1], first=len(source))[0], held_out=False)
+        other, _ = open_source(test, image_size, geometry, _CHECK_SECONDS[1], channels, first=len(source))
+        return Data(source, other, held_out=False)
     if seed is None:
         return Data(source, None, held_out=False)
     rest, held = hold_out(len(source), source.labels, seed, source.name)

@@ -149,14 +149,14 @@ def open_source(
         image_size: side of the views that will be cut from it, in pixels, or None if not known.
         like: the geometry of the training split, which a test split shares.
         seconds: time for the check.
-        channels: to convert image files to; None for what they are.
+        channels: to convert to where pictures are grey or RGB; None for what they are.
         first: the number of its first image.
 
     Raises:
         UserError: more than a tenth of the samples looked at are bad, or their channels do not match.
     """
     geometry = survey(listing, image_size, channels) if like is None else like
-    own = listing.reader.channels
+    own = _wanted(listing.reader.channels, channels)
     if own is not None and own != geometry.channels:
         raise UserError(f"{listing.name}: test has {own} channels and train {geometry.channels}: give both alike")
     store = Store(listing.reader, geometry.channels, geometry.size, listing.name)
@@ -182,10 +182,15 @@ def survey(listing: Listing, image_size: int | None, wanted: int | None = None) 
             reason = reason or f"{reader.path(index)}: {error}"
     if not sizes:
         raise UserError(f"{listing.name}: none of its images can be read ({reason}); check that these are image files")
-    own = reader.channels
     native = (int(np.median([h for h, _ in sizes])), int(np.median([w for _, w in sizes])))
     alike = len(set(sizes)) == 1 and native[0] == native[1]
-    return Geometry(own or wanted or channels or 3, _canonical_size(native, alike, image_size), native)
+    own = _wanted(reader.channels, wanted) or wanted or channels or 3
+    return Geometry(own, _canonical_size(native, alike, image_size), native)
+
+
+def _wanted(own: int | None, wanted: int | None) -> int | None:
+    """An array's own channels, or those that are wanted if grey and colour can become one another."""
+    return wanted if own in (1, 3) and wanted in (1, 3) else own
 
 
 def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None) -> int:
