@@ -80,7 +80,7 @@ def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
     if lost:
         return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {HELPS}"
     if close:
-        return f"Pretraining helped: {figure}; but the difference is within the spread {_where(close)}."
+        return f"Pretraining helped: {figure}; but it is not clearly better {_where(close)}."
     several = len(pairs) > shown
     return f"Pretraining helped: {figure}" + (
         f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several
