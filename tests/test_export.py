@@ -115,8 +115,8 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
     assert own.read_bytes() == before
     assert "no folder" in mistake("export", run.path, "--format", "timm", "--out", tmp_path / "no" / "x.safetensors")
     assert "holds no run" in mistake("export", tmp_path, "--format", "timm")
-    grey = file(tmp_path / "grey.npz", channels=1)
-    assert "takes images of shape (B, 3, H, W)" in mistake("export", run.path, "--format", "timm", "--data", grey)
+    odd = file(tmp_path / "odd.npz", channels=2)
+    assert "takes images of shape (B, 3, H, W)" in mistake("export", run.path, "--format", "timm", "--data", odd)
     assert not list((run.path / "export").iterdir())
 
 
