@@ -13,11 +13,11 @@ from unlabeled.losses.numeric import Reduction, check_positive, full_precision, 
 
 @full_precision
 def coding_rate(z: Tensor, eps: float = 0.2) -> Tensor:
-    """R(Z) = ½ log det(I + d/(b ε²) Z Zᵀ): nats that code b vectors up to a distortion of ε (Yu et al. 2020, eq. 7).
+    """R(Z) = ½ log det(I + d/(b ε²) Z Zᵀ): nats that code b vectors up to a distortion of ε (Yu et al. 2020).
 
     Args:
         z: (..., b, d), of length 1 in the papers.
-        eps: ε² > 0 (0.2: Tong et al. 2023, section 4).
+        eps: ε² > 0 (0.2: published code of Tong et al. 2023).
 
     Returns:
         (...), ≥ 0.
@@ -32,7 +32,7 @@ def coding_rate(z: Tensor, eps: float = 0.2) -> Tensor:
 
 @full_precision
 def multi_patch(z: Tensor, invariance: float = 200.0, eps: float = 0.2, *, reduction: Reduction = "mean") -> Tensor:
-    """-R(Z_v) - λ cos(Z_v, Z̄), the mean over patches v; Z̄ is their mean (Tong et al. 2023, EMP-SSL, eq. 1).
+    """-R(Z_v) - λ cos(Z_v, Z̄), the mean over patches v; Z̄ is their mean (Tong et al. 2023, EMP-SSL).
 
     Each patch's embeddings are to differ from one image to another as much as they can, and to agree with those of the same
     image's other patches. Both terms are given as what is missing to their best, so that 0 is the least: R of B vectors of
@@ -40,7 +40,7 @@ def multi_patch(z: Tensor, invariance: float = 200.0, eps: float = 0.2, *, reduc
 
     Args:
         z: (V, B, D): V patches of each of B images; brought to length 1.
-        invariance: λ, the weight of the mean cosine (200: section 4 and published code).
+        invariance: λ, the weight of the mean cosine (200: published code).
         eps: ε² of the coding rate (0.2: likewise).
         reduction: over the V patches.
 
