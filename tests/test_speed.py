@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import platform
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +139,27 @@ def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: py
     )
     other = "fused workers=1" if "fused" not in run.recipe.speed else "workers=1"
     assert "began with speed" in mistake("pretrain", data, *SMALL, "--speed", other, "--out", tmp_path / "a", "--resume")
+
+
+FAULTS = """
+import resource, sys, torch
+from unlabeled.speed import keep_memory
+if sys.argv[1:]: keep_memory()
+for _ in range(30): torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3): torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other ways")
+def test_memory_that_is_freed_is_used_again_without_asking_for_its_pages() -> None:
+    kept, usual = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, *a], capture_output=True, text=True, check=True).stdout)
+        for a in (["keep"], [])
+    )
+    pages = 3 * 2**26 / resource.getpagesize()
+    assert kept < pages / 1000 < pages / 600 < usual  # huge pages are 512 at a time
 
 
 def test_tune_shows_a_table(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.schedules import scaled_lr, warmup_cosine
-from unlabeled.speed import Speed, usual
+from unlabeled.speed import Speed, keep_memory, usual
 from unlabeled.steps import Clock, batches, generator, seed_of
 
 SAVE_EVERY = 60.0
@@ -193,6 +193,8 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     device = torch.device("cpu" if on_cpu else "cuda")
+    if on_cpu:
+        keep_memory()
     half = (usual(device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)).bf16
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
     try:

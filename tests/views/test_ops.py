@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 from torchvision.transforms.v2.functional import InterpolationMode
 
-from unlabeled.views import ops
+from unlabeled.views import ops, resample
 
 B = 4
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -31,8 +31,8 @@ def test_crop_and_mirror_are_torchvisions_resized_crop(channels: int, height: in
     top, left = values(0, 1, 3, height // 2), values(0, 2, 0, 1)
     high, wide = values(height, height - 1, 4, height // 2), values(width, 5, width // 2, 1)
     mirror, flip = values(0, 1, 0, 1), values(0, 0, 1, 1)
-    ours = ops.separable(
-        x, ops.crop_weights(top, high, height, size, flip), ops.crop_weights(left, wide, width, size, mirror)
+    ours = resample.separable(
+        x, [resample.crop_taps(top, high, height, size, flip)], [resample.crop_taps(left, wide, width, size, mirror)]
     )
     for i in range(B):
         box = [int(v[i]) for v in (top, left, high, wide)]
@@ -45,33 +45,32 @@ def test_crop_and_mirror_are_torchvisions_resized_crop(channels: int, height: in
 def test_a_crop_beyond_the_border_is_padded_with_black() -> None:
     x = images(B, 3, 9, 9)
     start, whole = values(-4, 0, 3, 8), torch.full((B,), 9.0)
-    weights = ops.crop_weights(start, whole, 9, 9)
+    taps = [resample.crop_taps(start, whole, 9, 9)]
     for i in range(B):
-        close(ops.separable(x, weights, weights)[i], tv.crop(x[i], int(start[i]), int(start[i]), 9, 9))
+        close(resample.separable(x, taps, taps)[i], tv.crop(x[i], int(start[i]), int(start[i]), 9, 9))
 
 
 def test_the_whole_picture_at_its_own_size_is_unchanged() -> None:
     x, whole, none = images(B, 3, 15, 15), torch.full((B,), 15.0), torch.zeros(B)
-    weights = ops.crop_weights(none, whole, 15, 15)
-    assert torch.equal(weights, torch.eye(15).expand(B, 15, 15))
-    assert torch.equal(ops.separable(x, weights, weights), x)
+    taps = [resample.crop_taps(none, whole, 15, 15)]
+    assert torch.equal(resample.separable(x, taps, taps), x)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize(("height", "width", "radius"), [(32, 32, 1), (31, 45, 4), (5, 6, 4), (224, 224, 11)])
 def test_blur_is_torchvisions(channels: int, height: int, width: int, radius: int) -> None:
     x, sigma = images(B, channels, height, width), values(0.1, 0.7, 2.0, 5.0)
-    ours = ops.gaussian_blur(x, sigma, radius)
+    ours = resample.gaussian_blur(x, sigma, radius)
     for i in range(B):
         close(ours[i], tv.gaussian_blur(x[i], [2 * radius + 1] * 2, [float(sigma[i])] * 2))
 
 
 def test_blur_without_sigma_does_nothing_and_kernels_are_a_tenth_of_the_side() -> None:
     x = images(2, 3, 40, 40)
-    assert torch.equal(ops.gaussian_blur(x, torch.zeros(2)), x)
-    assert [2 * ops.blur_radius(size) + 1 for size in (224, 96, 64, 32, 8)] == [23, 9, 7, 3, 3]
+    assert torch.equal(resample.gaussian_blur(x, torch.zeros(2)), x)
+    assert [2 * resample.blur_radius(size) + 1 for size in (224, 96, 64, 32, 8)] == [23, 9, 7, 3, 3]
     with pytest.raises(ValueError, match="reflected"):
-        ops.gaussian_blur(x, torch.ones(2), radius=40)
+        resample.gaussian_blur(x, torch.ones(2), radius=40)
 
 
 FACTORS = values(0.2, 0.9, 1.0, 1.8)
@@ -79,7 +78,8 @@ FACTORS = values(0.2, 0.9, 1.0, 1.8)
 
 def jittered(x: torch.Tensor, **changed: torch.Tensor) -> torch.Tensor:
     one, zero = torch.ones(len(x)), torch.zeros(len(x))
-    return ops.colour(x, **{"brightness": one, "contrast": one, "saturation": one, "hue": zero, **changed})
+    drawn = {"brightness": one, "contrast": one, "saturation": one, "hue": zero, **changed}
+    return ops.recolour(x, *ops.colour_matrix(3, **drawn))
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
@@ -99,7 +99,7 @@ def test_grey_is_saturation_zero() -> None:
 @pytest.mark.parametrize("channels", [1, 5])
 def test_without_colour_contrast_is_about_the_mean_of_all_channels(channels: int) -> None:
     x = images(B, channels, 9, 9)
-    ours = ops.colour(x, torch.ones(B), FACTORS).clamp(0, 1)
+    ours = ops.recolour(x, *ops.colour_matrix(channels, torch.ones(B), FACTORS)).clamp(0, 1)
     for i, factor in enumerate(FACTORS.tolist()):
         mean = x[i].mean()
         close(ours[i], (factor * x[i] + (1 - factor) * mean).clamp(0, 1))
@@ -140,7 +140,7 @@ def test_mean_difference_to_torchvisions_hue_is_what_the_documentation_says(turn
 def test_all_colours_at_once_are_hue_and_then_the_others_in_any_order_without_a_clamp() -> None:
     x = images(B, 3, 6, 7)
     drawn = {"brightness": FACTORS, "contrast": FACTORS.flip(0), "saturation": values(0, 1.5, 0.5, 1), "hue": FACTORS / 9}
-    ours = ops.colour(x, **drawn)
+    ours = ops.recolour(x, *ops.colour_matrix(3, **drawn))
     for order in (["hue", "brightness", "contrast", "saturation"], ["hue", "saturation", "contrast", "brightness"]):
         for i in range(B):
             p = np.moveaxis(x[i].double().numpy(), 0, 2)  # (H, W, 3)

@@ -113,7 +113,7 @@ def test_pieces_of_a_large_batch_are_the_whole() -> None:
     view = View(32, (0.2, 1.0), RATIO, mirror=0.5, brightness=0.5, hue=0.1, blur=0.5, solarise=0.3).within(shape())
     x = images(200, 3, 32, 32)
     drawn = view.draw(200, 32, seeded())
-    whole = view.apply(x.float() / 255, drawn)
+    whole = view.apply(x.float() / 255, view.plan(drawn, 32, 3))
     torch.testing.assert_close(draw_views([view], x, seeded())[0], whole, rtol=0, atol=1e-6)
     assert to_device(drawn, torch.device("cpu")) is drawn
 

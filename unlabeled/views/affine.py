@@ -12,7 +12,8 @@ from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views import ops
-from unlabeled.views.view import Parameters, View, check_number, check_range, pieces, to_device
+from unlabeled.views.resample import crop_taps, separable
+from unlabeled.views.view import Parameters, View, check_number, check_range, of, pieces, to_device
 
 _KNOTS = 4
 
@@ -75,16 +76,16 @@ class Affine:
     def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """uint8 (B, C, S, S) -> two views, float32 (B, C, size, size) in [0, 1]; no targets."""
         b, c, side, size = len(x), x.shape[1], x.shape[3], self.light.size
-        drawn = [to_device(self.draw(b, side, generator), x.device) for _ in range(2)]
+        planned = [self.plan(to_device(self.draw(b, side, generator), x.device), c) for _ in range(2)]
         outs = [torch.empty(b, c, size, size, device=x.device) for _ in range(2)]
         for piece in pieces(x, size):
             pixels = x[piece].float().div_(255)
             if side > size:  # before warping, which is not antialiased
                 whole = pixels.new_full((len(pixels),), float(side))
-                weights = ops.crop_weights(torch.zeros_like(whole), whole, side, size)
-                pixels = ops.separable(pixels, weights, weights)
-            for parameters, out in zip(drawn, outs, strict=True):
-                self.apply(pixels, {name: values[piece] for name, values in parameters.items()}, out[piece])
+                taps = [crop_taps(torch.zeros_like(whole), whole, side, size)]
+                pixels = separable(pixels, taps, taps)
+            for parameters, out in zip(planned, outs, strict=True):
+                self.apply(pixels, of(parameters, piece), out[piece])
         return outs, {}
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
@@ -93,19 +94,24 @@ class Affine:
         knots = torch.randn(count, 2, _KNOTS, _KNOTS, generator=generator)
         low, high = (math.log(v) for v in self.scale)
         drawn = self.light.draw(count, side, generator)
-        drawn["matrix"] = ops.affine_matrix(
+        drawn["warp"] = ops.affine_matrix(
             u[0] * self.rotation,
             u[1:3].T * self.shift,
             torch.stack([u[3] * self.shear, torch.zeros(count)], 1),
             (low + (high - low) * (u[4] + 1) / 2).exp(),
         )
-        drawn["matrix"][:, :, 0] *= 1 - 2 * drawn["mirror"].view(-1, 1)
+        drawn["warp"][:, :, 0] *= 1 - 2 * drawn["mirror"].view(-1, 1)
         if self.elastic > 0:
             drawn["knots"] = knots * self.elastic
         return drawn
 
-    def apply(self, x: Tensor, drawn: Parameters, out: Tensor | None = None) -> Tensor:
+    def plan(self, drawn: Parameters, channels: int) -> Parameters:
+        """What `apply` needs of what was drawn."""
+        warps = {name: drawn[name] for name in ("warp", "knots") if name in drawn}
+        return warps | self.light.plan(drawn, self.light.size, channels)
+
+    def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
         """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) likewise, in `out` if given; all on one device."""
         size = self.light.size
-        field = ops.elastic_displacement(drawn["knots"], size) if "knots" in drawn else None
-        return self.light.finish(ops.warp(x, drawn["matrix"], size, field, self.border), drawn, out)
+        field = ops.elastic_displacement(planned["knots"], size) if "knots" in planned else None
+        return self.light.finish(ops.warp(x, planned["warp"], size, field, self.border), planned, out)

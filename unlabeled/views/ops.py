@@ -1,9 +1,8 @@
 """Batched image operations: pure functions of per-sample parameters. Nothing here is random.
 
-Images are float32 (B, C, H, W), nominally in [0, 1]; a parameter is (B,), on the images' device. Crops, mirrorings, resizing
-and blur act on rows and columns separately, so each is a pair of matrices and all of them together are `W_y @ x @ W_x^T`;
-brightness, contrast, saturation, hue and grey are linear in the pixel, so all of them together are one 3x3 matrix and one
-offset. Only the caller clamps, once, at the end.
+Images are float32 (B, C, H, W), nominally in [0, 1]; a parameter is (B,), on the images' device. What acts on rows and
+columns apart is in `resample`; brightness, contrast, saturation, hue and grey are linear in the pixel, so all of them
+together are one 3x3 matrix and one offset. Only the caller clamps, once, at the end.
 """
 
 from __future__ import annotations
@@ -16,93 +15,6 @@ from torch.nn import functional as F
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue in the perceived brightness, to which PIL's and torchvision's greys round."""
-
-
-# ---- separable operations: rows and columns --------------------------------------------------------------------------
-
-
-def crop_weights(start: Tensor, length: Tensor, size_in: int, size_out: int, mirror: Tensor | None = None) -> Tensor:
-    """One axis of a crop that is resized with antialiasing: out = W @ in.
-
-    Each output pixel is a triangle (bilinear) filter over the crop, as wide as one output pixel where the crop shrinks and
-    as one input pixel where it grows: torchvision's `resized_crop(antialias=True)`.
-
-    Args:
-        start: (B,) first pixel of the crop; may lie outside the image, where everything is 0.
-        length: (B,) of the crop in pixels, > 0.
-        size_in: pixels of the image along this axis.
-        size_out: pixels of the result along this axis.
-        mirror: (B,) bool or 0/1, whether this axis is reversed.
-
-    Returns:
-        (B, size_out, size_in); rows sum to 1, or to 0 where the crop shows nothing of the image.
-    """
-    start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
-    step = length / size_out  # input pixels per output pixel
-    position = torch.arange(0.5, size_out, device=start.device).view(1, -1, 1)
-    if mirror is not None:
-        position = torch.where(mirror.view(-1, 1, 1) > 0, size_out - position, position)
-    pixel = torch.arange(0.5, size_in, device=start.device).view(1, 1, -1)
-    width = step.clamp(min=1.0)
-    inside = (pixel > start) & (pixel < start + length)
-    weights = (pixel / width - (start + step * position) / width).abs_().neg_().add_(1.0).clamp_(min=0.0).mul_(inside)
-    return weights.div_(weights.sum(2, keepdim=True).clamp_(min=1e-6))
-
-
-def blur_weights(sigma: Tensor, size: int, radius: int) -> Tensor:
-    """One axis of a Gaussian blur whose border is reflected (without repeating the edge pixel): out = G @ in.
-
-    Args:
-        sigma: (B,) standard deviation in pixels; 0 leaves the sample as it is.
-        size: pixels along this axis, > radius.
-        radius: the kernel has 2 radius + 1 taps.
-
-    Returns:
-        (B, size, size).
-    """
-    if not 0 <= radius < size:
-        raise ValueError(f"a blur of radius {radius} cannot be reflected within {size} pixels")
-    scale = -0.5 / sigma.clamp(min=1e-3).square().view(-1, 1)
-    distance = torch.arange(size, device=sigma.device)
-    taps = (scale * distance.square()).exp() * (distance <= radius)  # (B, size): the kernel's right half
-    taps = taps / (2 * taps.sum(1, keepdim=True) - 1)
-    kernel = torch.cat([taps[:, 1:].flip(1), taps], 1)  # (B, 2 size - 1)
-    weights = kernel.unfold(1, size, 1).flip(1)  # row i is the kernel about pixel i
-    if radius:
-        mirrored = taps[:, 1 : radius + 1].clone()  # what falls on pixel -j lands on pixel j
-        corner = F.pad(mirrored, (0, radius)).unfold(1, radius, 1)[:, :radius]  # (i, j) -> taps[i + j + 1]
-        weights[:, :radius, 1 : radius + 1] += corner
-        weights[:, size - radius :, size - 1 - radius : size - 1] += corner.flip(1, 2)
-    return weights
-
-
-def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`rows @ x @ columns^T` of every channel.
-
-    Args:
-        x: (B, C, H, W).
-        rows: (B, H', H), from `crop_weights` or `blur_weights`.
-        columns: (B, W', W).
-
-    Returns:
-        (B, C, H', W').
-    """
-    b, c, h, w = x.shape
-    x = torch.bmm(x.reshape(b, c * h, w), columns.mT).view(b, c, h, columns.shape[1])
-    return torch.matmul(rows.unsqueeze(1), x)
-
-
-def blur_radius(size: int) -> int:
-    """Of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1 at 32."""
-    return max(1, size // 20)
-
-
-def gaussian_blur(x: Tensor, sigma: Tensor, radius: int | None = None) -> Tensor:
-    """Blurs each sample with its own `sigma` (B,), in pixels; `radius` None is `blur_radius` of the shorter side."""
-    h, w = x.shape[2:]
-    radius = blur_radius(min(h, w)) if radius is None else radius
-    rows = blur_weights(sigma, h, radius)
-    return separable(x, rows, rows if h == w else blur_weights(sigma, w, radius))
 
 
 # ---- colour ----------------------------------------------------------------------------------------------------------
@@ -127,31 +39,37 @@ def hue_matrix(turn: Tensor) -> Tensor:
     return torch.stack([same, before, after, after, same, before, before, after, same], 1).view(-1, 3, 3)
 
 
-def colour(
-    x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None, hue: Tensor | None = None
-) -> Tensor:
-    """Hue, then saturation, contrast and brightness, as one matrix and one offset per sample. Not clamped.
+def colour_matrix(
+    channels: int, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None, hue: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Hue, then saturation, contrast and brightness, as one matrix and one offset per sample, for `recolour`.
 
     With hue's matrix H and the luma weights l of the pixel (3,): b c (s H + (1 - s) 1 l^T H) x + b (1 - c) l^T H mean(x).
     Without clamps between, the last three commute, so that only the place of hue is a choice.
 
     Args:
-        x: (B, C, H, W).
+        channels: of the images.
         brightness: (B,) factor >= 0; 1 changes nothing.
         contrast: (B,) factor >= 0 about the sample's mean luma (of all channels alike, if they are not 3).
         saturation: (B,) factor >= 0 about the pixel's luma; 1 changes nothing, 0 is grey. Only with 3 channels.
         hue: (B,) in turns; 0 changes nothing. Only together with saturation.
+
+    Returns:
+        (B, C, C), and (B, C): what the offset takes of the mean of each channel.
     """
-    means = x.flatten(2).mean(2)
-    gain, lift = brightness * contrast, brightness * (1 - contrast)
-    luma = x.new_tensor(LUMA) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
+    gain, lift = (brightness * contrast).view(-1, 1, 1), (brightness * (1 - contrast)).view(-1, 1)
+    luma = lift.new_tensor(LUMA) if channels == 3 else lift.new_full((channels,), 1 / channels)
     if saturation is None or hue is None:
-        return x * gain.view(-1, 1, 1, 1) + (lift * (means @ luma)).view(-1, 1, 1, 1)
+        return gain * torch.eye(channels, device=gain.device), lift * luma
     rotation, s = hue_matrix(hue), saturation.view(-1, 1, 1)
     luma = luma @ rotation  # (B, 3), of the rotated colour
-    matrix = (s * rotation + (1 - s) * luma.unsqueeze(1)) * gain.view(-1, 1, 1)
-    offset = (lift * (means * luma).sum(1)).view(-1, 1, 1)
-    return torch.baddbmm(offset, matrix, x.flatten(2)).view_as(x)
+    return (s * rotation + (1 - s) * luma.unsqueeze(1)) * gain, lift * luma
+
+
+def recolour(x: Tensor, matrix: Tensor, lift: Tensor) -> Tensor:
+    """`matrix` (B, C, C) times each pixel of x (B, C, H, W), plus `lift` (B, C) times the channels' means. Not clamped."""
+    pixels = x.flatten(2)
+    return torch.baddbmm((pixels.mean(2) * lift).sum(1).view(-1, 1, 1), matrix, pixels).view_as(x)
 
 
 def solarise(x: Tensor, threshold: Tensor, out: Tensor | None = None) -> Tensor:
@@ -197,7 +115,7 @@ def affine_matrix(degrees: Tensor, shift: Tensor, shear: Tensor, scale: Tensor) 
 
 
 def warp(x: Tensor, matrix: Tensor, size: int, displacement: Tensor | None = None, border: str = "zeros") -> Tensor:
-    """Bilinear resampling at the positions of `affine_matrix`; not antialiased, so shrink with `crop_weights` first.
+    """Bilinear resampling at the positions of `affine_matrix`; not antialiased, so shrink with `crop_taps` first.
 
     Args:
         x: (B, C, S, S), square.

@@ -11,7 +11,7 @@ from torch import Tensor
 from unlabeled.batch import DataShape
 from unlabeled.registry import register
 from unlabeled.views import ops
-from unlabeled.views.view import RATIO, Parameters, View, check_number, pieces, to_device
+from unlabeled.views.view import RATIO, Parameters, View, check_number, of, pieces, to_device
 
 Transformation = Literal["crop", "cutout", "colour", "sobel", "noise", "blur", "rotate"]
 
@@ -110,19 +110,17 @@ class Pair:
     def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """uint8 (B, C, S, S) -> two float32 (B, C, size, size) in [0, 1], the first transformed; no targets."""
         size = self.light.size
-        shared = to_device(self.light.draw(len(x), x.shape[3], generator), x.device)
+        c, side = x.shape[1], x.shape[3]
+        shared = self.light.plan(to_device(self.light.draw(len(x), side, generator), x.device), side, c)
         drawn = [_moved(step.draw(len(x), size, generator), x.device) for step in self.steps]
+        planned = [step.plan(d, size, c) if isinstance(step, View) else d for step, d in zip(self.steps, drawn, strict=True)]
         changed, plain = (torch.empty(len(x), x.shape[1], size, size, device=x.device) for _ in range(2))
         for piece in pieces(x, size):
-            picture = self.light.apply(x[piece].float().div_(255), _of(shared, piece), plain[piece])
-            for step, parameters in zip(self.steps, drawn, strict=True):
-                picture = step.apply(picture, _of(parameters, piece))
+            picture = self.light.apply(x[piece].float().div_(255), of(shared, piece), plain[piece])
+            for step, parameters in zip(self.steps, planned, strict=True):
+                picture = step.apply(picture, of(parameters, piece))
             changed[piece] = picture
         return [changed, plain], {}
-
-
-def _of(drawn: Parameters, piece: slice) -> Parameters:
-    return {name: values[piece] for name, values in drawn.items()}
 
 
 def _moved(drawn: Parameters, device: torch.device) -> Parameters:

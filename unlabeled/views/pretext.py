@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unlabeled.batch import DataShape
 from unlabeled.registry import register
-from unlabeled.views.view import RATIO, Parameters, View, check_number, draw_views, pieces, to_device
+from unlabeled.views.view import RATIO, Parameters, View, check_number, draw_views, of, pieces, to_device
 
 GRID = 3
 CELL, PATCH = 85 / 224, 64 / 224
@@ -76,12 +76,13 @@ class Pirl:
         image, patch = self.parts
         (whole,) = draw_views([image], x, generator)
         drawn, order = self.draw(len(x), x.shape[3], generator)
-        drawn, count = to_device(drawn, x.device), GRID * GRID
-        out = torch.empty(len(x), count, x.shape[1], patch.size, patch.size, device=x.device)
-        for piece in pieces(x, x.shape[3] * GRID):
+        count, c, side = GRID * GRID, x.shape[1], x.shape[3]
+        planned = patch.plan(to_device(drawn, x.device), side, c)
+        out = torch.empty(len(x), count, c, patch.size, patch.size, device=x.device)
+        for piece in pieces(x, side * GRID):
             pixels = x[piece].float().div_(255).repeat_interleave(count, 0)  # (b·9, C, S, S)
-            mine = {name: values.view(len(x), count, -1)[piece].reshape(-1) for name, values in drawn.items()}
-            patch.apply(pixels, mine, out[piece].flatten(0, 1))
+            mine = slice(piece.start * count, piece.stop * count)
+            patch.apply(pixels, of(planned, mine), out[piece].flatten(0, 1))
         return [whole, out], {"permutation": order.to(x.device, non_blocking=True)}
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> tuple[Parameters, Tensor]:

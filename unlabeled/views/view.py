@@ -12,15 +12,16 @@ from torch import Tensor
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.views import ops
+from unlabeled.views.resample import Taps, blur_kernels, blur_radius, blur_taps, crop_taps, separable
 
 Parameters = dict[str, Tensor]
-"""What was drawn for a batch: name -> (B,) or (B, ...) float32, on the images' device."""
+"""What was drawn for a batch, or planned from it: name -> (B,) or (B, ...), on the images' device."""
 
 RATIO = (3 / 4, 4 / 3)
 """Aspect ratios of random resized crops (Szegedy et al. 2014, section 6), used by every paper here."""
 
 _PROPOSALS = 10
-_CACHED = 2**19
+_CACHED = 2**20
 
 
 class Views(Protocol):
@@ -150,48 +151,76 @@ class View:
             drawn["hole"] = torch.full((count,), float(hole))
         return drawn
 
-    def apply(self, x: Tensor, drawn: Parameters, out: Tensor | None = None) -> Tensor:
-        """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1], in `out` if given; all on one device."""
-        side, size = x.shape[3], self.size
-        blurred = "sigma" in drawn
+    def plan(self, drawn: Parameters, side: int, channels: int) -> Parameters:
+        """What `apply` needs of what was drawn, worked out for a whole batch of pictures with so many pixels and channels:
+        the weights of rows and columns, and the colours' matrices; on the device of `drawn`."""
+        planned: Parameters = {
+            name: drawn[name] for name in ("turns", "threshold", "hole_top", "hole_left", "hole") if name in drawn
+        }
         plain = (self.scale, self.ratio) == ((1.0, 1.0), (1.0, 1.0)) and not (self.pad or self.mirror or self.flip)
-        if not plain or size != side or blurred:
-            rows = ops.crop_weights(drawn["top"], drawn["height"], side, size, drawn["flip"] if self.flip else None)
-            columns = ops.crop_weights(drawn["left"], drawn["width"], side, size, drawn["mirror"] if self.mirror else None)
-            if blurred:
-                gauss = ops.blur_weights(drawn["sigma"], size, ops.blur_radius(size))
-                rows, columns = torch.bmm(gauss, rows), torch.bmm(gauss, columns)
-            x = ops.separable(x, rows, columns)
-        return self.finish(x, drawn, out)
-
-    def finish(self, x: Tensor, drawn: Parameters, out: Tensor | None = None) -> Tensor:
-        """What follows the resampling: turn, colours, clamp, solarise, cut-out. x (B, C, size, size)."""
-        if "turns" in drawn:
-            x = ops.quarter_turns(x, drawn["turns"])
+        if not plain or self.size != side or "sigma" in drawn:
+            for axis, start, length, reverse, on in (
+                ("rows", "top", "height", "flip", self.flip), ("columns", "left", "width", "mirror", self.mirror),
+            ):  # fmt: skip
+                taps = crop_taps(drawn[start], drawn[length], side, self.size, drawn[reverse] if on else None)
+                planned[f"{axis} index"], planned[f"{axis} weight"] = taps.index, taps.weight
+        if "sigma" in drawn:
+            planned["sigma"], planned["kernel"] = drawn["sigma"], blur_kernels(drawn["sigma"], blur_radius(self.size))
         if self.colours:
             hues = (drawn["saturation"], drawn["hue"]) if self.saturation or self.hue or self.grey else ()
-            x = ops.colour(x, drawn["brightness"], drawn["contrast"], *hues)
+            planned["matrix"], planned["lift"] = ops.colour_matrix(channels, drawn["brightness"], drawn["contrast"], *hues)
+        return planned
+
+    def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
+        """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1], in `out` if given; all on one device."""
+        if "rows index" in planned:
+            rows, columns = ([Taps(planned[f"{axis} index"], planned[f"{axis} weight"])] for axis in ("rows", "columns"))
+            if "kernel" in planned:
+                gauss = self._blur(planned["sigma"], planned["kernel"])
+                rows, columns = [*rows, gauss], [*columns, gauss]
+            x = separable(x, rows, columns)
+        return self.finish(x, planned, out)
+
+    def _blur(self, sigma: Tensor, kernel: Tensor) -> Taps:
+        """Of the samples that are blurred at all; on a GPU, where asking which would wait for it, of all."""
+        if sigma.device.type != "cpu":
+            return blur_taps(kernel, self.size)
+        samples = sigma.nonzero().flatten()
+        return blur_taps(kernel[samples], self.size, samples)
+
+    def finish(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
+        """What follows the resampling: turn, colours, clamp, solarise, cut-out. x (B, C, size, size)."""
+        if "turns" in planned:
+            x = ops.quarter_turns(x, planned["turns"])
+        if "matrix" in planned:
+            x = ops.recolour(x, planned["matrix"], planned["lift"])
         x = torch.clamp(x, 0.0, 1.0, out=out)
-        if "threshold" in drawn:
-            ops.solarise(x, drawn["threshold"], out=x)
-        if "hole" in drawn:
-            x.copy_(ops.cutout(x, drawn["hole_top"], drawn["hole_left"], drawn["hole"], drawn["hole"]))
+        if "threshold" in planned:
+            ops.solarise(x, planned["threshold"], out=x)
+        if "hole" in planned:
+            x.copy_(ops.cutout(x, planned["hole_top"], planned["hole_left"], planned["hole"], planned["hole"]))
         return x
 
 
 def draw_views(views: list[View], x: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """Draws all parameters, then makes the views; on a CPU in pieces that stay in its cache. x uint8 (B, C, S, S)."""
-    drawn = [to_device(view.draw(len(x), x.shape[3], generator), x.device) for view in views]
-    outs = [torch.empty(len(x), x.shape[1], view.size, view.size, device=x.device) for view in views]
+    """Draws all parameters, then makes the views; on a CPU in pieces of a few megabytes. x uint8 (B, C, S, S)."""
+    c, side = x.shape[1], x.shape[3]
+    planned = [view.plan(to_device(view.draw(len(x), side, generator), x.device), side, c) for view in views]
+    outs = [torch.empty(len(x), c, view.size, view.size, device=x.device) for view in views]
     for piece in pieces(x, max((view.size for view in views), default=1)):
         pixels = x[piece].float().div_(255)
-        for view, parameters, out in zip(views, drawn, outs, strict=True):
-            view.apply(pixels, {name: values[piece] for name, values in parameters.items()}, out[piece])
+        for view, parameters, out in zip(views, planned, outs, strict=True):
+            view.apply(pixels, of(parameters, piece), out[piece])
     return outs
 
 
+def of(parameters: Parameters, piece: slice) -> Parameters:
+    """Those of some samples."""
+    return {name: values[piece] for name, values in parameters.items()}
+
+
 def pieces(x: Tensor, size: int) -> list[slice]:
-    """Slices of a batch, each small enough for a core's second-level cache; the whole batch where x is not on a CPU."""
+    """Slices of a batch, small enough for a processor's caches; the whole batch where x is not on a CPU."""
     step = max(1, _CACHED // (x.shape[1] * max(x.shape[3], size) ** 2)) if x.device.type == "cpu" else max(1, len(x))
     return [slice(start, start + step) for start in range(0, len(x), step)]
 
