@@ -11,6 +11,8 @@ processor time, which are given as well, count only the time that the pipeline w
 
 The peers are packages in a folder of their own (`make bench` fills it), asked for the same distribution of views:
 
+Ours runs in a process of its own that keeps the memory it frees, as the program does (`unlabeled.speed.keep_memory`).
+
 - lightly: its `SimCLRTransform` on PIL images held in memory, in a `DataLoader` with `--workers` processes and the default
   collation; without blur where ours has none, and without the normalisation, which ours leaves to the encoder. Only whole
   turns of all workers count, from the first turn on, so that neither their start nor batches made ahead are measured.
@@ -30,6 +32,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ from torchvision.transforms import v2
 from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.registry import Choice
+from unlabeled.speed import keep_memory
 
 CASES = {32: (32, 512), 96: (256, 64), 224: (256, 64)}  # size of a view: canonical size, batch
 PEERS = "lightly", "kornia"
@@ -148,26 +152,54 @@ def rate(work: Callable[[], object], images: int, seconds: float) -> Rate:
     return done / (time.perf_counter() - start), done / (time.process_time() - used)
 
 
-def measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
-    """All pipelines at one size, alternating."""
+def pictures(size: int) -> np.ndarray[Any, Any]:
+    """Of one case: uint8 (batch, H, W, 3)."""
     canonical, batch = CASES[size]
     pixels = np.random.default_rng(0).integers(0, 256, (batch, 8, 8, 3), dtype=np.uint8)
     side = (canonical, canonical)
-    pixels = np.stack([np.asarray(Image.fromarray(p).resize(side, Image.Resampling.BICUBIC)) for p in pixels])
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(given.device)
-    policy = registry.build("views", Choice("simclr"), DataShape(batch, 3, size))
+    return np.stack([np.asarray(Image.fromarray(p).resize(side, Image.Resampling.BICUBIC)) for p in pixels])
+
+
+def batched(pipeline: Callable[[Tensor], object], x: Tensor, seconds: float) -> Callable[[], Rate]:
+    """Measures a pipeline on one batch, after a first time."""
+
+    def work() -> None:
+        pipeline(x)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    work()
+    return lambda: rate(work, len(x), seconds)
+
+
+def serve_ours(asked: Connection, size: int, device: str, threads: int, seconds: float) -> None:
+    """Measures ours as often as it is asked to, in this process."""
+    torch.set_num_threads(threads)
+    keep_memory()
+    x = torch.from_numpy(pictures(size)).permute(0, 3, 1, 2).contiguous().to(device)
+    policy = registry.build("views", Choice("simclr"), DataShape(len(x), 3, size))
     generator = torch.Generator().manual_seed(0)
+    measured = batched(lambda x: policy(x, generator), x, seconds)
+    while asked.recv():
+        asked.send(measured())
+
+
+def measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
+    """All pipelines at one size, alternating."""
+    canonical, batch = CASES[size]
+    pixels = pictures(size)
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(given.device)
     twice, cores = pil_pipeline(size), torch.get_num_threads()
     few = list(pixels[: 64 if size == 32 else 8])
+    spawning = multiprocessing.get_context("spawn")
+    ask, answer = spawning.Pipe()
+    server = spawning.Process(target=serve_ours, args=(answer, size, given.device, cores, given.seconds), daemon=True)
+    server.start()
 
-    def batched(pipeline: Callable[[], object]) -> Callable[[], Rate]:
-        def work() -> None:
-            pipeline()
-            if given.device == "cuda":
-                torch.cuda.synchronize()
-
-        work()
-        return lambda: rate(work, batch, given.seconds)
+    def ours() -> Rate:
+        ask.send(True)
+        measured: Rate = ask.recv()
+        return measured
 
     def single(work: Callable[[], object]) -> Callable[[], Rate]:
         def measured() -> Rate:
@@ -181,18 +213,20 @@ def measure(size: int, given: argparse.Namespace) -> dict[str, Any]:
 
     with ThreadPoolExecutor(cores) as pool:
         pipelines = {
-            "ours": batched(lambda: policy(x, generator)),
+            "ours": ours,
             "pil": single(lambda: [twice(image) for image in few]),
             "pil, threads": single(lambda: list(pool.map(twice, few))),
         }
         if given.peers:
             loader, augment = lightly_loader(pixels, size, batch, given.workers), kornia_pipeline(size)
             pipelines["lightly"] = lambda: loading_rate(loader, given.seconds)
-            pipelines["kornia"] = batched(lambda: augment(x))
+            pipelines["kornia"] = batched(augment, x, given.seconds)
         rates: dict[str, list[Rate]] = {name: [] for name in pipelines}
         for _ in range(given.rounds):
             for name, pipeline in pipelines.items():
                 rates[name].append(pipeline())
+    ask.send(False)
+    server.join()
     result: dict[str, Any] = {"view": size, "canonical": canonical, "batch": batch}
     for which, clock in enumerate(("images_per_second", "images_per_processor_second")):
         values = {name: [both[which] for both in pairs] for name, pairs in rates.items()}
