@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/knn.py --out results/knn.json
 	$(BIN)/python benchmarks/large.py --out results/large.json
 	$(BIN)/python benchmarks/steps.py --out results/steps.json
+	$(BIN)/python benchmarks/kept.py --out results/kept.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -69,6 +68,6 @@ class EMPSSL(Comparison):
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
         """The coding rate of each patch's embeddings, and their agreement, over all processes' images."""
         h = embedded["h"].transpose(0, 1)  # (V, B, D)
-        z = F.normalize(self.projector(h.flatten(0, 1)), dim=1).view(*h.shape[:2], -1)  # (V, B, dim)
+        z = self.projector(h.flatten(0, 1)).view(*h.shape[:2], -1)  # (V, B, dim)
         everyone = gather(z.transpose(0, 1)).transpose(0, 1)  # (V, N, dim)
         return Loss(multi_patch(everyone, self.invariance, self.eps), memory={"z": z[0].detach()})
