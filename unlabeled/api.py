@@ -39,6 +39,7 @@ def pretrain(
     labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
+    first_size: int | None = None,
     eval_size: int | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
@@ -76,6 +77,7 @@ def pretrain(
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        first_size: side of a view in the first epoch, which then grows to image_size (default: image_size).
         eval_size: side in pixels at which images are judged after training (default: image_size).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
@@ -112,6 +114,7 @@ def pretrain(
         "labels": labels,
         "hold_out_classes": hold_out_classes,
         "image_size": image_size,
+        "first_size": first_size,
         "eval_size": eval_size,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,

@@ -70,7 +70,7 @@ class Monitor:
             self.console.print(line, soft_wrap=True)
 
         say(f"{recipe.method.name} on {source.name}: {len(source):,} images of {source.native[0]}×{source.native[1]}, "
-            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.image_size} px"
+            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.view_sizes}"
             + "; a fifth of the images is held out" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip

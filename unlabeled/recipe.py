@@ -30,6 +30,9 @@ class Recipe:
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
         image_size: side of a view in pixels; None: the data's own, at most 224.
+        first_size: side of a view in the first epoch, from which it grows to `image_size`, reached after four fifths of the
+            run; None: `image_size` throughout. Small views cost less, and early training needs no more (Tan and Le 2021,
+            "EfficientNetV2", on progressive learning; by how much is ours).
         eval_size: side in pixels at which images are judged after training; None: `image_size`. Somewhat more than that
             helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
         epochs: passes over the training images.
@@ -56,6 +59,7 @@ class Recipe:
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
     image_size: int | None = None
+    first_size: int | None = None
     eval_size: int | None = None
     epochs: int = 100
     batch_size: int = 256
@@ -69,6 +73,12 @@ class Recipe:
     monitor_every: int = 5
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def view_sizes(self) -> str:
+        """Sides of the views, in words: `24 px`, or `16 to 24 px`."""
+        grows = f"{self.first_size} to " if self.first_size not in (None, self.image_size) else ""
+        return f"{grows}{self.image_size} px"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
@@ -132,8 +142,16 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         else:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
-    least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "image_size": 4, "eval_size": 4}
-    least_values |= {"warmup_epochs": 0, "accumulate": 1, "hold_out_classes": 0}
+    least_values = {
+        "epochs": 0,
+        "batch_size": 1,
+        "monitor_every": 0,
+        "seed": 0,
+        "image_size": 4,
+        "first_size": 4,
+        "eval_size": 4,
+    }
+    least_values |= {"warmup_epochs": 0, "accumulate": 1, "hold_out_classes": 0, "image_size": 4, "first_size": 4, "eval_size": 4}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from unlabeled.probes.asked import parse_amount
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
-from unlabeled.schedules import scaled_lr, warmup_cosine
+from unlabeled.schedules import scaled_lr, view_size, warmup_cosine
 from unlabeled.speed import Speed, keep_memory, usual
 from unlabeled.steps import Clock, batches, generator, seed_of
 
@@ -78,7 +79,8 @@ def train(
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
     method = built(recipe, source, len(chosen))
-    views = registry.build("views", recipe.views, method.shape)
+    policy = cache(lambda size: registry.build("views", recipe.views, replace(method.shape, size=size)))
+    first_size, last_size = recipe.first_size or method.shape.size, method.shape.size
     if recipe.batch_size > len(chosen):
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {len(chosen)} images to train on: "
@@ -99,7 +101,8 @@ def train(
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
     warmup = round(warmup_epochs * clock.per_epoch)
-    drawn, _ = views(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
+    for size in (first_size, last_size):
+        drawn, _ = policy(size)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
         raise UserError(
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
@@ -145,6 +148,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = lr if group["constant"] else warmup_cosine(at, lr, warmup)
 
+            views = policy(view_size(at, first_size, last_size))
             drawn, targets = views(images.to(fabric.device, non_blocking=True), generator(recipe.seed, rank(), step))
             if method.needs_labels:
                 targets = {**targets, "label": torch.from_numpy(labels[index]).to(fabric.device, non_blocking=True)}

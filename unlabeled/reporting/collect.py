@@ -173,7 +173,7 @@ class Told:
             "Images": f"{data.get('train', 0):,} to train on, {data.get('test') or 0:,} to test on"
             + ", held out of the only split by the seed" * bool(data.get("held_out")),
             "Size": f"{' × '.join(map(str, data.get('native', [])))} px, {data.get('channels')} channels; "
-            f"views of {recipe.image_size} px",
+            f"views of {recipe.view_sizes}",
             "Classes": ", ".join(map(str, data.get("classes", []))) or "none",
             "Fingerprint of the data": str(data.get("fingerprint", "")),
             "Seed": str(recipe.seed),
