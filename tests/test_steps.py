@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from unlabeled import registry
 from unlabeled.data import balanced_draw, open_data
+from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.recipe import compose
+from unlabeled.run import Run
 from unlabeled.steps import Clock, batches, order
 from unlabeled.train import chosen_images
 
@@ -111,3 +113,22 @@ def test_names_of_parts_with_a_constant_rate_are_parts(name: str) -> None:
     assert issubclass(made, Method)
     parts = registry.get("methods", name).make.__init__.__code__.co_names
     assert set(made.constant_lr) <= set(parts)
+
+
+def test_views_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    forward = Encoder.forward
+
+    def noting(self: Encoder, x: Tensor) -> Tensor:
+        if self.training:
+            seen.append(x.shape[-1])
+        return forward(self, x)
+
+    monkeypatch.setattr(Encoder, "forward", noting)
+    sizes = ("--first-size", "4", "--epochs", "5")
+    said = ok("pretrain", file(tmp_path / "x.npz"), *SMALL, *sizes, "--out", tmp_path / "run")
+    assert "views of 4 to 8 px" in said
+    steps = Run.open(tmp_path / "run").history[-1]["step"]
+    assert seen == [min(8, 4 + round(4 * step / steps / 0.8)) for step in range(steps)]
+    text = mistake("pretrain", tmp_path / "x.npz", *SMALL, "--first-size", "2", "--out", tmp_path / "none")
+    assert "first-size is 2" in text

@@ -142,16 +142,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         else:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
-    least_values = {
-        "epochs": 0,
-        "batch_size": 1,
-        "monitor_every": 0,
-        "seed": 0,
-        "image_size": 4,
-        "first_size": 4,
-        "eval_size": 4,
-    }
-    least_values |= {"warmup_epochs": 0, "accumulate": 1, "hold_out_classes": 0, "image_size": 4, "first_size": 4, "eval_size": 4}
+    least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "warmup_epochs": 0, "accumulate": 1}
+    least_values |= {"hold_out_classes": 0, "image_size": 4, "first_size": 4, "eval_size": 4}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:
