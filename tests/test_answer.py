@@ -26,7 +26,14 @@ def score(draws: list[float]) -> Score:
         ),
         ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
         ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
-        ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining did not help:", "other views, another method, more steps"),
+        ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining made no clear difference:", "other views, another method, more steps"),
+        (
+            [[0.5]],
+            [[0.51]],
+            "Pretraining made no clear difference:",
+            "1.0 ± 4.2 points less than raw pixels, which is",
+        ),
+        ([[0.5]], [[0.6]], "Pretraining did not help:", "it made features worse than raw pixels"),
         (
             [[0.9], [0.9]],
             [[0.5], [0.6]],
@@ -130,6 +137,15 @@ def test_the_figure_is_of_a_protocol_that_met_both() -> None:
     assert found is not None
     assert found.startswith("Pretraining helped: knn with 100% of labels gives")
     assert found.endswith("better by more than the spread in all 3 comparisons, by each protocol's first figure.")
+
+
+def test_the_figure_bears_the_verdict_out() -> None:
+    scores = {(name, labels): [score([top1])] for labels, both in (("1%", (0.51, 0.5)), ("100%", (0.8, 0.6)))
+              for name, top1 in zip(("run", "random"), both, strict=True)}  # fmt: skip
+    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+    assert found is not None
+    assert found.startswith("Pretraining helped: knn with 100% of labels gives 80.0")
+    assert "not clearly better than an untrained encoder of the same shape with knn 1%" in found
 
 
 def test_an_unknown_spread_is_no_win() -> None:

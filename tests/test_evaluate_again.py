@@ -131,6 +131,7 @@ def test_fine_tuning_says_where_a_supervised_rival_is_missing(made: Path) -> Non
     ok("pretrain", made / "x.npz", *ONE, "--method", "supervised", "--out", made / "told")
     rival = ok("evaluate", made / "run", "--data", made / "x.npz", "--against", made / "told", "--protocol", QUICK)
     assert hint not in rival
+    assert f"pretrained with 100% of the labels, in every row ({made / 'told'})" in rival
     ok(*words, "--protocol", "knn")
     assert written(made)["saw_labels"] == [str(made / "told")], "its scores stay in the file, and so does what it saw"
     ok("report", made / "run", "--out", made / "page.html")

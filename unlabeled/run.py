@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Run:
     def lines(self) -> list[str]:
         """What a terminal shows of it."""
         said = f"written: {self.path}"
-        return [said + (f"; next: unlabeled evaluate {self.path}" if self.finished else "")]
+        return [said + (f"; next: unlabeled evaluate {shlex.quote(str(self.path))}" if self.finished else "")]
 
     def encoder(self) -> Encoder:
         """The trained encoder, on the CPU, in evaluation mode.

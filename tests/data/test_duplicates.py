@@ -77,6 +77,15 @@ def test_every_changed_photograph_is_found(kind: str) -> None:
     assert sum(found.leaked) >= 99
 
 
+def test_some_pairs_are_of_both_kinds() -> None:
+    x = photographs(400)
+    found = copies(x, np.concatenate([x[:20], np.stack([changed(image, "jpeg") for image in x[50:60]])]))
+    kinds = [(count, [pair.exact for pair in found.some(count)]) for count in (4, 14, 1000)]
+    assert [(sum(k), len(k) - sum(k)) for _, k in kinds] == [(2, 2), (7, 7), (20, len(found.pairs) - 20)]
+    few = Copies([pair for pair in found.pairs if pair.exact][:3], found.leaked, found.near)
+    assert few.some(2) == few.pairs[:2]
+
+
 def test_no_false_alarm_on_digits_whose_images_are_all_alike() -> None:
     x = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
     found = copies(x[:1400], x[1400:])

@@ -28,12 +28,14 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def transferred(sets: Path, *against: object, protocol: Sequence[str]) -> tuple[str, list[dict[str, object]]]:
+def transferred(
+    sets: Path, *against: object, protocol: Sequence[str], more: Sequence[object] = ()
+) -> tuple[str, list[dict[str, object]]]:
     data = [word for name in ("x", "y") for word in ("--data", sets / f"{name}.npz")]
     rivals = [word for one in against for word in ("--against", one)]
     asked = [word for one in protocol for word in ("--protocol", one)]
     (sets / "run" / "transfer.json").unlink(missing_ok=True)  # which would keep what another test asked for
-    said = ok("evaluate", sets / "run", *data, *asked, *rivals)
+    said = ok("evaluate", sets / "run", *data, *asked, *rivals, *more)
     return said, json.loads((sets / "run" / "transfer.json").read_text())["transfer"]
 
 
@@ -62,6 +64,11 @@ def test_one_table_of_all_sets_and_encoders(sets: Path) -> None:
     assert len(tags.all("table")) == 1
     assert "Not compared with supervised pretraining" not in " ".join(tags.text.split()) + said
     assert 'href="#r0-transfer"' in text
+
+
+def test_it_takes_the_labels_that_are_asked_for(sets: Path) -> None:
+    _, found = transferred(sets, protocol=["transfer"], more=["--labels", "2", "--draws", "1"])
+    assert {(s["protocol"], s["labels"]) for one in found for s in one["scores"]} == {("linear", "2"), ("finetune", "2")}  # type: ignore[attr-defined]
 
 
 def test_without_a_supervised_rival_it_says_how_to_give_one(sets: Path) -> None:

@@ -164,7 +164,7 @@ def pixels(image: Tensor) -> Array:
 
 
 def overlay(image: Tensor, attention: Tensor, covers: float) -> Array:
-    """The image (C, H, W) in grey under its map (h, w), brightest where most is: uint8 (CELL, CELL, 3).
+    """The image (C, H, W) in grey under its map (h, w), from least to most: uint8 (CELL, CELL, 3).
 
     viridis is even to the eye (Smith and van der Walt 2015) and safe for the colour-blind.
     """
@@ -174,7 +174,8 @@ def overlay(image: Tensor, attention: Tensor, covers: float) -> Array:
     large = F.interpolate(attention[None, None].float(), (side, side), mode="bilinear", align_corners=False)[
         0, 0, :CELL, :CELL
     ]
-    top = large.max()
-    heat = colormaps["viridis"]((large / top if top > 0 else large).numpy())[..., :3]  # (CELL, CELL, 3)
+    least, most = large.min(), large.max()
+    share = (large - least) / (most - least) if most > least else torch.zeros_like(large)
+    heat = colormaps["viridis"](share.numpy())[..., :3]  # (CELL, CELL, 3)
     grey = F.interpolate(image.float().mean(0)[None, None], (CELL, CELL), mode="nearest")[0, 0, :, :, None].numpy() / 255
     return np.asarray((255 * (0.45 * grey + 0.55 * heat)).round(), np.uint8)

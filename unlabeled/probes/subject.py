@@ -33,7 +33,7 @@ class Subject:
         precision: what it computes in when it is trained further.
         cache: folder of features that were extracted before, by their content; None keeps none there.
         views: policy that the run drew its views with; None where that is not known.
-        saw_labels: whether its method learned from labels.
+        saw_labels: of how much its method learned the labels, such as `100%`; "" of a method that needs none.
         fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
         trained: whether the encoder has learned anything.
     """
@@ -45,7 +45,7 @@ class Subject:
     precision: torch.dtype = torch.float32
     cache: Path | None = None
     views: Choice | None = None
-    saw_labels: bool = False
+    saw_labels: str = ""
     fresh: Callable[[int], Encoder] | None = None
     trained: bool = True
     _held: WeakKeyDictionary[Source, Tensor] = field(

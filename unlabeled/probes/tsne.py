@@ -46,7 +46,7 @@ class TSNE(maps.Layout):
         import openTSNE
 
         self.perplexity_ = min(float(self.perplexity), (len(unit) - 1) / 3)
-        few = f"tsne: perplexity {self.perplexity_:.0f} instead of {self.perplexity}, for {len(unit):,} images"
+        few = f"tsne: perplexity {self.perplexity_:.3g} instead of {self.perplexity}, for {len(unit):,} images"
         self.notes_ = [few] if self.perplexity_ < self.perplexity else []
         alike = bool((np.ptp(unit, axis=0) < 1e-6).all())  # no principal component to begin with
         begin = openTSNE.initialization.random if alike else openTSNE.initialization.pca

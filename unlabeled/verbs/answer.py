@@ -27,8 +27,9 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond the spread
     and never better is not to have helped, whatever the other rival says.
 
-    The first protocol and amount of labels that met most of the two is put into figures; the others are counted, and named
-    if lost. Other runs are named, but decide nothing: whether pretraining helped is not a matter of what else was trained.
+    Put into figures is the first protocol and amount of labels that met most of the two, and bears the verdict out with
+    most of them; the others are counted, and named if lost. Other runs are named, but decide nothing: whether pretraining
+    helped is not a matter of what else was trained.
 
     Args:
         scores: of all subjects.
@@ -48,8 +49,10 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
              for labels, ours in judged for rival in every
              for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title}  # fmt: skip
     pairs = [pair for pair in known.values() if pair[2] in RIVALS]
-    met = Counter((labels, ours.title) for labels, ours, *_ in pairs)
-    first, ours = max(judged, key=lambda one: met[one[0], one[1].title])
+    met, won = (Counter((labels, ours.title) for labels, ours, *_ in some) for some in (pairs, _won(pairs)))
+    lost = Counter((pair[0], pair[1].title) for pair in pairs if _gap(pair) < -_spread(pair))
+    bears = lost if _worse(pairs) else won
+    first, ours = max(judged, key=lambda one: (met[one[0], one[1].title], bears[one[0], one[1].title]))
     shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
     by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
     figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
@@ -61,17 +64,13 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
 
 
 def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
-    won = [pair for pair in pairs if _gap(pair) > _spread(pair)]
+    won, worse = _won(pairs), _worse(pairs)
     lost = [pair for pair in pairs if _gap(pair) <= 0]
     close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
     beaten = {pair[2] for pair in won}
-    worse = [said for name, said in RIVALS.items()
-             if name not in beaten and any(pair[2] == name and _gap(pair) < -_spread(pair) for pair in pairs)]  # fmt: skip
     untrained = [pair for pair in pairs if pair[2] == "random"]
     if worse:
         return f"Pretraining did not help: {figure}; it made features worse than {' and '.join(worse)}. {HELPS}"
-    if len(lost) == len(pairs):
-        return f"Pretraining did not help: {figure}. {HELPS}"
     if not won:
         within = "within the spread" if all(map(math.isfinite, map(_spread, pairs))) else "of unknown spread"
         return f"Pretraining made no clear difference: {figure}, which is {within}. {HELPS}"
@@ -86,6 +85,17 @@ def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
         f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several
         or "."
     )
+
+
+def _won(pairs: Sequence[Pair]) -> list[Pair]:
+    return [pair for pair in pairs if _gap(pair) > _spread(pair)]
+
+
+def _worse(pairs: Sequence[Pair]) -> list[str]:
+    """The rivals that the run is behind of by more than the spread, and nowhere ahead of, in words."""
+    beaten = {pair[2] for pair in _won(pairs)}
+    behind = {pair[2] for pair in pairs if _gap(pair) < -_spread(pair)} - beaten
+    return [said for name, said in RIVALS.items() if name in behind]
 
 
 def spell(labels: str) -> str:

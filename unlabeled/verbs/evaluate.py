@@ -25,7 +25,7 @@ from unlabeled.probes.evaluate import evaluate_features, evaluate_images, evalua
 from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.subject import Subject
 from unlabeled.run import Run, environment
-from unlabeled.verbs.answer import called
+from unlabeled.verbs.answer import called, spell
 from unlabeled.verbs.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.verbs.splits import new_classes, splits
 from unlabeled.verbs.subjects import subjects
@@ -152,6 +152,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
                 try:
                     for text, score in judge(item, question.kind(item), question.amounts):
+                        if subject.saw_labels and subject.name != "run":
+                            told = f"pretrained with {spell(subject.saw_labels)} of the labels, in every row"
+                            score.notes.append(told)
                         scores.setdefault((subject.name, text), []).append(score)
                 except UserError as error:
                     failed.setdefault(item.choice.name, error)

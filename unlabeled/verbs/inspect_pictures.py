@@ -102,7 +102,7 @@ def _sheet(path: Path, census: Census) -> Path:
 def _copies(path: Path, censuses: Mapping[str, Census], copies: Copies) -> Path:
     """Pairs, one below the other, with the ratio of distances by which they were found."""
     columns, headings = [], []
-    for pair in copies.pairs[:PAIRS]:
+    for pair in copies.some(PAIRS):
         sides = [censuses[split].source.fetch([i]) for split, i in zip(pair.splits, pair.indices, strict=True)]
         columns.append([_small(image[0]) for image in sides])
         headings.append("exact" if pair.exact else f"{pair.ratio:.2f}")

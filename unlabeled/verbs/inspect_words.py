@@ -32,7 +32,7 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
     yield _duplicates(censuses, copies)
     if copies.near:
         yield _criterion(copies.near)
-    yield from (_line(pair) for pair in copies.pairs[:PAIRS])
+    yield from (_line(pair) for pair in copies.some(PAIRS))
     if len(copies.pairs) > PAIRS:
         yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
     yield ""

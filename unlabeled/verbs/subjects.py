@@ -61,7 +61,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             name=name,
             encoder=placed(encoder),
             method=lambda: whole(of, encoder, source).to(fabric.device),
-            saw_labels=learned_from_labels(of),
+            saw_labels=of.recipe.labels if learned_from_labels(of) else "",
             fresh=fresh(of, source),
         )
 

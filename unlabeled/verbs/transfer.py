@@ -73,19 +73,19 @@ class Transfer:
 
 
 def spelled_out(protocol: str) -> tuple[str, ...]:
-    """The protocols that one stands for: `transfer` those with all labels, `transfer:1%` with a hundredth.
+    """The protocols that one stands for: `transfer` those with the labels asked for, `transfer:1%` with a hundredth.
 
-    >>> spelled_out("transfer:1%")
-    ('linear:1%', 'finetune:1%')
+    >>> spelled_out("transfer"), spelled_out("transfer:1%")
+    (('linear', 'finetune'), ('linear:1%', 'finetune:1%'))
 
     Raises:
         UserError: an unknown protocol.
     """
-    name, _, labels = protocol.partition(":")
+    name, colon, labels = protocol.partition(":")
     known = [*registry.names("probes"), "transfer"]
     if name not in known:
         raise UserError(f"unknown protocol {name!r}{registry.nearest(name, known)}; known: {', '.join(known)}")
-    return tuple(f"{one}:{labels or '100%'}" for one in TRANSFER) if name == "transfer" else (protocol,)
+    return tuple(f"{one}{colon}{labels}" for one in TRANSFER) if name == "transfer" else (protocol,)
 
 
 def transfer(path: Path, evaluations: Sequence[Evaluation]) -> Transfer:
