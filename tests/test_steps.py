@@ -132,3 +132,10 @@ def test_views_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.Monkey
     assert seen == [min(8, 4 + round(4 * step / steps / 0.8)) for step in range(steps)]
     text = mistake("pretrain", tmp_path / "x.npz", *SMALL, "--first-size", "2", "--out", tmp_path / "none")
     assert "first-size is 2" in text
+
+
+def test_an_epoch_is_told_with_the_terms_of_its_loss(tmp_path: Path) -> None:
+    words = (*SMALL, "--epochs", "2", "--monitor-every", "1", "--method", "deepcluster", "--method.clusters", "6")
+    said = ok("pretrain", file(tmp_path / "x.npz"), *words, "--out", tmp_path / "run")
+    nmi = Run.open(tmp_path / "run").history[-2]["nmi"]
+    assert f", nmi {nmi:.2f}, pseudo accuracy " in said

@@ -48,6 +48,7 @@ class Monitor:
         self.every = max(1, min(LOG_EVERY, per_epoch))
         self.console = console(quiet=rank() > 0)
         self.looked: dict[str, float] = {}
+        self.terms: dict[str, float] = {}
         self.suspected, self.warned = "", ""
         self.told = 0
         self.clock, self.counted = time.monotonic(), 0
@@ -113,10 +114,10 @@ class Monitor:
         value = float(loss.total.detach())
         if any_process(not math.isfinite(value)):
             raise self._diverged(f"the loss is {value}", done)
-        terms = {name: float(term) for name, term in loss.terms.items()}
+        self.terms = {name: float(term) for name, term in loss.terms.items()}
         speed = (done - self.counted) * self.recipe.batch_size / max(1e-9, time.monotonic() - self.clock)
         self.clock, self.counted = time.monotonic(), done
-        line = {"step": done, "epoch": done / self.per_epoch, "loss": value, **terms, "lr": lr}
+        line = {"step": done, "epoch": done / self.per_epoch, "loss": value, **self.terms, "lr": lr}
         line["images_per_s"] = speed
         if "z" in loss.memory:
             z = loss.memory["z"].float()
@@ -187,7 +188,10 @@ class Monitor:
         line["monitor_s"] = time.monotonic() - began
         self._record(line)
         knn = f"kNN {100 * line['knn']:.1f}% (within the training split), " if "knn" in line else ""
-        self.console.print(f"epoch {line['epoch']}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}")
+        terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())
+        self.console.print(
+            f"epoch {line['epoch']}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}{terms}", soft_wrap=True
+        )
         self.clock += time.monotonic() - began
         self._show()
 
