@@ -50,6 +50,8 @@ def test_a_sweep_and_one_value_more(tmp_path: Path, recipe: Path) -> None:
     assert "**" in text
     assert ET.parse(out / "sweep.svg").getroot().tag.endswith("svg")
     assert "axes" in mistake(*common, "--grid", "method.dim=8,16")
+    assert "dim 128" in mistake(*common, "--grid", "method.temperature=3", "--method.dim", 8)
+    assert "sigma" in mistake(*common, "--grid", "method.temperature=3", "--views.sigma", "0.1,1")
     recipe.write_text(TEXT.replace("epochs: 2", "epochs: 3"))
     assert "epochs = 2, and this asks for 3" in mistake(*common, "--grid", "method.temperature=0.1")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,11 @@ def sweep(
     base = compose(*layers)
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
-    swept = {axis.partition(".")[0] for axis in values}
-    plain = {k: v for k, v in base.to_dict().items() if k not in ("data", "about", "monitor_every") and k not in swept}
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
-    question = {"verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values), **plain}
+    question = {
+        "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),
+        **_shared(base.to_dict(), values),
+    }  # fmt: skip
     board = Board(out, question, judge, lambda found: _publish(out, question, found), root=root, accelerator=accelerator)
     board.claim(rows, opened.train)
     finished = board.fill(rows)
@@ -107,6 +108,20 @@ def parse_grid(words: Sequence[str]) -> dict[str, list[str]]:
     if not axes:
         raise UserError("nothing to sweep: give --grid OPTION=VALUE,VALUE")
     return axes
+
+
+def _shared(plain: Mapping[str, Any], axes: Iterable[str]) -> dict[str, Any]:
+    """What of a recipe all rows have in common.
+
+    >>> _shared({"method": {"name": "byol", "momentum": 0.99, "hidden": 4096}, "epochs": 5}, ["method.momentum", "epochs"])
+    {'method': {'name': 'byol', 'hidden': 4096}}
+    """
+    swept = {*axes, "data", "about", "monitor_every"}
+    return {
+        part: {k: v for k, v in value.items() if f"{part}.{k}" not in swept} if isinstance(value, dict) else value
+        for part, value in plain.items()
+        if part not in swept
+    }
 
 
 def _name(values: Mapping[str, str]) -> str:
