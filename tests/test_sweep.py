@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_a_sweep_and_one_value_more(tmp_path: Path, recipe: Path) -> None:
     assert all(set(row["figures"]) == {"knn", "linear"} for row in rows)
     assert all(row["epochs"] == 2 for row in rows)
     text = (out / "table.md").read_text()
+    assert text.startswith("# x: simclr, views.strength × method.temperature\n")
+    assert re.search(r"x\.npz; .*, 1 thread\.$", text, re.MULTILINE)
     assert "| views.strength | method.temperature | kNN 100% | linear top-1 |" in text
     assert "**" in text
     assert ET.parse(out / "sweep.svg").getroot().tag.endswith("svg")

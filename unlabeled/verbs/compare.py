@@ -18,7 +18,7 @@ from unlabeled.run import RECIPE, Run, environment
 from unlabeled.train import chosen_images
 from unlabeled.verbs import curves
 from unlabeled.verbs.judging import DRAWS, Judge, identity, open_labelled
-from unlabeled.verbs.remarks import UNTRAINED, off_budget, remarks
+from unlabeled.verbs.remarks import UNTRAINED, hardware, off_budget, remarks, short
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Tabled, figure, for_terminal, grid, markdown, number, write
 
@@ -239,19 +239,16 @@ def _competes(row: Mapping[str, Any]) -> bool:
 
 
 def _title(question: Mapping[str, Any]) -> str:
-    return f"{question['data']['name']}: methods compared"
+    return f"{short(question['data']['name'])}: methods compared"
 
 
 def _setting(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     encoder = ", ".join(f"{v}" if k == "name" else f"{k} {v}" for k, v in question["encoder"].items())
     ((unit, amount),) = question["budget"].items()
-    every = [row["environment"]["hardware"] for row in rows if "environment" in row]
-    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
-    where = " and ".join(dict.fromkeys(named))
     return (
         f"{question['data']['name']}; {encoder}; views of {question['image_size']} px, judged at "
         f"{question['eval_size'] or question['image_size']} px; batches of {question['batch_size']}; "
-        f"{amount:g} {unit} of training each; {where}; seed {question['seed']}"
+        f"{amount:g} {unit} of training each; {hardware(rows)}; seed {question['seed']}"
     )
 
 

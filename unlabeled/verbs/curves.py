@@ -20,7 +20,7 @@ def draw(path: Path, lines: Mapping[str, Points], *, x: str, y: str, title: str,
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "unlabeled", "svg.fonttype": "path"}):
-        figure = Figure((8, 5), layout="constrained")
+        figure = Figure((8, 5))
         axes = figure.add_subplot()
         for i, (name, points) in enumerate(lines.items()):
             at, value = [p[0] for p in points], [p[1] for p in points]
@@ -33,5 +33,5 @@ def draw(path: Path, lines: Mapping[str, Points], *, x: str, y: str, title: str,
         axes.set(xlabel=x, ylabel=y, title=title)
         axes.grid(alpha=0.3)
         if len(lines) > 1:
-            axes.legend(fontsize="small", ncols=1 + len(lines) // 12)
-        return write_whole(path, lambda p: figure.savefig(p, format="svg", metadata={"Date": None}))
+            axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        return write_whole(path, lambda p: figure.savefig(p, format="svg", bbox_inches="tight", metadata={"Date": None}))

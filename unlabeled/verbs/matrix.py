@@ -113,7 +113,7 @@ def draw(path: Path, matrix: Matrix, *, title: str) -> Path:
         axes.set(xlabel="second transformation", ylabel="first transformation", title=title)
         axes.title.set_fontsize("small")
         figure.colorbar(shown, label="linear top-1 accuracy, %")
-        return write_whole(path, lambda p: figure.savefig(p, format="svg", metadata={"Date": None}))
+        return write_whole(path, lambda p: figure.savefig(p, format="svg", bbox_inches="tight", metadata={"Date": None}))
 
 
 def _percent(share: float | None, best: float | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from unlabeled.probes.health import COMPLETE
@@ -41,6 +43,22 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
     return sorted({note for row in rows for note in row.get("notes", [])})
+
+
+def short(data: str) -> str:
+    """The name of data for a title: of paths their last part.
+
+    >>> short("train=../data/cifar10-train.parquet,test=../data/cifar10-test.parquet")
+    'cifar10-train, cifar10-test'
+    """
+    return ", ".join(Path(part).stem for part in re.split(r",?\b(?:train|test|val)=", data) if part)
+
+
+def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the rows were trained on; each machine once."""
+    every = [row["environment"]["hardware"] for row in rows if "environment" in row]
+    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
+    return " and ".join(dict.fromkeys(named))
 
 
 def _clearly(ours: float, theirs: float, tested: int) -> bool:

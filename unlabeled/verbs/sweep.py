@@ -17,7 +17,7 @@ from unlabeled.recipe import compose, read
 from unlabeled.run import environment
 from unlabeled.verbs import curves, matrix
 from unlabeled.verbs.judging import Judge, identity, mean, open_labelled
-from unlabeled.verbs.remarks import notes
+from unlabeled.verbs.remarks import hardware, notes, short
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 
@@ -134,10 +134,9 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
         return
     rows, columns = _sorted(rows), _columns(question)
     text = f"# {_title(question)}\n\n" + markdown(columns, grid(columns, rows, _competes))
-    hardware = environment()["hardware"]
-    where = ", ".join(hardware["gpu"]) or f"{hardware['processor']}, {hardware['threads']} threads"
-    setting = f"Top-1 accuracy on the test split in percent, frozen features, all labels; {where}. Bold: the best."
-    text += "\n" + "".join(f"- {line}\n" for line in [setting, *_words(rows)])
+    setting = f"{question['data']['name']}; {hardware(rows)}."
+    figures = "Top-1 accuracy on the test split in percent, frozen features, all labels. Bold: the best."
+    text += "\n" + "".join(f"- {line}\n" for line in [setting, figures, *_words(rows)])
     about = {"question": dict(question), "environment": environment(), "rows": rows}
     if matrix.asked(question["axes"]):
         pairs = matrix.Matrix.of(rows)
@@ -204,7 +203,7 @@ def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _title(question: Mapping[str, Any]) -> str:
     method = question.get("method", {}).get("name", "recipe")
-    return f"{question['data']['name']}: {method}, {' × '.join(question['axes'])}"
+    return f"{short(question['data']['name'])}: {method}, {' × '.join(question['axes'])}"
 
 
 def _number(text: str) -> float | None:
