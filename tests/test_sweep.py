@@ -8,9 +8,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from command import file, mistake, ok
+from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled.verbs import curves, sweep
+from unlabeled.verbs.rows import Board
 from unlabeled.verbs.table import grid, markdown
 
 TEXT = """\
@@ -57,6 +58,25 @@ def test_a_sweep_and_one_value_more(tmp_path: Path, recipe: Path) -> None:
     assert "sigma" in mistake(*common, "--grid", "method.temperature=3", "--views.sigma", "0.1,1")
     recipe.write_text(TEXT.replace("epochs: 2", "epochs: 3"))
     assert "epochs = 2, and this asks for 3" in mistake(*common, "--grid", "method.temperature=0.1")
+
+
+def test_stopped_before_the_first_row_it_names_no_file(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Board, "_fill", stop)
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    for command in (
+        ("sweep", recipe, data, "--grid", "method.temperature=1", "--accelerator", "cpu"),
+        ("compare", data, "--method", "moco", *ONE),
+    ):
+        result = unlabeled(*command, "--out", out / command[0])
+        assert result.code == 130
+        assert "rows are done" in result.out
+        assert "written" not in result.out
+        assert not (out / command[0] / "table.md").exists()
 
 
 @pytest.mark.parametrize(

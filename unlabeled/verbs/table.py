@@ -73,7 +73,7 @@ class Tabled:
     """What `compare` and `sweep` give back.
 
     Attributes:
-        path: of the table in Markdown; the same in JSON, with more, is `table.json` beside it.
+        path: of the table in Markdown, written once there is a row; the same in JSON, with more, is `table.json` beside it.
         rows: as in that JSON.
         finished: False after Ctrl-C.
         failed: what went wrong, by the name of the row.
@@ -89,7 +89,8 @@ class Tabled:
     def lines(self) -> Iterator[RenderableType]:
         """What a terminal shows."""
         yield from self.shown
-        yield f"written: {self.path}"
+        if self.rows:
+            yield f"written: {self.path}"
 
 
 def grid(columns: Sequence[Column], rows: Sequence[Row], competing: Callable[[Row], bool]) -> list[list[str]]:
