@@ -140,6 +140,9 @@ def test_methods_shows_options_defaults_and_paper() -> None:
     assert "--method.projector linear" in said
     assert "--method.temperature 0.2" in ok("methods", "moco")
     assert "lars (lr 0.3" in ok("methods", "simclr")
+    for name, paper in {"mochi": "Hard Negative Mixing", "debiased": "Debiased", "moco": "Momentum"}.items():
+        assert f" {name} {paper} " in ok("methods")
+        assert ok("methods", name).startswith(f"{name}: {paper} ")
 
 
 def test_views_draws_a_sheet(tmp_path: Path) -> None:

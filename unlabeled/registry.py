@@ -70,7 +70,8 @@ class Option:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
-    recipe that its paper prescribes (views, optimiser), and those that it prescribes for one kind of encoder."""
+    recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, and what it is,
+    in one line, if the docstring says that of another name."""
 
     kind: str
     name: str
@@ -78,6 +79,7 @@ class Entry:
     preset: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    says: str = ""
 
     def prescribed(self, encoder: str) -> dict[str, Any]:
         """The parts of a recipe that the paper prescribes with an encoder of that name."""
@@ -118,6 +120,7 @@ def register(
     *names: str,
     recipe: Mapping[str, Any] | None = None,
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
+    says: str = "",
     **preset: Any,
 ) -> Callable[[_Made], _Made]:
     """Class or function decorator: gives the thing its names.
@@ -127,13 +130,14 @@ def register(
         recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`.
         encoders: what it prescribes beyond that, options of the thing included, for encoders whose name contains a word:
             `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
+        says: what these names are, where it is not the docstring's first line.
         preset: defaults of its options that differ under these names.
     """
 
     def decorate(make: _Made) -> _Made:
         kind = make.__module__.split(".")[1]
         for name in names:
-            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {}, encoders or {})
+            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {}, encoders or {}, says)
         return make
 
     return decorate

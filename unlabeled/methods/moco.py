@@ -18,7 +18,10 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 
 
 @register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear", temperature=0.07)
-@register("mochi", recipe={"views": "moco-v2", "optimizer": SGD}, hardest=1024, mixed=512, query_mixed=256, mix_from=10)
+@register(
+    "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, hardest=1024, mixed=512, query_mixed=256, mix_from=10,
+    says="Hard Negative Mixing for Contrastive Learning (Kalantidis et al. 2020): MoCo v2 with harder negatives.",
+)  # fmt: skip
 @register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD})
 class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).

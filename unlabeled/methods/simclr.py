@@ -18,8 +18,19 @@ from unlabeled.registry import Count, Decay, Positive, Share, Width, register
 RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}}
 
 
-@register("debiased", recipe=RECIPE, tau_plus=0.1)
-@register("hard-negatives", recipe=RECIPE, tau_plus=0.1, hardness=1.0)
+@register(
+    "debiased",
+    recipe=RECIPE,
+    tau_plus=0.1,
+    says="Debiased Contrastive Learning (Chuang et al. 2020): SimCLR with a corrected loss.",
+)
+@register(
+    "hard-negatives",
+    recipe=RECIPE,
+    tau_plus=0.1,
+    hardness=1.0,
+    says="Contrastive Learning with Hard Negative Samples (Robinson et al. 2021): SimCLR with a corrected, weighted loss.",
+)
 @register("simclr", recipe=RECIPE)
 class SimCLR(Comparison):
     """A Simple Framework for Contrastive Learning of Visual Representations (Chen et al. 2020), algorithm 1.

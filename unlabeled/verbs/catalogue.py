@@ -26,8 +26,8 @@ class Catalogue:
 def _overview() -> Iterator[RenderableType]:
     table = Table("method", "what it is", box=None)
     for name in registry.names("methods"):
-        document = registry.get("methods", name).make.__doc__ or ""
-        table.add_row(name, document.strip().splitlines()[0])
+        entry = registry.get("methods", name)
+        table.add_row(name, entry.says or (entry.make.__doc__ or "").strip().splitlines()[0])
     yield table
     yield "`unlabeled methods NAME` shows the options of one."
 
@@ -36,7 +36,7 @@ def _page(entry: registry.Entry) -> Iterator[RenderableType]:
     from docstring_parser import parse
 
     document = parse(entry.make.__doc__ or "")
-    yield f"{entry.name}: {document.short_description}"
+    yield f"{entry.name}: {entry.says or document.short_description}"
     if document.long_description:
         yield " ".join(document.long_description.split())
     table = Table("option", "default", "meaning", box=None)
