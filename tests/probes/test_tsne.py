@@ -43,7 +43,7 @@ def test_groups_stay_groups() -> None:
     assert next(iter(found)) == "knn_map"
     assert found["knn_map"] == found["knn_features"] == 1
     assert 0.75 < found["trustworthiness"] <= 1
-    assert probe.notes_ == ["tsne: perplexity 20 instead of 30, for 60 images"]
+    assert probe.notes_ == ["tsne: perplexity 19.7 instead of 30, for 60 images"]
     assert isinstance(probe, Draws)
 
 
@@ -146,7 +146,7 @@ def test_it_is_scored_once_and_its_notes_are_kept() -> None:
     (h, y), (test_h, test_y) = groups(60), groups(30, seed=1)
     score = evaluate_features(h, y, test_h, test_y, protocol=parse_protocol("tsne:images=20").choice, amount=1, draws=10)
     assert score.draws == 1
-    assert score.notes == ["tsne: perplexity 6 instead of 30, for 20 images"]
+    assert score.notes == ["tsne: perplexity 6.33 instead of 30, for 20 images"]
     assert score.title == "tsne:images=20"
 
 
