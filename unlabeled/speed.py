@@ -130,7 +130,7 @@ def _small(x: Tensor) -> Tensor:
 
 def keep_memory() -> None:
     """Lets this process keep the memory that it frees, for the next step: on a processor, getting the pages of its tensors
-    anew from Linux takes up to a fifth of a step. Nothing without glibc; what is computed stays the same."""
+    anew from Linux takes up to a sixth of a step. Nothing without glibc; what is computed stays the same."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -108,7 +109,7 @@ class Affine:
     def plan(self, drawn: Parameters, channels: int) -> Parameters:
         """What `apply` needs of what was drawn."""
         warps = {name: drawn[name] for name in ("warp", "knots") if name in drawn}
-        return warps | self.light.plan(drawn, self.light.size, channels)
+        return warps | replace(self.light, mirror=0.0).plan(drawn, self.light.size, channels)  # the warp mirrors
 
     def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
         """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) likewise, in `out` if given; all on one device."""
