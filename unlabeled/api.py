@@ -66,7 +66,7 @@ def pretrain(
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
             a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
-        encoder: any backbone of timm (default: resnet18).
+        encoder: any backbone of timm, or `resnet9` (default: resnet18).
         views: policy that draws the views (default: the method's own).
         optimizer: sgd, adamw or lars (default: the method's own).
         epochs: passes over the images (default: 100).

@@ -1,4 +1,4 @@
-"""Optimisers by name: SGD, AdamW, LARS; and the two parameter groups that they share."""
+"""Optimisers by name: SGD, AdamW, Muon, LARS; and the two parameter groups that they share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from timm.optim.muon import Muon
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -65,6 +66,25 @@ def adamw(
         beta2: of the square (Kingma and Ba 2015).
     """
     return torch.optim.AdamW(_decayed(parameters, weight_decay), lr=lr, betas=(beta1, beta2))
+
+
+@register("muon")
+def muon(
+    parameters: Groups, *, lr: Positive = 1e-3, momentum: Share = 0.95, weight_decay: Decay = 0.05, nesterov: bool = True
+) -> Optimizer:
+    """Muon (Jordan et al. 2024): momentum made orthogonal, for matrices and kernels; NAdamW or AdamW for vectors.
+
+    A kernel (D, C, H, W) is the matrix (D, C H W). Updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
+    "Muon is Scalable for LLM Training", §2.2), so that one learning rate serves both.
+
+    Args:
+        lr: learning rate for a batch of 256 (1e-3, AdamW's: Liu et al. 2025).
+        momentum: 0.95 (Jordan et al. 2024).
+        weight_decay: decoupled, for matrices and kernels only (0.05, as AdamW's here).
+        nesterov: look ahead (Jordan et al. 2024).
+    """
+    made = [{**group, "use_fallback": group["vector"]} for group in _decayed(parameters, weight_decay)]
+    return Muon(made, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 @register("lars")

@@ -26,7 +26,7 @@ class Recipe:
     Attributes:
         data: path or name of the data.
         method: what learns, with its options.
-        encoder: timm's name of the backbone, with its options (`width` for ResNets).
+        encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
         image_size: side of a view in pixels; None: the data's own, at most 224.

@@ -1,4 +1,4 @@
-"""LARS against You et al. 2017, algorithm 1, in loops; the two groups."""
+"""LARS against You et al. 2017, algorithm 1, in loops; Muon's steps; the two groups."""
 
 from __future__ import annotations
 
@@ -58,6 +58,27 @@ def test_lars_moves_a_kernel_by_a_share_of_its_norm_whatever_the_gradient() -> N
         optimizer.step()
         moved = (layer.weight.detach() - before).norm() / before.norm()
         assert float(moved) == pytest.approx(0.5 * 0.001, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_muon_moves_a_kernel_by_the_orthogonal_factor_of_its_gradient(size: float) -> None:
+    """The first step is -lr · 0.2 √max(n, m) U Vᵀ of the gradient (n, m) = U Σ Vᵀ; Newton and Schulz's five rounds leave
+    singular values between 0.7 and 1.2 (Jordan et al. 2024). Vectors take AdamW's first step, of length lr in each place."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 8, 3)
+    before, bias = layer.weight.detach().clone(), layer.bias.detach().clone()  # type: ignore[union-attr]
+    options = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0, "nesterov": False}
+    optimizer = registry.build("optim", Choice("muon", options), groups(layer))
+    gradient = np.random.default_rng(0).normal(size=(8, 36))
+    layer.weight.grad = torch.from_numpy(size * gradient).float().view(8, 4, 3, 3)
+    layer.bias.grad = torch.full((8,), size)  # type: ignore[union-attr]
+    optimizer.step()
+    moved = (before - layer.weight.detach()).flatten(1).numpy() / (0.5 * 0.2 * 36**0.5)
+    u, _, v = np.linalg.svd(gradient, full_matrices=False)
+    inside = u.T @ moved @ v.T
+    assert np.abs(inside - np.diag(np.diag(inside))).max() < 0.1
+    assert 0.65 < np.diag(inside).min() <= np.diag(inside).max() < 1.25
+    torch.testing.assert_close(layer.bias.detach(), bias - 0.5, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", registry.names("optim"))

@@ -1,4 +1,4 @@
-"""timm's backbones, fitted to small images and to any number of channels."""
+"""timm's backbones and our own small one, fitted to small images and to any number of channels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, coerce, nearest
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
 def build_encoder(
     choice: Choice, channels: int, size: int, mean: Tensor, std: Tensor, eval_size: int | None = None
 ) -> Encoder:
-    """The untrained backbone that `choice` names, of timm's catalogue, without its classifier.
+    """The untrained backbone that `choice` names, of timm's catalogue (with our `resnet9` in it), without its classifier.
 
     Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `streams` is `lab` for two
     such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
@@ -136,7 +137,10 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
         if small:
             backbone.maxpool = nn.Identity()
             notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
-    if size <= SMALL and not notes:
+    if _family(choice.name) == "resnet9":
+        if size > SMALL:
+            notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
+    elif size <= SMALL and not notes:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     return backbone, _dimension(backbone, choice.name, channels, {size, eval_size}), notes
 
@@ -163,6 +167,8 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
                 "stem_type": "deep",
                 "stem_width": max(1, width // 2),
             }
+    if family == "resnet9":
+        options["width"] = width
     if family in VITS:
         options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
         if size <= SMALL:
@@ -195,7 +201,7 @@ def _width(choice: Choice) -> int:
     width = coerce(choice.options.get("width", WIDTH_OF_RESNET), int, "encoder option width")
     if width < 2 or width % 2:
         raise UserError(f"encoder option width is {width}, and must be an even number of channels from 2 on")
-    if "width" in choice.options and _family(choice.name) != "resnet":
+    if "width" in choice.options and _family(choice.name) not in ("resnet", "resnet9"):
         raise UserError(f"encoder {choice.name!r} has no option 'width': only ResNets have; choose another name of timm")
     return int(width)
 

@@ -87,9 +87,11 @@ def as_timm(encoder: Encoder, choice: Choice) -> Form:
     """A state dict for `timm.create_model`.
 
     Raises:
-        UserError: the encoder is two networks.
+        UserError: the encoder is two networks, or one that is not timm's own.
     """
     _one_stream("timm", encoder)
+    if not timm.models.model_entrypoint(choice.name).__module__.startswith("timm."):
+        _refuse("timm", f"timm has no network {choice.name!r}", ["safetensors", "onnx"])
     options = {"num_classes": 0, "in_chans": len(encoder.mean), **timm_options(choice, encoder.size)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,70 @@
+"""A ResNet of nine convolutions for small images, that learns more in an hour of a processor than deeper ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from timm.models import register_model
+from torch import Tensor, nn
+
+
+class ResNet9(nn.Module):
+    """Three stages, each a convolution, max-pooling to half the side, and two convolutions around which a shortcut leads.
+
+    After the networks with which fast trainings of CIFAR-10 were won (Page 2018, "How to Train Your ResNet"; Jordan 2024,
+    "94% on CIFAR-10 in 3.29 Seconds"): maps are halved early, by pooling, and no shortcut has a convolution of its own.
+
+    Args:
+        num_classes: 0, as all that `unlabeled` asks of timm.
+        in_chans: C, channels of the images.
+        width: channels of the first stage; the second has twice, the third four times as many.
+    """
+
+    def __init__(self, num_classes: int = 0, in_chans: int = 3, width: int = 64) -> None:
+        super().__init__()
+        if num_classes:
+            raise ValueError("resnet9 has no classifier: give num_classes=0")
+        channels = [in_chans, width, 2 * width, 4 * width]
+        self.stages = nn.ModuleList(Stage(i, o) for i, o in pairwise(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), H and W from 8 on, to (B, 4 width)."""
+        return self.forward_head(self.forward_intermediates(x)[0])
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last stage's maps, and those of all stages: (B, width, H/2, W/2) to (B, 4 width, H/8, W/8)."""
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return x, maps
+
+    def forward_head(self, last: Tensor) -> Tensor:
+        """The mean over places of the last maps: (B, D, H, W) to (B, D)."""
+        return last.mean((2, 3))
+
+
+class Stage(nn.Module):
+    """(B, C, H, W) to (B, D, H/2, W/2)."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.down = nn.Sequential(*convolution(channels, dim), nn.MaxPool2d(2))
+        self.residual = nn.Sequential(*convolution(dim, dim), *convolution(dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halved, then with what the residual adds."""
+        x = self.down(x)
+        return x + self.residual(x)  # type: ignore[no-any-return]
+
+
+def convolution(channels: int, dim: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """3×3, batch norm, ReLU."""
+    return nn.Conv2d(channels, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True)
+
+
+@register_model
+def resnet9(pretrained: bool = False, **options: Any) -> ResNet9:
+    """Its entry in timm's catalogue, so that it is an encoder like all others; there are no pretrained weights."""
+    return ResNet9(**{name: value for name, value in options.items() if not name.startswith(("pretrained_", "cache_"))})
