@@ -2,7 +2,8 @@
 
     python benchmarks/tables.py
 
-Each folder `results/DATA/METHOD` holds files of a run: recipe.yaml, environment.json, metrics.jsonl, evaluation.json.
+Each folder `results/DATA/RECIPE` holds files of a run: recipe.yaml, environment.json, metrics.jsonl, evaluation.json; or one folder
+with such files a seed.
 """
 
 from __future__ import annotations
@@ -40,24 +41,27 @@ def minutes(run: Path, batch_size: int) -> float:
 
 
 def figure(scores: list[dict[str, Any]], subject: str, protocol: str, labels: str = "100%") -> str:
-    """Mean ± standard deviation over the draws, in percent."""
-    for score in scores:
-        if (score["subject"], score["protocol"], score["labels"]) == (subject, protocol, labels):
-            values = [100 * v for v in score["metrics"]["top1"]]
-            return f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-    return "–"
+    """Mean ± standard deviation over draws and seeds, in percent."""
+    asked = [s for s in scores if (s["subject"], s["protocol"], s["labels"]) == (subject, protocol, labels)]
+    values = [100 * value for score in asked for value in score["metrics"]["top1"]]
+    return (f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")) if values else "–"
 
 
 def rows(data: Path) -> list[str]:
-    """One line for each run of a data set."""
+    """One line for each run of a data set, or for those of one recipe that differ in their seed."""
     lines = []
-    for run in sorted(p for p in data.iterdir() if (p / "evaluation.json").is_file()):
-        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-        environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-        scores = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["scores"]
-        hardware = environment["hardware"]
+    for folder in sorted(p for p in data.iterdir() if p.is_dir()):
+        runs = [p.parent for p in sorted([*folder.glob("evaluation.json"), *folder.glob("*/evaluation.json")])]
+        if not runs:
+            continue
+        recipe = yaml.safe_load((runs[0] / "recipe.yaml").read_text(encoding="utf-8"))
+        hardware = json.loads((runs[0] / "environment.json").read_text(encoding="utf-8"))["hardware"]
+        scores = [s for r in runs for s in json.loads((r / "evaluation.json").read_text(encoding="utf-8"))["scores"]]
         encoder = f"{recipe['encoder']['name']}, width {recipe['encoder'].get('width', 64)}"
-        cells = [recipe["method"]["name"], encoder, str(recipe["epochs"]), f"{minutes(run, recipe['batch_size']):.0f}"]
+        method = recipe["method"]["name"]
+        name = method if folder.name == method else f"{method} (`{folder.name}.yaml`)"
+        spent = fmean(minutes(run, recipe["batch_size"]) for run in runs)
+        cells = [name + (f", {len(runs)} seeds" if len(runs) > 1 else ""), encoder, str(recipe["epochs"]), f"{spent:.0f}"]
         cells.append(f"{hardware['cores']} × {hardware['processor']}")
         cells += [figure(scores, who, protocol) for protocol in ("knn", "linear") for who in ("run", "random")]
         lines.append("| " + " | ".join(cells) + " |")
