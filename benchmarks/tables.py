@@ -2,8 +2,8 @@
 
     python benchmarks/tables.py
 
-Each folder `results/DATA/RECIPE` holds files of a run: recipe.yaml, environment.json, metrics.jsonl, evaluation.json; or one folder
-with such files a seed.
+Each folder `results/DATA/RECIPE` holds files of a run: recipe.yaml, environment.json, metrics.jsonl, evaluation.json;
+or a folder of such files for each seed.
 """
 
 from __future__ import annotations
