@@ -94,6 +94,7 @@ def test_a_stem_that_differs_is_described(tmp_path: Path) -> None:
         ),
         ("torchvision", "test_vit", {}, ["torchvision has no network 'test_vit'", "--format timm or safetensors or onnx"]),
         ("torchvision", "resnet18", {"width": 4, "streams": "lab"}, ["two networks", "--format safetensors or onnx"]),
+        ("torchvision", "resnet9", {"width": 4}, ["torchvision has no network 'resnet9'", "--format safetensors or onnx"]),
         ("timm", "resnet9", {"width": 4}, ["timm has no network 'resnet9'", "--format safetensors or onnx"]),
         ("timm", "resnet18", {"width": 4, "streams": "lab"}, ["two networks", "--format safetensors or onnx"]),
         ("tim", "resnet18", {"width": 4}, ["did you mean 'timm'?", "known: torchvision, timm, safetensors, onnx"]),

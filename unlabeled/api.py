@@ -68,7 +68,7 @@ def pretrain(
         method: what learns; `unlabeled methods` lists them (default: simclr).
         encoder: any backbone of timm, or `resnet9` (default: resnet18).
         views: policy that draws the views (default: the method's own).
-        optimizer: sgd, adamw or lars (default: the method's own).
+        optimizer: sgd, adamw, muon or lars (default: the method's own).
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one

@@ -1,4 +1,4 @@
-"""A ResNet of nine convolutions for small images, that learns more in an hour of a processor than deeper ones."""
+"""A ResNet of nine convolutions, for small images and short trainings."""
 
 from __future__ import annotations
 

@@ -58,8 +58,9 @@ def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
         UserError: there is none.
     """
     _one_stream("torchvision", encoder)
+    others = [*(["timm"] if _of_timm(choice) else []), "safetensors", "onnx"]
     if choice.name not in torchvision.models.list_models(module=torchvision.models):
-        _refuse("torchvision", f"torchvision has no network {choice.name!r}", ["timm", "safetensors", "onnx"])
+        _refuse("torchvision", f"torchvision has no network {choice.name!r}", others)
     with torch.device("meta"):
         made = torchvision.models.get_model(choice.name)
     changed = _changed(made, encoder.backbone)
@@ -68,7 +69,7 @@ def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
         if ours.get(name) != theirs.get(name):
             there, here = theirs.get(name, "missing"), ours.get(name, "missing")
             reason = f"{name} is {there} in torchvision's {choice.name}, and here {here}"
-            _refuse("torchvision", reason, ["timm", "safetensors", "onnx"])
+            _refuse("torchvision", reason, others)
     tensors = {k: v.contiguous() for k, v in encoder.backbone.state_dict().items()}
     return Form(
         lambda path: torch.save(tensors, path),
@@ -90,7 +91,7 @@ def as_timm(encoder: Encoder, choice: Choice) -> Form:
         UserError: the encoder is two networks, or one that is not timm's own.
     """
     _one_stream("timm", encoder)
-    if not timm.models.model_entrypoint(choice.name).__module__.startswith("timm."):
+    if not _of_timm(choice):
         _refuse("timm", f"timm has no network {choice.name!r}", ["safetensors", "onnx"])
     options = {"num_classes": 0, "in_chans": len(encoder.mean), **timm_options(choice, encoder.size)}
     with warnings.catch_warnings():
@@ -166,6 +167,11 @@ FORMS: dict[str, tuple[str, Callable[[Encoder, Choice], Form]]] = {
     "onnx": ("encoder.onnx", as_onnx),
 }
 """The usual name of the file, and what makes the form."""
+
+
+def _of_timm(choice: Choice) -> bool:
+    """Whether timm alone can build it: its catalogue also holds ours."""
+    return bool(timm.models.model_entrypoint(choice.name).__module__.startswith("timm."))
 
 
 class _Graph(nn.Module):
