@@ -75,7 +75,7 @@ def muon(
     """Muon (Jordan et al. 2024): momentum made orthogonal, for matrices and kernels; NAdamW or AdamW for vectors.
 
     A kernel (D, C, H, W) is the matrix (D, C H W). Updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
-    "Muon is Scalable for LLM Training", §2.2), so that one learning rate serves both.
+    "Muon is Scalable for LLM Training"), so that one learning rate serves both.
 
     Args:
         lr: learning rate for a batch of 256 (1e-3, AdamW's: Liu et al. 2025).
