@@ -116,7 +116,7 @@ class Pair:
         planned = [step.plan(d, size, c) if isinstance(step, View) else d for step, d in zip(self.steps, drawn, strict=True)]
         changed, plain = (torch.empty(len(x), x.shape[1], size, size, device=x.device) for _ in range(2))
         for piece in pieces(x, size):
-            picture = self.light.apply(x[piece].float().div_(255), of(shared, piece), plain[piece])
+            picture = self.light.apply(x[piece], of(shared, piece), plain[piece])
             for step, parameters in zip(self.steps, planned, strict=True):
                 picture = step.apply(picture, of(parameters, piece))
             changed[piece] = picture

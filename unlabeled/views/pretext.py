@@ -80,7 +80,7 @@ class Pirl:
         planned = patch.plan(to_device(drawn, x.device), side, c)
         out = torch.empty(len(x), count, c, patch.size, patch.size, device=x.device)
         for piece in pieces(x, side * GRID):
-            pixels = x[piece].float().div_(255).repeat_interleave(count, 0)  # (b·9, C, S, S)
+            pixels = x[piece].repeat_interleave(count, 0)  # (b·9, C, S, S)
             mine = slice(piece.start * count, piece.stop * count)
             patch.apply(pixels, of(planned, mine), out[piece].flatten(0, 1))
         return [whole, out], {"permutation": order.to(x.device, non_blocking=True)}

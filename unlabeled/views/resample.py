@@ -118,8 +118,8 @@ def _bags(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
 
 
 def blur_radius(size: int) -> int:
-    """Of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1 at 32."""
-    return max(1, size // 20)
+    """Of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1 at 32, 0 at 1."""
+    return min(max(1, size // 20), size - 1)
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor, radius: int | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class Views(Protocol):
 class View:
     """The distribution of one view. As constructed it only resizes. Probabilities are in [0, 1].
 
-    Order: crop, mirror, flip and blur at once; quarter turn; colours at once; the one clamp; solarise; cut-out.
+    Order: crop, mirror, flip and blur at once; colours at once; the one clamp; quarter turn; solarise; cut-out.
 
     Attributes:
         size: side of the view in pixels.
@@ -172,14 +172,24 @@ class View:
         return planned
 
     def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
-        """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1], in `out` if given; all on one device."""
-        if "rows index" in planned:
-            rows, columns = ([Taps(planned[f"{axis} index"], planned[f"{axis} weight"])] for axis in ("rows", "columns"))
-            if "kernel" in planned:
-                gauss = self._blur(planned["sigma"], planned["kernel"])
-                rows, columns = [*rows, gauss], [*columns, gauss]
-            x = separable(x, rows, columns)
-        return self.finish(x, planned, out)
+        """x (B, C, S, S), uint8 or float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1] there, in `out` if given."""
+        if "rows index" not in planned or x.device.type != "cpu":
+            return self.finish(self.resample(x, planned), planned, out)
+        from unlabeled.views import compiled
+
+        return self._last(compiled.view(x, planned, self.size, out), planned)
+
+    def resample(self, x: Tensor, planned: Parameters) -> Tensor:
+        """Crop, mirror, flip and blur of a whole batch, pass after pass; x as for `apply`."""
+        if x.dtype == torch.uint8:
+            x = x.float().div_(255)
+        if "rows index" not in planned:
+            return x
+        rows, columns = ([Taps(planned[f"{axis} index"], planned[f"{axis} weight"])] for axis in ("rows", "columns"))
+        if "kernel" in planned:
+            gauss = self._blur(planned["sigma"], planned["kernel"])
+            rows, columns = [*rows, gauss], [*columns, gauss]
+        return separable(x, rows, columns)
 
     def _blur(self, sigma: Tensor, kernel: Tensor) -> Taps:
         """Of the samples that are blurred at all; on a GPU, where asking which would wait for it, of all."""
@@ -189,12 +199,15 @@ class View:
         return blur_taps(kernel[samples], self.size, samples)
 
     def finish(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
-        """What follows the resampling: turn, colours, clamp, solarise, cut-out. x (B, C, size, size)."""
-        if "turns" in planned:
-            x = ops.quarter_turns(x, planned["turns"])
+        """What follows the resampling: colours, clamp, turn, solarise, cut-out. x (B, C, size, size) float32."""
         if "matrix" in planned:
             x = ops.recolour(x, planned["matrix"], planned["lift"])
-        x = torch.clamp(x, 0.0, 1.0, out=out)
+        return self._last(torch.clamp(x, 0.0, 1.0, out=out), planned)
+
+    def _last(self, x: Tensor, planned: Parameters) -> Tensor:
+        """In place: turn, solarise, cut-out."""
+        if "turns" in planned:
+            x.copy_(ops.quarter_turns(x, planned["turns"]))
         if "threshold" in planned:
             ops.solarise(x, planned["threshold"], out=x)
         if "hole" in planned:
@@ -203,14 +216,12 @@ class View:
 
 
 def draw_views(views: list[View], x: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """Draws all parameters, then makes the views; on a CPU in pieces of a few megabytes. x uint8 (B, C, S, S)."""
+    """Draws all parameters, then makes the views. x uint8 (B, C, S, S)."""
     c, side = x.shape[1], x.shape[3]
     planned = [view.plan(to_device(view.draw(len(x), side, generator), x.device), side, c) for view in views]
     outs = [torch.empty(len(x), c, view.size, view.size, device=x.device) for view in views]
-    for piece in pieces(x, max((view.size for view in views), default=1)):
-        pixels = x[piece].float().div_(255)
-        for view, parameters, out in zip(views, planned, outs, strict=True):
-            view.apply(pixels, of(parameters, piece), out[piece])
+    for view, parameters, out in zip(views, planned, outs, strict=True):
+        view.apply(x, parameters, out)
     return outs
 
 

@@ -1,0 +1,114 @@
+"""Views by compiled loops on a processor are those of the batched operations, which have oracles of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from unlabeled.batch import DataShape
+from unlabeled.views import compiled
+from unlabeled.views.resample import blur_radius
+from unlabeled.views.view import RATIO, Parameters, View, of
+
+CROP = {"scale": (0.08, 1.0), "ratio": RATIO, "mirror": 0.5}
+COLOURS = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "grey": 0.2}
+KINDS: dict[str, dict[str, object]] = {
+    "resized": {},
+    "crop": CROP,
+    "small crops": {**CROP, "scale": (0.01, 0.05)},
+    "shifted beyond the border": {"pad": 0.6, "mirror": 0.5, "flip": 0.5},
+    "blurred": {**CROP, "blur": 0.5},
+    "all blurred, barely or strongly": {"blur": 1.0, "sigma": (0.0, 9.0)},
+    "light": {**CROP, "brightness": 0.8, "contrast": 0.8},
+    "everything": {**CROP, **COLOURS, "flip": 0.5, "turn": 0.5, "blur": 0.5, "solarise": 0.5, "cutout": 0.3, "pad": 0.2},
+}
+SIZES = [(32, 32), (256, 96), (61, 224), (40, 41), (7, 3), (1, 5), (9, 1)]
+
+
+def images(count: int, channels: int, side: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(side)
+    return torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8, generator=generator)
+
+
+def planned(view: View, count: int, channels: int, side: int) -> Parameters:
+    return view.plan(view.draw(count, side, torch.Generator().manual_seed(1)), side, channels)
+
+
+def batched(view: View, x: torch.Tensor, plan: Parameters) -> torch.Tensor:
+    """As a GPU does it."""
+    return view.finish(view.resample(x, plan), plan)
+
+
+@pytest.mark.parametrize(("side", "size"), SIZES)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_they_are_the_batched_ones_to_within_rounding(kind: str, channels: int, side: int, size: int) -> None:
+    shape = DataShape(9, channels, size, 10, frozenset({"mirror", "flip", "rotation", "colour", "intensity"}))
+    view = View(size, **KINDS[kind]).within(shape)
+    x, plan = images(9, channels, side), planned(view, 9, channels, side)
+    for pixels in (x, x.float() / 255):
+        kept = pixels.clone()
+        made = view.apply(pixels, plan)
+        expected = batched(view, pixels, plan)
+        assert torch.equal(pixels, kept)
+        near = (expected - 0.5).abs() < 1e-4 if "threshold" in plan else torch.zeros_like(expected, dtype=torch.bool)
+        torch.testing.assert_close(made[~near], expected[~near], atol=4e-6, rtol=0)  # solarising jumps at a half
+
+
+def test_a_sample_is_the_same_bits_alone_in_a_batch_in_place_and_on_any_number_of_threads() -> None:
+    view = View(64, blur=0.5, **CROP, **COLOURS)
+    x, plan = images(40, 3, 80), planned(view, 40, 3, 80)
+    made = view.apply(x, plan)
+    assert made.numel() > 2 * compiled.ALONE
+    out = torch.full((40, 3, 64, 64), 7.0)
+    assert view.apply(x, plan, out) is out
+    assert torch.equal(out, made)
+    for i in (0, 17, 39):
+        assert torch.equal(view.apply(x[i : i + 1], of(plan, slice(i, i + 1))), made[i : i + 1])
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            assert torch.equal(view.apply(x, plan), made)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_image_that_lies_otherwise_in_memory_gives_the_same() -> None:
+    view = View(16, **CROP)
+    x, plan = images(4, 3, 20), planned(view, 4, 3, 20)
+    assert torch.equal(view.apply(x.contiguous(memory_format=torch.channels_last), plan), view.apply(x, plan))
+
+
+def test_what_changes_nothing_gives_the_picture_exactly() -> None:
+    x = images(5, 3, 24)
+    whole = View(24, mirror=1e-9).within(DataShape(5, 3, 24, 10, frozenset({"mirror"})))
+    assert torch.equal(whole.apply(x, planned(whole, 5, 3, 24)), x.float() / 255)
+
+
+def test_no_batch_is_no_view() -> None:
+    view = View(8, **CROP)
+    assert view.apply(images(0, 3, 16), planned(view, 0, 3, 16)).shape == (0, 3, 8, 8)
+
+
+def test_a_single_pixel_is_not_blurred() -> None:
+    assert [blur_radius(side) for side in (1, 2, 32, 96, 224)] == [0, 1, 1, 4, 11]
+
+
+def test_it_works_where_nothing_can_be_kept() -> None:
+    code = """
+import torch
+from unlabeled.views.view import View
+view = View(4)
+x = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+made = view.apply(x, view.plan(view.draw(1, 8, torch.Generator()), 8, 1))
+torch.testing.assert_close(made, view.finish(view.resample(x, view.plan(view.draw(1, 8, torch.Generator()), 8, 1)), {}))
+from unlabeled.views import compiled
+print(type(compiled._views._cache).__name__)
+"""
+    nowhere = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
+    made = subprocess.run([sys.executable, "-c", code], env=nowhere, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.strip() == "NullCache"

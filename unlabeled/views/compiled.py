@@ -1,0 +1,242 @@
+"""A view on a processor: one picture after the other, each of its passes while the picture is in the caches.
+
+What `resample` and `ops` do to whole batches, pass after pass, as a GPU wants it, is done here by loops that numba compiles
+for the processor at hand: the same weights and matrices, and the same pixels to within rounding. Nothing here is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from threading import Thread
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
+Indices = NDArray[np.int32]
+
+FOUR = 4
+"""Rows whose columns are picked at once, so that each weight is loaded for four sums."""
+
+ALONE = 2**16
+"""Values of views that a thread of their own is worth."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compile(function: F) -> F:
+    """At its first call on a machine; the result is kept beside this file or in the user's cache, if either can be written."""
+    options: dict[str, Any] = {
+        "nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz", "reassoc", "contract"},
+    }  # fmt: skip
+    try:
+        compiled: F = njit(cache=True, **options)(function)
+    except RuntimeError:  # numba's word for no place to keep it
+        compiled = njit(**options)(function)
+    return compiled
+
+
+@_compile
+def _bands(index: Indices, weight: Floats) -> tuple[Indices, Floats]:
+    """Taps (n, K) of one sample without the zeros about them: first indices (n,), and weights (n, an even K')."""
+    n, most = weight.shape
+    start, count, widest = np.zeros(n, np.int32), np.zeros(n, np.int32), 2
+    for j in range(n):
+        first, last = 0, most
+        while first < most - 1 and weight[j, first] == 0:
+            first += 1
+        while last > first + 1 and weight[j, last - 1] == 0:
+            last -= 1
+        start[j], count[j] = first, last - first
+        widest = max(widest, last - first + (last - first) % 2)
+    band = np.zeros((n, widest), np.float32)
+    for j in range(n):
+        for k in range(count[j]):
+            band[j, k] = weight[j, start[j] + k]
+        start[j] = index[j, start[j]]
+    return start, band
+
+
+@_compile
+def _mix(pixels: Pixels, side: int, start: int, weight: Floats, left: int, row: Floats) -> None:
+    """row[i] = sum over k of weight[k] * x[start + k, left + i]; `pixels` are those of x, with rows of `side`."""
+    n, last = len(row), len(pixels) // side - 1
+    for k in range(0, len(weight), 2):
+        w, v = weight[k], weight[k + 1]
+        p, q = min(start + k, last) * side + left, min(start + k + 1, last) * side + left
+        a, b = pixels[p : p + n], pixels[q : q + n]
+        if k == 0:
+            for i in range(n):
+                row[i] = w * np.float32(a[i]) + v * np.float32(b[i])
+        elif w != 0 or v != 0:
+            for i in range(n):
+                row[i] += w * np.float32(a[i]) + v * np.float32(b[i])
+
+
+@_compile
+def _pick(rows: Floats, start: NDArray[np.uint32], band: Floats, result: Floats) -> None:
+    """result[i, j] = sum over k of band[j, k] * rows[i, start[j] + k], for the four rows i of `rows`."""
+    r0, r1, r2, r3 = rows[0], rows[1], rows[2], rows[3]
+    o0, o1, o2, o3 = result[0], result[1], result[2], result[3]
+    for j in range(len(start)):
+        s0 = s1 = s2 = s3 = np.float32(0)
+        p, weight = start[j], band[j]
+        for k in range(0, band.shape[1], 2):
+            w, v = weight[k], weight[k + 1]
+            q = p + np.uint32(1)
+            s0 += w * r0[p] + v * r0[q]
+            s1 += w * r1[p] + v * r1[q]
+            s2 += w * r2[p] + v * r2[q]
+            s3 += w * r3[p] + v * r3[q]
+            p += np.uint32(2)
+        o0[j], o1[j], o2[j], o3[j] = s0, s1, s2, s3
+
+
+@_compile
+def _reach(kernel: Floats) -> int:
+    """Up to where a symmetric kernel is more than float32 can tell from nothing beside 1."""
+    reach = len(kernel) // 2
+    while reach and kernel[len(kernel) // 2 + reach] < 1e-8:
+        reach -= 1
+    return reach
+
+
+@_compile
+def _blur_row(row: Floats, kernel: Floats, reach: int, padded: Floats) -> None:
+    """In place: row[j] = sum over t of kernel[t] * row[j + t - radius], reflected at both ends."""
+    n, radius = len(row), len(kernel) // 2
+    padded[reach : reach + n] = row
+    for t in range(1, reach + 1):
+        padded[reach - t], padded[reach + n - 1 + t] = row[t], row[n - 1 - t]
+    for j in range(n):
+        row[j] *= kernel[radius]
+    for t in range(1, reach + 1):
+        w, before, after = kernel[radius + t], padded[reach - t : reach - t + n], padded[reach + t : reach + t + n]
+        for j in range(n):
+            row[j] += w * (before[j] + after[j])
+
+
+@_compile
+def _blur_rows(source: Floats, kernel: Floats, reach: int, result: Floats) -> None:
+    """result[j, :] = sum over t of kernel[t] * source[j + t - radius, :], reflected at both ends."""
+    size, n = source.shape
+    radius = len(kernel) // 2
+    for j in range(size):
+        target, middle, w = result[j], source[j], kernel[radius]
+        for i in range(n):
+            target[i] = w * middle[i]
+        for t in range(1, reach + 1):
+            w, before, after = kernel[radius + t], source[abs(j - t)], source[(size - 1) - abs(size - 1 - j - t)]
+            for i in range(n):
+                target[i] += w * (before[i] + after[i])
+
+
+@_compile
+def _recolour(x: Floats, matrix: Floats, lift: Floats) -> None:
+    """In place: `matrix` (C, C) times each pixel of x (C, P), plus `lift` (C,) times the channels' means."""
+    channels, pixels = x.shape
+    offset = np.float32(0)
+    for c in range(channels):
+        total = np.float32(0)
+        for p in range(pixels):
+            total += x[c, p]
+        offset += lift[c] * total / np.float32(pixels)
+    if channels == 3:
+        red, green, blue = x[0], x[1], x[2]
+        for p in range(pixels):
+            r, g, b = red[p], green[p], blue[p]
+            red[p] = matrix[0, 0] * r + matrix[0, 1] * g + matrix[0, 2] * b + offset
+            green[p] = matrix[1, 0] * r + matrix[1, 1] * g + matrix[1, 2] * b + offset
+            blue[p] = matrix[2, 0] * r + matrix[2, 1] * g + matrix[2, 2] * b + offset
+        return
+    old = np.empty(channels, np.float32)
+    for p in range(pixels):
+        for c in range(channels):
+            old[c] = x[c, p]
+        for c in range(channels):
+            total = offset
+            for d in range(channels):
+                total += matrix[c, d] * old[d]
+            x[c, p] = total
+
+
+@_compile
+def _finish(x: Floats, matrix: Floats, lift: Floats, white: float) -> None:
+    """In place: x (C, P) recoloured, if there is a matrix, from [0, white] to [0, 1], and clamped."""
+    if matrix.shape[0]:
+        _recolour(x, matrix[0], lift[0])
+    for c in range(len(x)):
+        values = x[c]
+        for p in range(len(values)):
+            values[p] = min(max(values[p] / np.float32(white), np.float32(0)), np.float32(1))
+
+
+@_compile
+def _views(
+    x: Pixels, white: float, row_index: Indices, row_weight: Floats, column_index: Indices, column_weight: Floats,
+    sigma: Floats, kernel: Floats, matrix: Floats, lift: Floats, out: Floats, first: int, last: int,
+) -> None:  # fmt: skip
+    """Samples `first` to `last` of what `view` says; `sigma` and `matrix` may be of no samples."""
+    channels, height, width = out.shape[1:]
+    side = x.shape[3]
+    pixels = x.reshape(len(x), channels, x.shape[2] * side)
+    rows = np.zeros((FOUR, side + column_index.shape[2] + 1), np.float32)
+    spare, padded = np.empty((height + FOUR - 1, width), np.float32), np.empty(width + kernel.shape[1], np.float32)
+    for b in range(first, last):
+        tops, weights = _bands(row_index[b], row_weight[b])
+        starts, band = _bands(column_index[b], column_weight[b])
+        left = starts.min()
+        n = min(starts.max() + band.shape[1], side) - left
+        places = (starts - left).astype(np.uint32)
+        rows[:, n:] = 0
+        blurred = len(sigma) > 0 and sigma[b] > 0
+        for c in range(channels):
+            for i in range(0, height, FOUR):
+                for r in range(min(FOUR, height - i)):
+                    _mix(pixels[b, c], side, tops[i + r], weights[i + r], left, rows[r, :n])
+                _pick(rows, places, band, spare[i : i + FOUR])
+            if blurred:
+                reach = _reach(kernel[b])
+                for i in range(height):
+                    _blur_row(spare[i], kernel[b], reach, padded)
+                _blur_rows(spare[:height], kernel[b], reach, out[b, c])
+            else:
+                out[b, c] = spare[:height]
+        _finish(out[b].reshape(channels, height * width), matrix[b : b + 1], lift[b : b + 1], white)
+
+
+def view(x: Tensor, planned: dict[str, Tensor], size: int, out: Tensor | None = None) -> Tensor:
+    """Crop, mirror, resizing, blur, colours and clamp, on as many threads as torch has.
+
+    Args:
+        x: (B, C, S, S) on the CPU, uint8, or float32 in [0, 1].
+        planned: of `View.plan`, with the taps of rows and columns.
+        size: of the view, in pixels.
+        out: (B, C, size, size) float32 to write to.
+
+    Returns:
+        (B, C, size, size) float32 in [0, 1], the same bits whatever the threads and the samples beside a sample.
+    """
+    count, channels = x.shape[:2]
+    result = torch.empty(count, channels, size, size) if out is None else out
+    absent = {"sigma": (0,), "kernel": (0, 0), "matrix": (0, channels, channels), "lift": (0, channels)}
+    names = "rows index", "rows weight", "columns index", "columns weight", *absent
+    arrays = [np.ascontiguousarray((planned[n] if n in planned else torch.empty(absent[n])).numpy()) for n in names]
+    white = 255.0 if x.dtype == torch.uint8 else 1.0
+    given = (np.ascontiguousarray(x.numpy()), white, *arrays, result.numpy())
+    threads = max(1, min(torch.get_num_threads(), count, result.numel() // ALONE))
+    bounds = [count * i // threads for i in range(threads + 1)]
+    shares: list[tuple[Any, ...]] = [(*given, first, last) for first, last in pairwise(bounds)]
+    others = [Thread(target=_views, args=share) for share in shares[1:]]
+    for thread in others:
+        thread.start()
+    _views(*shares[0])
+    for thread in others:
+        thread.join()
+    return result
