@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import unlabeled
-from unlabeled import train
+from unlabeled import registry, train
 from unlabeled.methods.base import Comparison
 from unlabeled.run import Run
 
@@ -57,23 +57,26 @@ def bits(value: Any) -> Any:
     return [bits(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [*((name, {}) for name in NAMES), *(("simclr", {"optimizer": name}) for name in registry.names("optim"))],
+)
 def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = pretrain(tmp_path / "whole", method)
+    whole = pretrain(tmp_path / "whole", method, **more)
     assert whole.finished
     assert any("z_std" in line for line in whole.history) == isinstance(make(method), Comparison)
     if not learns(make(method)):
         return
     with monkeypatch.context() as patch:
         interrupt(5, patch)
-        stopped = pretrain(tmp_path / "stopped", method)
+        stopped = pretrain(tmp_path / "stopped", method, **more)
     state = stopped.read_checkpoint()
     assert state is not None
     assert not stopped.finished
     assert state["step"] == 6
-    resumed = pretrain(tmp_path / "stopped", method, resume=True)
+    resumed = pretrain(tmp_path / "stopped", method, **more, resume=True)
     assert resumed.finished
     assert bits(resumed.read_checkpoint()) == bits(whole.read_checkpoint())
     assert (resumed.path / "encoder.safetensors").read_bytes() == (whole.path / "encoder.safetensors").read_bytes()

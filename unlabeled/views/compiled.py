@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _compile(function: F) -> F:
-    """At its first call on a machine; the result is kept beside this file or in the user's cache, if either can be written."""
+    """At its first call on a machine; the result is kept beside this file or in the user's cache, if one can be written."""
     options: dict[str, Any] = {
         "nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz", "reassoc", "contract"},
     }  # fmt: skip
