@@ -57,10 +57,10 @@ def bits(value: Any) -> Any:
     return [bits(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize(
-    ("method", "more"),
-    [*((name, {}) for name in NAMES), *(("simclr", {"optimizer": name}) for name in registry.names("optim"))],
-)
+OPTIMIZERS = [("simclr", {"optimizer": name}) for name in registry.names("optim")]
+
+
+@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in NAMES), *OPTIMIZERS])
 def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
     method: str, more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
