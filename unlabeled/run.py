@@ -203,7 +203,7 @@ def environment() -> dict[str, Any]:
     """Versions, hardware and the command of this process, for a run to keep."""
     program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version()}
-    for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn"):
+    for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -102,7 +102,7 @@ def train(
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
     warmup = round(warmup_epochs * clock.per_epoch)
     for size in (first_size, last_size):
-        drawn, _ = policy(size)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
+        drawn, _ = policy(size)(source.fetch(chosen[:2]).to(fabric.device), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
         raise UserError(
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from unlabeled.views import compiled
 from unlabeled.views.resample import blur_radius
 from unlabeled.views.view import RATIO, Parameters, View, of
 
+ROOT = Path(__file__).parents[2]
 CROP = {"scale": (0.08, 1.0), "ratio": RATIO, "mirror": 0.5}
 COLOURS = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "grey": 0.2}
 KINDS: dict[str, dict[str, object]] = {
@@ -25,6 +27,7 @@ KINDS: dict[str, dict[str, object]] = {
     "everything": {**CROP, **COLOURS, "flip": 0.5, "turn": 0.5, "blur": 0.5, "solarise": 0.5, "cutout": 0.3, "pad": 0.2},
 }
 SIZES = [(32, 32), (256, 96), (61, 224), (40, 41), (7, 3), (1, 5), (9, 1)]
+CASES = [(kind, *size) for kind in KINDS for size in SIZES if kind != "resized" or size[0] != size[1]]
 
 
 def images(count: int, channels: int, side: int) -> torch.Tensor:
@@ -41,13 +44,13 @@ def batched(view: View, x: torch.Tensor, plan: Parameters) -> torch.Tensor:
     return view.finish(view.resample(x, plan), plan)
 
 
-@pytest.mark.parametrize(("side", "size"), SIZES)
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize("kind", KINDS)
-def test_they_are_the_batched_ones_to_within_rounding(kind: str, channels: int, side: int, size: int) -> None:
+@pytest.mark.parametrize(("kind", "side", "size"), CASES)
+def test_they_are_the_batched_ones_to_within_rounding(kind: str, side: int, size: int, channels: int) -> None:
     shape = DataShape(9, channels, size, 10, frozenset({"mirror", "flip", "rotation", "colour", "intensity"}))
     view = View(size, **KINDS[kind]).within(shape)
     x, plan = images(9, channels, side), planned(view, 9, channels, side)
+    assert "rows index" in plan
     for pixels in (x, x.float() / 255):
         kept = pixels.clone()
         made = view.apply(pixels, plan)
@@ -97,18 +100,41 @@ def test_a_single_pixel_is_not_blurred() -> None:
     assert [blur_radius(side) for side in (1, 2, 32, 96, 224)] == [0, 1, 1, 4, 11]
 
 
-def test_it_works_where_nothing_can_be_kept() -> None:
-    code = """
-import torch
-from unlabeled.views.view import View
-view = View(4)
-x = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
-made = view.apply(x, view.plan(view.draw(1, 8, torch.Generator()), 8, 1))
-torch.testing.assert_close(made, view.finish(view.resample(x, view.plan(view.draw(1, 8, torch.Generator()), 8, 1)), {}))
-from unlabeled.views import compiled
-print(type(compiled._views._cache).__name__)
-"""
-    nowhere = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}
-    made = subprocess.run([sys.executable, "-c", code], env=nowhere, capture_output=True, text=True, check=False)
+def test_what_does_not_belong_together_is_refused_before_a_pixel_is_read() -> None:
+    view = View(8, **CROP)
+    x, plan = images(4, 3, 16), planned(view, 4, 3, 16)
+    out = torch.empty(4, 3, 8, 8)
+    for wrong in (x[:, :, :12, :12], x[:3], x.double(), x.to(torch.int16)):
+        with pytest.raises(ValueError, match="planned for other pictures" if len(wrong) == 4 else "cannot be written"):
+            compiled.view(wrong, plan, out)
+    for other in (torch.empty(4, 3, 9, 9), torch.empty(4, 3, 8, 8).mT, torch.empty(4, 3, 8, 8).double()):
+        with pytest.raises(ValueError, match="cannot be written"):
+            compiled.view(x, plan, other)
+
+
+def other_process(code: str, folder: Path, **environment: str) -> str:
+    """What a process prints that finds nothing compiled."""
+    given = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
+    made = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False, cwd=ROOT)
     assert made.returncode == 0, made.stderr
-    assert made.stdout.strip() == "NullCache"
+    return made.stdout.strip()
+
+
+def test_no_index_leaves_its_array(tmp_path: Path) -> None:
+    code = """
+from tests.views.test_compiled import CASES, test_they_are_the_batched_ones_to_within_rounding as check
+for case in CASES:
+    for channels in (1, 3):
+        check(*case, channels)
+print("checked")
+"""
+    assert other_process(code, tmp_path, NUMBA_BOUNDSCHECK="1") == "checked"
+
+
+def test_it_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    code = """
+from tests.views.test_compiled import compiled, test_what_changes_nothing_gives_the_picture_exactly as check
+check()
+print(type(compiled._compiled._cache).__name__)
+"""
+    assert other_process(code, tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator") == "NullCache"

@@ -14,7 +14,7 @@ from unlabeled.registry import Choice
 from unlabeled.views.affine import Affine
 from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
 from unlabeled.views.pretext import Pirl
-from unlabeled.views.view import RATIO, View, Views, draw_views, to_device
+from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair", "pirl"]
 NAMES += ["simclr"]
@@ -109,12 +109,14 @@ def test_a_sample_does_not_depend_on_the_others_given_its_parameters(name: str) 
         assert not torch.equal(a[4], b[4])
 
 
-def test_pieces_of_a_large_batch_are_the_whole() -> None:
+def test_a_large_batch_is_made_of_the_same_views_as_its_parts() -> None:
     view = View(32, (0.2, 1.0), RATIO, mirror=0.5, brightness=0.5, hue=0.1, blur=0.5, solarise=0.3).within(shape())
-    x = images(200, 3, 32, 32)
-    drawn = view.draw(200, 32, seeded())
-    whole = view.apply(x.float() / 255, view.plan(drawn, 32, 3))
-    torch.testing.assert_close(draw_views([view], x, seeded())[0], whole, rtol=0, atol=1e-6)
+    x = images(400, 3, 32, 32)
+    drawn = view.draw(400, 32, seeded())
+    plan = view.plan(drawn, 32, 3)
+    assert len(pieces(x, 32)) == 2
+    parts = [view.apply(x[i : i + 80], of(plan, slice(i, i + 80))) for i in range(0, 400, 80)]
+    assert torch.equal(draw_views([view], x, seeded())[0], torch.cat(parts))
     assert to_device(drawn, torch.device("cpu")) is drawn
 
 

@@ -143,7 +143,7 @@ class Finetune:
         """One view of the size at which the encoder judges: in training mode, it does not resize by itself."""
         shape = DataShape(len(indices), source.channels, encoder.eval_size, len(self.classes_), source.invariances)
         views: Views = build("views", Choice(self.views), shape)
-        drawn, _ = views(source.fetch(indices[:1]), torch.Generator())
+        drawn, _ = views(source.fetch(indices[:1]).to(self.device_), torch.Generator())
         if len(drawn) != 1:
             raise UserError(
                 f"finetune: views {self.views!r} draws {len(drawn)} views of an image: give one that draws one (crop)"

@@ -7,8 +7,9 @@ for the processor at hand: the same weights and matrices, and the same pixels to
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
-from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,8 +22,11 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Indices = NDArray[np.int32]
 
+WHITE = {torch.uint8: 255.0, torch.float32: 1.0}
+"""What white is, by the type of pictures."""
+
 FOUR = 4
-"""Rows whose columns are picked at once, so that each weight is loaded for four sums."""
+"""Rows whose columns `_pick` picks at once, so that each weight is loaded for four sums; it names each of them."""
 
 ALONE = 2**16
 """Values of views that a thread of their own is worth."""
@@ -30,15 +34,15 @@ ALONE = 2**16
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _compile(function: F) -> F:
-    """At its first call on a machine; the result is kept beside this file or in the user's cache, if one can be written."""
+def _compile(function: F, keep: bool = False) -> F:
+    """At its first call; `keep` keeps the result, beside this file or in the user's cache, if either can be written."""
     options: dict[str, Any] = {
         "nogil": True, "error_model": "numpy", "fastmath": {"nnan", "ninf", "nsz", "reassoc", "contract"},
     }  # fmt: skip
     try:
-        compiled: F = njit(cache=True, **options)(function)
+        compiled: F = njit(cache=keep, **options)(function)
     except RuntimeError:  # numba's word for no place to keep it
-        compiled = njit(**options)(function)
+        return _compile(function)
     return compiled
 
 
@@ -177,7 +181,6 @@ def _finish(x: Floats, matrix: Floats, lift: Floats, white: float) -> None:
             values[p] = min(max(values[p] / np.float32(white), np.float32(0)), np.float32(1))
 
 
-@_compile
 def _views(
     x: Pixels, white: float, row_index: Indices, row_weight: Floats, column_index: Indices, column_weight: Floats,
     sigma: Floats, kernel: Floats, matrix: Floats, lift: Floats, out: Floats, first: int, last: int,
@@ -211,32 +214,42 @@ def _views(
         _finish(out[b].reshape(channels, height * width), matrix[b : b + 1], lift[b : b + 1], white)
 
 
-def view(x: Tensor, planned: dict[str, Tensor], size: int, out: Tensor | None = None) -> Tensor:
+_compiled = _compile(_views, keep=True)  # what it calls is kept with it
+
+
+def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     """Crop, mirror, resizing, blur, colours and clamp, on as many threads as torch has.
 
     Args:
         x: (B, C, S, S) on the CPU, uint8, or float32 in [0, 1].
-        planned: of `View.plan`, with the taps of rows and columns.
-        size: of the view, in pixels.
-        out: (B, C, size, size) float32 to write to.
+        planned: of `View.plan` for such pictures, with the taps of rows and columns.
+        out: (B, C, size, size) float32, contiguous, to write to.
 
     Returns:
-        (B, C, size, size) float32 in [0, 1], the same bits whatever the threads and the samples beside a sample.
+        `out`, in [0, 1]: the same bits whatever the threads and the samples beside a sample.
+
+    Raises:
+        ValueError: the three do not belong together.
     """
     count, channels = x.shape[:2]
-    result = torch.empty(count, channels, size, size) if out is None else out
     absent = {"sigma": (0,), "kernel": (0, 0), "matrix": (0, channels, channels), "lift": (0, channels)}
     names = "rows index", "rows weight", "columns index", "columns weight", *absent
-    arrays = [np.ascontiguousarray((planned[n] if n in planned else torch.empty(absent[n])).numpy()) for n in names]
-    white = 255.0 if x.dtype == torch.uint8 else 1.0
-    given = (np.ascontiguousarray(x.numpy()), white, *arrays, result.numpy())
-    threads = max(1, min(torch.get_num_threads(), count, result.numel() // ALONE))
+    arrays = [planned[n].numpy() if n in planned else np.empty(absent[n], np.float32) for n in names]
+    height, width = (planned[f"{axis} index"].shape[1] for axis in ("rows", "columns"))
+    if out.shape != (count, channels, height, width) or out.dtype != torch.float32 or not out.is_contiguous():
+        raise ValueError(f"views {(count, channels, height, width)} cannot be written to {tuple(out.shape)} of {out.dtype}")
+    inside = arrays[0].max(initial=-1) < x.shape[2] and arrays[2].max(initial=-1) < x.shape[3]
+    if x.dtype not in WHITE or len(arrays[0]) != count or not inside:
+        raise ValueError(f"views planned for other pictures than {tuple(x.shape)} of {x.dtype}")
+    given = (np.ascontiguousarray(x.numpy()), WHITE[x.dtype], *map(np.ascontiguousarray, arrays), out.numpy())
+    with suppress(OSError):  # compiles if need be; a full disk keeps nothing
+        _compiled(*given, 0, 0)
+    threads = max(1, min(torch.get_num_threads(), count, out.numel() // ALONE))
     bounds = [count * i // threads for i in range(threads + 1)]
     shares: list[tuple[Any, ...]] = [(*given, first, last) for first, last in pairwise(bounds)]
-    others = [Thread(target=_views, args=share) for share in shares[1:]]
-    for thread in others:
-        thread.start()
-    _views(*shares[0])
-    for thread in others:
-        thread.join()
-    return result
+    with ThreadPoolExecutor(threads) as pool:
+        others = [pool.submit(_compiled, *share) for share in shares[1:]]
+        _compiled(*shares[0])
+    for other in others:
+        other.result()
+    return out

@@ -79,7 +79,7 @@ class Pirl:
         count, c, side = GRID * GRID, x.shape[1], x.shape[3]
         planned = patch.plan(to_device(drawn, x.device), side, c)
         out = torch.empty(len(x), count, c, patch.size, patch.size, device=x.device)
-        for piece in pieces(x, side * GRID):
+        for piece in pieces(x, side):
             pixels = x[piece].repeat_interleave(count, 0)  # (b·9, C, S, S)
             mine = slice(piece.start * count, piece.stop * count)
             patch.apply(pixels, of(planned, mine), out[piece].flatten(0, 1))

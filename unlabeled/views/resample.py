@@ -1,7 +1,8 @@
 """Crops, mirrorings, resizing and blur: rows and columns apart, each output pixel a weighted sum of few input pixels.
 
 A picture of 256 pixels that is cropped to 224 needs three or four of its rows for each row of the view, so the sums are over
-bags of rows (`embedding_bag`), and columns are rows of the transposed picture. Nothing here is random.
+bags of rows (`embedding_bag`), and columns are rows of the transposed picture: what a GPU wants; a processor's views are
+made of the same taps in `compiled`. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -21,12 +22,44 @@ class Taps:
     Attributes:
         index: (B, size_out, K) int32, in [0, size_in).
         weight: (B, size_out, K) float32.
-        samples: (B,) integers, those of a larger batch that these are for, the others staying as they are; None is all.
     """
 
     index: Tensor
     weight: Tensor
-    samples: Tensor | None = None
+
+
+def crop_boxes(
+    scale: tuple[float, float], ratio: tuple[float, float], side: int, u: Tensor, v: Tensor, proposals: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random resized crops, distributed as torchvision's: the first of ten proposals that fits, or else the whole picture.
+
+    Args:
+        scale: least and largest area as fractions.
+        ratio: least and largest width / height, drawn uniformly in its logarithm.
+        side: of the picture, in pixels.
+        u: (B,) uniform, places the top.
+        v: (B,) uniform, places the left.
+        proposals: (2, 10, B) uniform.
+
+    Returns:
+        top, left, height, width, each (B,), whole pixels.
+    """
+    if scale == ratio == (1.0, 1.0):
+        whole, none = torch.full_like(u, float(side)), torch.zeros_like(u)
+        return none, none, whole, whole
+    area = (scale[0] + (scale[1] - scale[0]) * proposals[0]) * side * side
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    stretch = (0.5 * (low + (high - low) * proposals[1])).exp()
+    root = area.sqrt()
+    widths, heights = (root * stretch).round(), (root / stretch).round()  # (10, B)
+    fits = (widths >= 1) & (heights >= 1) & (widths <= side) & (heights <= side)
+    first = fits.byte().argmax(0, keepdim=True)
+    found = fits.gather(0, first)[0]
+    width = torch.where(found, widths.gather(0, first)[0], float(side))
+    height = torch.where(found, heights.gather(0, first)[0], float(side))
+    top = (u * (side - height + 1)).floor().minimum(side - height)
+    left = (v * (side - width + 1)).floor().minimum(side - width)
+    return top, left, height, width
 
 
 def crop_taps(start: Tensor, length: Tensor, size_in: int, size_out: int, mirror: Tensor | None = None) -> Taps:
@@ -67,7 +100,7 @@ def blur_kernels(sigma: Tensor, radius: int) -> Tensor:
     return kernels / kernels.sum(1, keepdim=True)
 
 
-def blur_taps(kernels: Tensor, size: int, samples: Tensor | None = None) -> Taps:
+def blur_taps(kernels: Tensor, size: int) -> Taps:
     """One axis of a blur by symmetric `kernels` (B, 2 radius + 1), its border reflected without repeating the edge pixel.
 
     Raises:
@@ -78,7 +111,7 @@ def blur_taps(kernels: Tensor, size: int, samples: Tensor | None = None) -> Taps
         raise ValueError(f"a blur of radius {radius} cannot be reflected within {size} pixels")
     pixel = torch.arange(size, device=kernels.device).view(-1, 1) + torch.arange(-radius, radius + 1, device=kernels.device)
     index = (size - 1) - (size - 1 - pixel.abs_()).abs_()
-    return Taps(index.int().expand(len(kernels), -1, -1), kernels.unsqueeze(1).expand(-1, size, -1), samples)
+    return Taps(index.int().expand(len(kernels), -1, -1), kernels.unsqueeze(1).expand(-1, size, -1))
 
 
 def separable(x: Tensor, rows: list[Taps], columns: list[Taps]) -> Tensor:
@@ -86,29 +119,24 @@ def separable(x: Tensor, rows: list[Taps], columns: list[Taps]) -> Tensor:
 
     Args:
         x: (B, C, H, W) float32.
-        rows: the first's indices within H, the next one's within the first's size, and so on; the first is for all samples.
+        rows: the first's indices within H, the next one's within the first's size, and so on.
         columns: likewise within W.
 
     Returns:
         (B, C, H', W').
     """
     b, c, h, w = x.shape
-    channel = torch.arange(c, dtype=torch.int32, device=x.device).view(-1, 1, 1)
+    picture = torch.arange(b, dtype=torch.int32, device=x.device).view(-1, 1, 1)
+    plane = torch.arange(b * c, dtype=torch.int32, device=x.device).view(b, c, 1, 1)
     for taps in rows:
-        index = taps.index.unsqueeze(1) + (_samples(taps, b).view(-1, 1, 1, 1) * c + channel) * h  # (B, C, H', K)
-        sums = _bags(x.reshape(-1, w), index, taps.weight.unsqueeze(1).expand_as(index)).view(*index.shape[:3], w)
-        x, h = sums if taps.samples is None else x.index_copy_(0, taps.samples, sums), sums.shape[2]
+        index = taps.index.unsqueeze(1) + plane * h  # (B, C, H', K)
+        x = _bags(x.reshape(-1, w), index, taps.weight.unsqueeze(1).expand_as(index)).view(*index.shape[:3], w)
+        h = x.shape[2]
     x = x.reshape(-1, w).t().contiguous().view(w, b, c * h)
     for taps in columns:
-        index = (taps.index * b + _samples(taps, b).view(-1, 1, 1)).transpose(0, 1)  # (W', B, K)
-        sums = _bags(x.view(-1, c * h), index, taps.weight.transpose(0, 1)).view(*index.shape[:2], c * h)
-        x = sums if taps.samples is None else x.index_copy_(1, taps.samples, sums)
+        index = (taps.index * b + picture).transpose(0, 1)  # (W', B, K)
+        x = _bags(x.view(-1, c * h), index, taps.weight.transpose(0, 1)).view(*index.shape[:2], c * h)
     return x.view(len(x), -1).t().contiguous().view(b, c, h, -1)
-
-
-def _samples(taps: Taps, count: int) -> Tensor:
-    samples = torch.arange(count, device=taps.index.device) if taps.samples is None else taps.samples
-    return samples.int()
 
 
 def _bags(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:

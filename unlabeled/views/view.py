@@ -12,7 +12,7 @@ from torch import Tensor
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.views import ops
-from unlabeled.views.resample import Taps, blur_kernels, blur_radius, blur_taps, crop_taps, separable
+from unlabeled.views.resample import Taps, blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
 
 Parameters = dict[str, Tensor]
 """What was drawn for a batch, or planned from it: name -> (B,) or (B, ...), on the images' device."""
@@ -124,7 +124,7 @@ class View:
         """
         u = torch.rand(18, count, generator=generator)
         proposals = torch.rand(2, _PROPOSALS, count, generator=generator)
-        top, left, height, width = _boxes(self.scale, self.ratio, side, u[0], u[1], proposals)
+        top, left, height, width = crop_boxes(self.scale, self.ratio, side, u[0], u[1], proposals)
         moved = ((u[2:4] * 2 - 1) * self.pad * side).round()
         drawn = {"top": top + moved[0], "left": left + moved[1], "height": height, "width": width}
         drawn["mirror"] = (u[4] < self.mirror).float()
@@ -173,11 +173,21 @@ class View:
 
     def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
         """x (B, C, S, S), uint8 or float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1] there, in `out` if given."""
-        if "rows index" not in planned or x.device.type != "cpu":
+        if x.device.type != "cpu":
             return self.finish(self.resample(x, planned), planned, out)
-        from unlabeled.views import compiled
+        out = torch.empty(*x.shape[:2], self.size, self.size, device=x.device) if out is None else out
+        resampled = "rows index" in planned
+        if resampled:
+            from unlabeled.views import compiled
 
-        return self._last(compiled.view(x, planned, self.size, out), planned)
+            compiled.view(x, planned, out)
+        for piece in pieces(x, self.size):
+            mine = of(planned, piece)
+            if resampled:
+                self._last(out[piece], mine)
+            else:
+                self.finish(self.resample(x[piece], mine), mine, out[piece])
+        return out
 
     def resample(self, x: Tensor, planned: Parameters) -> Tensor:
         """Crop, mirror, flip and blur of a whole batch, pass after pass; x as for `apply`."""
@@ -187,16 +197,9 @@ class View:
             return x
         rows, columns = ([Taps(planned[f"{axis} index"], planned[f"{axis} weight"])] for axis in ("rows", "columns"))
         if "kernel" in planned:
-            gauss = self._blur(planned["sigma"], planned["kernel"])
+            gauss = blur_taps(planned["kernel"], self.size)
             rows, columns = [*rows, gauss], [*columns, gauss]
         return separable(x, rows, columns)
-
-    def _blur(self, sigma: Tensor, kernel: Tensor) -> Taps:
-        """Of the samples that are blurred at all; on a GPU, where asking which would wait for it, of all."""
-        if sigma.device.type != "cpu":
-            return blur_taps(kernel, self.size)
-        samples = sigma.nonzero().flatten()
-        return blur_taps(kernel[samples], self.size, samples)
 
     def finish(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
         """What follows the resampling: colours, clamp, turn, solarise, cut-out. x (B, C, size, size) float32."""
@@ -220,6 +223,8 @@ def draw_views(views: list[View], x: Tensor, generator: torch.Generator) -> list
     c, side = x.shape[1], x.shape[3]
     planned = [view.plan(to_device(view.draw(len(x), side, generator), x.device), side, c) for view in views]
     outs = [torch.empty(len(x), c, view.size, view.size, device=x.device) for view in views]
+    if x.device.type != "cpu":
+        x = x.float().div_(255)  # once for all views
     for view, parameters, out in zip(views, planned, outs, strict=True):
         view.apply(x, parameters, out)
     return outs
@@ -262,37 +267,3 @@ def check_range(name: str, value: object, low: float, high: float, meaning: str)
     if first > last:
         raise UserError(f"{name} {value!r} is upside down: {meaning}; write ({last:g}, {first:g})")
     return first, last
-
-
-def _boxes(
-    scale: tuple[float, float], ratio: tuple[float, float], side: int, u: Tensor, v: Tensor, proposals: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random resized crops, distributed as torchvision's: the first of ten proposals that fits, or else the whole picture.
-
-    Args:
-        scale: least and largest area as fractions.
-        ratio: least and largest width / height, drawn uniformly in its logarithm.
-        side: of the picture, in pixels.
-        u: (B,) uniform, places the top.
-        v: (B,) uniform, places the left.
-        proposals: (2, 10, B) uniform.
-
-    Returns:
-        top, left, height, width, each (B,), whole pixels.
-    """
-    if scale == ratio == (1.0, 1.0):
-        whole, none = torch.full_like(u, float(side)), torch.zeros_like(u)
-        return none, none, whole, whole
-    area = (scale[0] + (scale[1] - scale[0]) * proposals[0]) * side * side
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    stretch = (0.5 * (low + (high - low) * proposals[1])).exp()
-    root = area.sqrt()
-    widths, heights = (root * stretch).round(), (root / stretch).round()  # (10, B)
-    fits = (widths >= 1) & (heights >= 1) & (widths <= side) & (heights <= side)
-    first = fits.byte().argmax(0, keepdim=True)
-    found = fits.gather(0, first)[0]
-    width = torch.where(found, widths.gather(0, first)[0], float(side))
-    height = torch.where(found, heights.gather(0, first)[0], float(side))
-    top = (u * (side - height + 1)).floor().minimum(side - height)
-    left = (v * (side - width + 1)).floor().minimum(side - width)
-    return top, left, height, width
