@@ -241,12 +241,17 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     inside = arrays[0].max(initial=-1) < x.shape[2] and arrays[2].max(initial=-1) < x.shape[3]
     if x.dtype not in WHITE or len(arrays[0]) != count or not inside:
         raise ValueError(f"views planned for other pictures than {tuple(x.shape)} of {x.dtype}")
-    given = (np.ascontiguousarray(x.numpy()), WHITE[x.dtype], *map(np.ascontiguousarray, arrays), out.numpy())
+    given: tuple[Any, ...] = (
+        np.ascontiguousarray(x.numpy()),
+        WHITE[x.dtype],
+        *map(np.ascontiguousarray, arrays),
+        out.numpy(),
+    )
     with suppress(OSError):  # compiles if need be; a full disk keeps nothing
         _compiled(*given, 0, 0)
     threads = max(1, min(torch.get_num_threads(), count, out.numel() // ALONE))
     bounds = [count * i // threads for i in range(threads + 1)]
-    shares: list[tuple[Any, ...]] = [(*given, first, last) for first, last in pairwise(bounds)]
+    shares = [(*given, first, last) for first, last in pairwise(bounds)]
     with ThreadPoolExecutor(threads) as pool:
         others = [pool.submit(_compiled, *share) for share in shares[1:]]
         _compiled(*shares[0])
