@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -214,7 +215,7 @@ def _views(
         _finish(out[b].reshape(channels, height * width), matrix[b : b + 1], lift[b : b + 1], white)
 
 
-_compiled = _compile(_views, keep=True)  # what it calls is kept with it
+_compiled: Callable[..., None] = _compile(_views, keep=True)  # with all that it calls
 
 
 def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
@@ -241,20 +242,16 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     inside = arrays[0].max(initial=-1) < x.shape[2] and arrays[2].max(initial=-1) < x.shape[3]
     if x.dtype not in WHITE or len(arrays[0]) != count or not inside:
         raise ValueError(f"views planned for other pictures than {tuple(x.shape)} of {x.dtype}")
-    given: tuple[Any, ...] = (
-        np.ascontiguousarray(x.numpy()),
-        WHITE[x.dtype],
-        *map(np.ascontiguousarray, arrays),
-        out.numpy(),
+    make = partial(
+        _compiled, np.ascontiguousarray(x.numpy()), WHITE[x.dtype], *map(np.ascontiguousarray, arrays), out.numpy()
     )
     with suppress(OSError):  # compiles if need be; a full disk keeps nothing
-        _compiled(*given, 0, 0)
+        make(0, 0)
     threads = max(1, min(torch.get_num_threads(), count, out.numel() // ALONE))
     bounds = [count * i // threads for i in range(threads + 1)]
-    shares = [(*given, first, last) for first, last in pairwise(bounds)]
     with ThreadPoolExecutor(threads) as pool:
-        others = [pool.submit(_compiled, *share) for share in shares[1:]]
-        _compiled(*shares[0])
+        others = [pool.submit(make, *share) for share in pairwise(bounds[1:])]
+        make(*bounds[:2])
     for other in others:
         other.result()
     return out
