@@ -242,9 +242,8 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     inside = arrays[0].max(initial=-1) < x.shape[2] and arrays[2].max(initial=-1) < x.shape[3]
     if x.dtype not in WHITE or len(arrays[0]) != count or not inside:
         raise ValueError(f"views planned for other pictures than {tuple(x.shape)} of {x.dtype}")
-    make = partial(
-        _compiled, np.ascontiguousarray(x.numpy()), WHITE[x.dtype], *map(np.ascontiguousarray, arrays), out.numpy()
-    )
+    pixels, weights = np.ascontiguousarray(x.numpy()), map(np.ascontiguousarray, arrays)
+    make = partial(_compiled, pixels, WHITE[x.dtype], *weights, out.numpy())
     with suppress(OSError):  # compiles if need be; a full disk keeps nothing
         make(0, 0)
     threads = max(1, min(torch.get_num_threads(), count, out.numel() // ALONE))
