@@ -50,7 +50,7 @@ def test_they_are_the_batched_ones_to_within_rounding(kind: str, side: int, size
     shape = DataShape(9, channels, size, 10, frozenset({"mirror", "flip", "rotation", "colour", "intensity"}))
     view = View(size, **KINDS[kind]).within(shape)
     x, plan = images(9, channels, side), planned(view, 9, channels, side)
-    assert "rows index" in plan
+    assert "top" in plan
     for pixels in (x, x.float() / 255):
         kept = pixels.clone()
         made = view.apply(pixels, plan)
@@ -104,10 +104,10 @@ def test_what_does_not_belong_together_is_refused_before_a_pixel_is_read() -> No
     view = View(8, **CROP)
     x, plan = images(4, 3, 16), planned(view, 4, 3, 16)
     out = torch.empty(4, 3, 8, 8)
-    for wrong in (x[:, :, :12, :12], x[:3], x.double(), x.to(torch.int16)):
-        with pytest.raises(ValueError, match="planned for other pictures" if len(wrong) == 4 else "cannot be written"):
+    for wrong in (x[:, :, :12], x[:3], x.double(), x.to(torch.int16)):
+        with pytest.raises(ValueError, match="planned for"):
             compiled.view(wrong, plan, out)
-    for other in (torch.empty(4, 3, 9, 9), torch.empty(4, 3, 8, 8).mT, torch.empty(4, 3, 8, 8).double()):
+    for other in (torch.empty(4, 3, 9, 8), torch.empty(4, 3, 8, 8).mT, torch.empty(4, 3, 8, 8).double(), out[:3]):
         with pytest.raises(ValueError, match="cannot be written"):
             compiled.view(x, plan, other)
 

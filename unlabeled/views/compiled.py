@@ -6,6 +6,7 @@ for the processor at hand: the same weights and matrices, and the same pixels to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,8 @@ from torch import Tensor
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Indices = NDArray[np.int32]
+
+CROP = "top", "height", "flip", "left", "width", "mirror"
 
 WHITE = {torch.uint8: 255.0, torch.float32: 1.0}
 """What white is, by the type of pictures."""
@@ -48,24 +51,26 @@ def _compile(function: F, keep: bool = False) -> F:
 
 
 @_compile
-def _bands(index: Indices, weight: Floats) -> tuple[Indices, Floats]:
-    """Taps (n, K) of one sample without the zeros about them: first indices (n,), and weights (n, an even K')."""
-    n, most = weight.shape
-    start, count, widest = np.zeros(n, np.int32), np.zeros(n, np.int32), 2
-    for j in range(n):
-        first, last = 0, most
-        while first < most - 1 and weight[j, first] == 0:
-            first += 1
-        while last > first + 1 and weight[j, last - 1] == 0:
-            last -= 1
-        start[j], count[j] = first, last - first
-        widest = max(widest, last - first + (last - first) % 2)
-    band = np.zeros((n, widest), np.float32)
-    for j in range(n):
-        for k in range(count[j]):
-            band[j, k] = weight[j, start[j] + k]
-        start[j] = index[j, start[j]]
-    return start, band
+def _taps(start: float, length: float, reverse: bool, side: int, size: int) -> tuple[Indices, Floats]:
+    """Along one axis, as `resample.crop_taps`: first pixels (size,) and weights (size, an even K), those outside being 0."""
+    step = np.float32(length) / np.float32(size)
+    width = max(step, np.float32(1))
+    most = math.ceil(2 * width)
+    first, band = np.zeros(size, np.int32), np.zeros((size, most + most % 2), np.float32)
+    low, high = np.float32(max(start, 0.0)), np.float32(min(start + length, float(side)))
+    for j in range(size):
+        position = np.float32(size - j - 0.5 if reverse else j + 0.5)
+        centre = start + step * position
+        begin, total = math.floor(centre - width + np.float32(0.5)), np.float32(0)
+        first[j] = min(max(begin, 0), side - 1)
+        for k in range(most):
+            pixel = np.float32(begin + k + 0.5)
+            if low < pixel < high:
+                weight = max(np.float32(0), 1 - abs(pixel - centre) / width)
+                band[j, begin + k - first[j]] = weight
+                total += weight
+        band[j] /= max(total, np.float32(1e-6))
+    return first, band
 
 
 @_compile
@@ -183,36 +188,35 @@ def _finish(x: Floats, matrix: Floats, lift: Floats, white: float) -> None:
 
 
 def _views(
-    x: Pixels, white: float, row_index: Indices, row_weight: Floats, column_index: Indices, column_weight: Floats,
+    x: Pixels, white: float, top: Floats, height: Floats, flip: Floats, left: Floats, width: Floats, mirror: Floats,
     sigma: Floats, kernel: Floats, matrix: Floats, lift: Floats, out: Floats, first: int, last: int,
 ) -> None:  # fmt: skip
     """Samples `first` to `last` of what `view` says; `sigma` and `matrix` may be of no samples."""
-    channels, height, width = out.shape[1:]
-    side = x.shape[3]
+    channels, side, size = x.shape[1], x.shape[3], out.shape[3]
     pixels = x.reshape(len(x), channels, x.shape[2] * side)
-    rows = np.zeros((FOUR, side + column_index.shape[2] + 1), np.float32)
-    spare, padded = np.empty((height + FOUR - 1, width), np.float32), np.empty(width + kernel.shape[1], np.float32)
+    rows = np.empty((FOUR, side + 2 * side // size + 4), np.float32)
+    spare, padded = np.empty((size + FOUR - 1, size), np.float32), np.empty(size + kernel.shape[1], np.float32)
     for b in range(first, last):
-        tops, weights = _bands(row_index[b], row_weight[b])
-        starts, band = _bands(column_index[b], column_weight[b])
-        left = starts.min()
-        n = min(starts.max() + band.shape[1], side) - left
-        places = (starts - left).astype(np.uint32)
+        tops, weights = _taps(top[b], height[b], flip[b] > 0, side, size)
+        starts, band = _taps(left[b], width[b], mirror[b] > 0, side, size)
+        begin = starts.min()
+        n = min(starts.max() + band.shape[1], side) - begin
+        places = (starts - begin).astype(np.uint32)
         rows[:, n:] = 0
         blurred = len(sigma) > 0 and sigma[b] > 0
         for c in range(channels):
-            for i in range(0, height, FOUR):
-                for r in range(min(FOUR, height - i)):
-                    _mix(pixels[b, c], side, tops[i + r], weights[i + r], left, rows[r, :n])
+            for i in range(0, size, FOUR):
+                for r in range(min(FOUR, size - i)):
+                    _mix(pixels[b, c], side, tops[i + r], weights[i + r], begin, rows[r, :n])
                 _pick(rows, places, band, spare[i : i + FOUR])
             if blurred:
                 reach = _reach(kernel[b])
-                for i in range(height):
+                for i in range(size):
                     _blur_row(spare[i], kernel[b], reach, padded)
-                _blur_rows(spare[:height], kernel[b], reach, out[b, c])
+                _blur_rows(spare[:size], kernel[b], reach, out[b, c])
             else:
-                out[b, c] = spare[:height]
-        _finish(out[b].reshape(channels, height * width), matrix[b : b + 1], lift[b : b + 1], white)
+                out[b, c] = spare[:size]
+        _finish(out[b].reshape(channels, size * size), matrix[b : b + 1], lift[b : b + 1], white)
 
 
 _compiled: Callable[..., None] = _compile(_views, keep=True)  # with all that it calls
@@ -223,7 +227,7 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
 
     Args:
         x: (B, C, S, S) on the CPU, uint8, or float32 in [0, 1].
-        planned: of `View.plan` for such pictures, with the taps of rows and columns.
+        planned: of `View.plan`, with the crop.
         out: (B, C, size, size) float32, contiguous, to write to.
 
     Returns:
@@ -234,16 +238,14 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     """
     count, channels = x.shape[:2]
     absent = {"sigma": (0,), "kernel": (0, 0), "matrix": (0, channels, channels), "lift": (0, channels)}
-    names = "rows index", "rows weight", "columns index", "columns weight", *absent
-    arrays = [planned[n].numpy() if n in planned else np.empty(absent[n], np.float32) for n in names]
-    height, width = (planned[f"{axis} index"].shape[1] for axis in ("rows", "columns"))
-    if out.shape != (count, channels, height, width) or out.dtype != torch.float32 or not out.is_contiguous():
-        raise ValueError(f"views {(count, channels, height, width)} cannot be written to {tuple(out.shape)} of {out.dtype}")
-    inside = arrays[0].max(initial=-1) < x.shape[2] and arrays[2].max(initial=-1) < x.shape[3]
-    if x.dtype not in WHITE or len(arrays[0]) != count or not inside:
-        raise ValueError(f"views planned for other pictures than {tuple(x.shape)} of {x.dtype}")
-    pixels, weights = np.ascontiguousarray(x.numpy()), map(np.ascontiguousarray, arrays)
-    make = partial(_compiled, pixels, WHITE[x.dtype], *weights, out.numpy())
+    arrays = [planned[n].numpy() if n in planned else np.empty(absent[n], np.float32) for n in (*CROP, *absent)]
+    crops = {len(planned[name]) for name in CROP}
+    if x.dtype not in WHITE or x.shape[2] != x.shape[3] or crops != {count}:
+        raise ValueError(f"views planned for {crops} square pictures, not for {tuple(x.shape)} of {x.dtype}")
+    if out.shape != (count, channels, out.shape[3], out.shape[3]) or out.dtype != torch.float32 or not out.is_contiguous():
+        raise ValueError(f"views of {tuple(x.shape)} cannot be written to {tuple(out.shape)} of {out.dtype}")
+    given = [np.ascontiguousarray(array) for array in arrays]
+    make = partial(_compiled, np.ascontiguousarray(x.numpy()), WHITE[x.dtype], *given, out.numpy())
     with suppress(OSError):  # compiles if need be; a full disk keeps nothing
         make(0, 0)
     threads = max(1, min(torch.get_num_threads(), count, out.numel() // ALONE))

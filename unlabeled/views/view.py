@@ -12,7 +12,7 @@ from torch import Tensor
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.views import ops
-from unlabeled.views.resample import Taps, blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
+from unlabeled.views.resample import blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
 
 Parameters = dict[str, Tensor]
 """What was drawn for a batch, or planned from it: name -> (B,) or (B, ...), on the images' device."""
@@ -153,17 +153,13 @@ class View:
 
     def plan(self, drawn: Parameters, side: int, channels: int) -> Parameters:
         """What `apply` needs of what was drawn, worked out for a whole batch of pictures with so many pixels and channels:
-        the weights of rows and columns, and the colours' matrices; on the device of `drawn`."""
+        the crop if there is one, and the colours' matrices; on the device of `drawn`."""
         planned: Parameters = {
             name: drawn[name] for name in ("turns", "threshold", "hole_top", "hole_left", "hole") if name in drawn
         }
         plain = (self.scale, self.ratio) == ((1.0, 1.0), (1.0, 1.0)) and not (self.pad or self.mirror or self.flip)
         if not plain or self.size != side or "sigma" in drawn:
-            for axis, start, length, reverse, on in (
-                ("rows", "top", "height", "flip", self.flip), ("columns", "left", "width", "mirror", self.mirror),
-            ):  # fmt: skip
-                taps = crop_taps(drawn[start], drawn[length], side, self.size, drawn[reverse] if on else None)
-                planned[f"{axis} index"], planned[f"{axis} weight"] = taps.index, taps.weight
+            planned |= {name: drawn[name] for name in ("top", "height", "flip", "left", "width", "mirror")}
         if "sigma" in drawn:
             planned["sigma"], planned["kernel"] = drawn["sigma"], blur_kernels(drawn["sigma"], blur_radius(self.size))
         if self.colours:
@@ -176,7 +172,7 @@ class View:
         if x.device.type != "cpu":
             return self.finish(self.resample(x, planned), planned, out)
         out = torch.empty(*x.shape[:2], self.size, self.size, device=x.device) if out is None else out
-        resampled = "rows index" in planned
+        resampled = "top" in planned
         if resampled:
             from unlabeled.views import compiled
 
@@ -193,9 +189,12 @@ class View:
         """Crop, mirror, flip and blur of a whole batch, pass after pass; x as for `apply`."""
         if x.dtype == torch.uint8:
             x = x.float().div_(255)
-        if "rows index" not in planned:
+        if "top" not in planned:
             return x
-        rows, columns = ([Taps(planned[f"{axis} index"], planned[f"{axis} weight"])] for axis in ("rows", "columns"))
+        rows, columns = (
+            [crop_taps(planned[start], planned[length], x.shape[3], self.size, planned[reverse])]
+            for start, length, reverse in (("top", "height", "flip"), ("left", "width", "mirror"))
+        )
         if "kernel" in planned:
             gauss = blur_taps(planned["kernel"], self.size)
             rows, columns = [*rows, gauss], [*columns, gauss]
