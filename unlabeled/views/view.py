@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,6 +24,18 @@ RATIO = (3 / 4, 4 / 3)
 
 _PROPOSALS = 10
 _CACHED = 2**20
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What torch computes within is computed by the calling thread alone. A few numbers need no others, and those that torch
+    wakes go on waiting busily for milliseconds, beside the threads that make views."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Views(Protocol):
@@ -116,6 +130,7 @@ class View:
         """Whether anything is left of the colour operations."""
         return self.jitter * max(self.brightness, self.contrast, self.saturation, self.hue) > 0 or self.grey > 0
 
+    @one_thread()
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
         """Parameters of `count` samples from pictures of `side` pixels, on the CPU.
 
@@ -151,6 +166,7 @@ class View:
             drawn["hole"] = torch.full((count,), float(hole))
         return drawn
 
+    @one_thread()
     def plan(self, drawn: Parameters, side: int, channels: int) -> Parameters:
         """What `apply` needs of what was drawn, worked out for a whole batch of pictures with so many pixels and channels:
         the crop if there is one, and the colours' matrices; on the device of `drawn`."""
