@@ -1,7 +1,7 @@
 """A view on a processor: one picture after the other, each of its passes while the picture is in the caches.
 
 What `resample` and `ops` do to whole batches, pass after pass, as a GPU wants it, is done here by loops that numba compiles
-for the processor at hand: the same weights and matrices, and the same pixels to within rounding. Nothing here is random.
+for the processor at hand: the same crops, kernels and matrices, and the same pixels to within rounding. Nothing is random.
 """
 
 from __future__ import annotations
