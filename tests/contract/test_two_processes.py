@@ -44,7 +44,7 @@ def test_losses_gradients_and_state_are_those_of_one_process(name: str, encoder:
     assert not differing(two[0]["gradients"], two[1]["gradients"])
     assert not differing(two[0]["state"], two[1]["state"])
     close(two[0]["gradients"], one["gradients"], 1e-2)
-    close(two[0]["state"], one["state"], 1e-2)
+    close(two[0]["state"], one["state"], 5e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if isinstance(make(name), Comparison)])
