@@ -58,4 +58,4 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/kept.py --out results/kept.json
 
 clean:
-	rm -rf $(VENV) build *.egg-info runs unlabeled/views/__pycache__
+	rm -rf $(VENV) build *.egg-info runs

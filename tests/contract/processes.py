@@ -20,7 +20,7 @@ from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimi
 
 WORLD, STEPS, SIZE, PIECES = 2, 3, 16, 2
 RATE = 0.01
-"""Small enough that steps do not blow rounding up: at 0.05, views that differ by 6e-8 put BYOL's states 1.2% apart."""
+"""Small enough that steps do not blow rounding up: at 0.05, that of views alone moved BYOL's states by over a percent."""
 ENCODERS: dict[str, tuple[Choice, dict[str, Any]]] = {
     "batch norm": (RESNET, {"splits": 1}),  # keys in shuffled groups have statistics that depend on who is in a group
     "layer norm": (VIT, {}),

@@ -20,11 +20,11 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unlabeled.views.resample import CROP
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Indices = NDArray[np.int32]
-
-CROP = "top", "height", "flip", "left", "width", "mirror"
 
 WHITE = {torch.uint8: 255.0, torch.float32: 1.0}
 """What white is, by the type of pictures."""
@@ -46,7 +46,7 @@ def _compile(function: F, keep: bool = False) -> F:
     try:
         compiled: F = njit(cache=keep, **options)(function)
     except RuntimeError:  # numba's word for no place to keep it
-        return _compile(function)
+        compiled = njit(**options)(function)
     return compiled
 
 
@@ -238,8 +238,9 @@ def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
     """
     count, channels = x.shape[:2]
     absent = {"sigma": (0,), "kernel": (0, 0), "matrix": (0, channels, channels), "lift": (0, channels)}
-    arrays = [planned[n].numpy() if n in planned else np.empty(absent[n], np.float32) for n in (*CROP, *absent)]
-    crops = {len(planned[name]) for name in CROP}
+    crop = [name for axis in CROP for name in axis]
+    arrays = [planned[n].numpy() if n in planned else np.empty(absent[n], np.float32) for n in (*crop, *absent)]
+    crops = {len(planned[name]) for name in crop}
     if x.dtype not in WHITE or x.shape[2] != x.shape[3] or crops != {count}:
         raise ValueError(f"views planned for {crops} square pictures, not for {tuple(x.shape)} of {x.dtype}")
     if out.shape != (count, channels, out.shape[3], out.shape[3]) or out.dtype != torch.float32 or not out.is_contiguous():

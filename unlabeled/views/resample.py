@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CROP = ("top", "height", "flip"), ("left", "width", "mirror")
+"""Names of a crop's parameters along rows and along columns: start, length, whether it is reversed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taps:

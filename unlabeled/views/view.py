@@ -14,7 +14,7 @@ from torch import Tensor
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.views import ops
-from unlabeled.views.resample import blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
+from unlabeled.views.resample import CROP, blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
 
 Parameters = dict[str, Tensor]
 """What was drawn for a batch, or planned from it: name -> (B,) or (B, ...), on the images' device."""
@@ -175,7 +175,7 @@ class View:
         }
         plain = (self.scale, self.ratio) == ((1.0, 1.0), (1.0, 1.0)) and not (self.pad or self.mirror or self.flip)
         if not plain or self.size != side or "sigma" in drawn:
-            planned |= {name: drawn[name] for name in ("top", "height", "flip", "left", "width", "mirror")}
+            planned |= {name: drawn[name] for axis in CROP for name in axis}
         if "sigma" in drawn:
             planned["sigma"], planned["kernel"] = drawn["sigma"], blur_kernels(drawn["sigma"], blur_radius(self.size))
         if self.colours:
@@ -209,7 +209,7 @@ class View:
             return x
         rows, columns = (
             [crop_taps(planned[start], planned[length], x.shape[3], self.size, planned[reverse])]
-            for start, length, reverse in (("top", "height", "flip"), ("left", "width", "mirror"))
+            for start, length, reverse in CROP
         )
         if "kernel" in planned:
             gauss = blur_taps(planned["kernel"], self.size)
