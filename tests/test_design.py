@@ -22,7 +22,7 @@ ORDER = [
     ["train", "tuning", "rehearsal", "run", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "clustering", "losses", "views", "encoders", "data"],
-    ["recipe", "speed", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "console", "errors"],
+    ["recipe", "speed", "products", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "console", "errors"],
 ]
 """From the top."""
 

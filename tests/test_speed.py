@@ -53,7 +53,7 @@ def test_a_compiled_network_computes_the_same_keeps_its_names_and_runs_as_writte
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     twin = copy.deepcopy(network)
     way = Speed(compiled=True)
-    way.compile(network)
+    way.prepare(network)
     x = torch.rand(8, 3, 6, 6)
     for module in (network, twin):
         module(x).square().mean().backward()
@@ -80,7 +80,7 @@ def test_without_a_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         speed.refusal.cache_clear()
 
 
-@pytest.mark.parametrize("words", ["bf16 channels-last compiled fused workers=4", "workers=1", "fused workers=2"])
+@pytest.mark.parametrize("words", ["bf16 channels-last products compiled fused workers=4", "workers=1", "fused workers=2"])
 def test_words_are_read_as_they_are_written(words: str) -> None:
     assert str(Speed.parse(words)) == words
 

@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 
 from unlabeled.console import console
 from unlabeled.errors import UserError
+from unlabeled.products import by_products
 
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of mallopt(3), in glibc's malloc.h
 
-WORDS = ("bf16", "channels-last", "compiled", "fused")
+WORDS = ("bf16", "channels-last", "products", "compiled", "fused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Speed:
     Attributes:
         bf16: matrix products in bfloat16, by autocast; else all in float32.
         channels_last: memory layout of the weights, and so of the activations.
+        products: gradients of the weights of convolutions as matrix products, where maps are small.
         compiled: the encoder through `torch.compile` while it trains.
         fused: PyTorch's fused kernels of SGD and AdamW; LARS has none.
         workers: batches that are fetched at a time, ahead of the step, >= 1.
@@ -38,12 +40,13 @@ class Speed:
 
     bf16: bool = False
     channels_last: bool = False
+    products: bool = False
     compiled: bool = False
     fused: bool = False
     workers: int = 1
 
     def __str__(self) -> str:
-        held = (self.bf16, self.channels_last, self.compiled, self.fused)
+        held = (self.bf16, self.channels_last, self.products, self.compiled, self.fused)
         return " ".join([*(word for word, holds in zip(WORDS, held, strict=True) if holds), f"workers={self.workers}"])
 
     @classmethod
@@ -61,8 +64,8 @@ class Speed:
                 f"speed is {text!r}, and must be auto, or words of {', '.join(WORDS)} and workers=N, such as "
                 "'bf16 channels-last workers=1'"
             )
-        bf16, channels_last, compiled, fused = (word in words for word in WORDS)
-        return cls(bf16, channels_last, compiled, fused, int(numbers[-1]) if numbers else 1)
+        bf16, channels_last, products, compiled, fused = (word in words for word in WORDS)
+        return cls(bf16, channels_last, products, compiled, fused, int(numbers[-1]) if numbers else 1)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -76,9 +79,11 @@ class Speed:
                 group.update(fused=True, foreach=False)
         return optimizer
 
-    def compile(self, encoder: nn.Module) -> None:
-        """Compiles the encoder in place, names of its weights unchanged, if that is asked for and can be had; its first
-        step takes long."""
+    def prepare(self, encoder: nn.Module) -> None:
+        """Changes in place how the encoder computes, names of its weights unchanged. A compiled one's first step takes long;
+        it is left as it is where compiling cannot be had."""
+        if self.products:
+            by_products(encoder)
         if not self.compiled:
             return
         refused = refusal(next(encoder.parameters()).device.type)
@@ -97,12 +102,6 @@ class Speed:
             yield
 
 
-def fastest_layout(device: torch.device) -> torch.memory_format:
-    """How weights are best laid out: channels last on GPUs and on processors without AMX; with AMX, it was slower."""
-    last = device.type == "cuda" or (device.type == "cpu" and not torch.cpu._is_amx_tile_supported())
-    return torch.channels_last if last else torch.preserve_format
-
-
 def usual(device: torch.device, precision: str = "auto") -> Speed:
     """What is usually fastest on such a device, without a trial.
 
@@ -111,7 +110,8 @@ def usual(device: torch.device, precision: str = "auto") -> Speed:
         precision: `auto`, `bf16` or `32`; auto is bf16 where the machine computes in it.
     """
     half = precision == "bf16" or (precision == "auto" and computes_in_bf16(device))
-    return Speed(bf16=half, channels_last=fastest_layout(device) == torch.channels_last)
+    amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return Speed(bf16=half, channels_last=device.type in ("cpu", "cuda"), products=half and amx)
 
 
 @cache

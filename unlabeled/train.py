@@ -111,7 +111,7 @@ def train(
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     parameters = groups(method, method.constant_lr)
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
-    speed.compile(method.encoder)
+    speed.prepare(method.encoder)
     state = run.read_checkpoint()
     taken = _restore(state, method, optimizer)
     start = taken or begin * clock.per_epoch

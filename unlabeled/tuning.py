@@ -126,15 +126,20 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
     given = Speed(bf16=recipe.precision == "bf16")
     halves = [False, True] if recipe.precision == "auto" and computes_in_bf16(device) else [given.bf16]
     ways = [Speed(bf16=half, channels_last=last) for half in halves for last in (False, True)]
-    rehearsals = {str(way): _rehearsal(recipe, source, accelerator, way) for way in ways}
+    common = usual(device, recipe.precision)
+    rehearsals = {str(way): _rehearsal(recipe, source, accelerator, way) for way in dict.fromkeys([*ways, common])}
     found = best_of({words: _step(r, recipe) for words, r in rehearsals.items()}, ROUNDS)
     if not found:
         raise UserError(f"a batch of {recipe.batch_size} images does not fit the memory: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
     fetch = min(rehearsals[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
-    if recipe.optimizer.name in FUSABLE:
-        found |= _beside(replace(Speed.parse(best), fused=True), best, found, recipe, source, accelerator)
-    return Trial(found, fetch, str(usual(device, recipe.precision)))
+    further = ["products"] * (device.type == "cpu") + ["fused"] * (recipe.optimizer.name in FUSABLE)
+    for word in further:
+        way = replace(Speed.parse(best), **{word: True})
+        if str(way) not in found:
+            found |= _beside(way, best, found, recipe, source, accelerator)
+            best = min(found, key=lambda words: found[words])
+    return Trial(found, fetch, str(common))
 
 
 def _compiled(trial: Trial, recipe: Recipe, source: Source, accelerator: str) -> Trial:

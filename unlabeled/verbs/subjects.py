@@ -18,7 +18,7 @@ from unlabeled.methods.base import Method
 from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import RECIPE, Run
-from unlabeled.speed import fastest_layout
+from unlabeled.speed import usual
 from unlabeled.train import chosen_images, initial_encoder, make_fabric
 from unlabeled.verbs.answer import SUBJECTS
 
@@ -41,12 +41,12 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     channels = len(run.encoder().mean)
+    layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
-        return encoder.to(fabric.device).to(memory_format=fastest_layout(fabric.device))
+        return encoder.to(fabric.device).to(memory_format=layout)
 
     def fresh(of: Run, source: Source) -> Callable[[int], Encoder]:
-        layout = fastest_layout(fabric.device)
         return lambda seed: initial_encoder(replace(of.recipe, seed=seed), source).to(memory_format=layout)
 
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
