@@ -19,10 +19,23 @@ ORDER = [
     ["cli", "sklearn"],
     ["reporting"],
     ["verbs"],
-    ["train", "tuning", "rehearsal", "run", "monitor", "steps", "accumulate", "interrupt"],
+    ["train", "tuning", "rehearsal", "run", "checkpoints", "monitor", "steps", "accumulate", "interrupt"],
     ["probes", "methods"],
     ["heads", "memory", "clustering", "losses", "views", "encoders", "data"],
-    ["recipe", "speed", "products", "registry", "batch", "schedules", "optim", "distributed", "files", "palette", "console", "errors"],
+    [
+        "recipe",
+        "speed",
+        "products",
+        "registry",
+        "batch",
+        "schedules",
+        "optim",
+        "distributed",
+        "files",
+        "palette",
+        "console",
+        "errors",
+    ],
 ]
 """From the top."""
 

@@ -114,23 +114,38 @@ def _split_for_empty(x: np.ndarray, centroids: np.ndarray, labels: np.ndarray, n
         sizes[fullest], sizes[empty] = len(halves[0]), len(halves[1])
 
 
+def whitening(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """The affine map that PCA-whitens: the `dim` directions of largest variance, each scaled to variance 1.
+
+    Args:
+        features: (n, D).
+        dim: directions kept, at most D.
+
+    Returns:
+        The centre (D,), and a matrix (D, min(dim, D)) to multiply what is centred by; both float32. Directions in which
+        nothing varies, of which there are some if n ≤ D, come out as 0.
+    """
+    centre = features.float().mean(0)
+    centred = features.float() - centre
+    spread = (centred.T @ centred).double() / max(1, len(features) - 1)  # (D, D)
+    variances, directions = torch.linalg.eigh(spread)  # ascending
+    variances, directions = variances.flip(0)[:dim], directions.flip(1)[:, :dim]
+    scale = torch.where(variances > 1e-6 * variances[0].clamp(min=1e-12), variances.clamp(min=1e-30).rsqrt(), 0.0)
+    return centre, (directions * scale).float()
+
+
 def whiten(features: Tensor, dim: int = 256) -> Tensor:
-    """The `dim` directions of largest variance, each scaled to variance 1 (PCA-whitening).
+    """The features after their own `whitening`.
 
     Args:
         features: (n, D).
         dim: directions kept (256: DeepCluster, 2018), at most D.
 
     Returns:
-        (n, min(dim, D)) float32, centred; 0 along directions in which nothing varies, of which there are some if n ≤ D.
+        (n, min(dim, D)) float32, centred.
     """
-    centred = features.float() - features.float().mean(0)
-    spread = (centred.T @ centred).double() / max(1, len(features) - 1)  # (D, D)
-    variances, directions = torch.linalg.eigh(spread)  # ascending
-    variances, directions = variances.flip(0)[:dim], directions.flip(1)[:, :dim]
-    scale = torch.where(variances > 1e-6 * variances[0].clamp(min=1e-12), variances.clamp(min=1e-30).rsqrt(), 0.0)
-    whitened: Tensor = centred @ (directions * scale).float()
-    return whitened
+    centre, matrix = whitening(features, dim)
+    return (features.float() - centre) @ matrix
 
 
 def agreement(one: Tensor, other: Tensor) -> float:

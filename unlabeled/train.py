@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unlabeled import accumulate, registry
 from unlabeled.batch import Batch, DataShape
+from unlabeled.checkpoints import restore, save
 from unlabeled.data import Data, Source, balanced_draw, held_out_classes
 from unlabeled.distributed import any_process, rank, share_statistics, wait_for_all, world
 from unlabeled.encoders import Encoder, build_encoder
@@ -37,6 +38,8 @@ from unlabeled.steps import Clock, batches, generator, seed_of
 
 SAVE_EVERY = 60.0
 """Seconds between checkpoints."""
+WHITENED = 50_000
+"""Images that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
 
 
 def train(
@@ -113,15 +116,16 @@ def train(
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
     speed.prepare(method.encoder)
     state = run.read_checkpoint()
-    taken = _restore(state, method, optimizer)
+    taken = restore(state, method, optimizer)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, about)
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
     monitor.begin(method, taken, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
     if optimizer is None:
-        monitor.end(method.encoder, clock.at(0))
-        _save(run, method, None, 0, finished=True)
+        judged = judged_encoder(recipe, method.encoder, source, chosen, fabric)
+        monitor.end(judged, clock.at(0))
+        save(run, method, judged, None, 0, finished=True)
         return True
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
@@ -174,7 +178,7 @@ def train(
                     monitor.epoch(method.encoder, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                _save(run, method, optimizer, done)
+                save(run, method, method.encoder, optimizer, done)
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()
@@ -182,8 +186,9 @@ def train(
                 return False
     monitor.check(method, clock.total)
     with speed.eager():
-        monitor.end(method.encoder, clock.at(clock.total - 1))
-    _save(run, method, optimizer, clock.total, finished=True)
+        judged = judged_encoder(recipe, method.encoder, source, chosen, fabric)
+        monitor.end(judged, clock.at(clock.total - 1))
+    save(run, method, judged, optimizer, clock.total, finished=True)
     wait_for_all()
     return True
 
@@ -258,29 +263,11 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
     return chosen, labels[chosen]
 
 
-def _save(run: Run, method: Method, optimizer: torch.optim.Optimizer | None, step: int, *, finished: bool = False) -> None:
-    if rank() == 0:
-        memory = optimizer.state_dict() if optimizer else {}
-        state = {
-            "step": step,
-            "finished": finished,
-            "processes": world(),
-            "method": method.state_dict(),
-            "optimizer": memory,
-        }
-        run.write_checkpoint(state)
-        run.write_encoder(method.encoder)
-
-
-def _restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None) -> int:
-    """Puts back what a checkpoint holds; returns the steps taken."""
-    if state is None or optimizer is None:
-        return 0
-    if state["processes"] != world():
-        raise UserError(
-            f"the run began on {state['processes']} devices, and its views depend on their number: "
-            f"give --devices {state['processes']}"
-        )
-    method.load_state_dict(state["method"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+def judged_encoder(recipe: Recipe, encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric) -> Encoder:
+    """What is judged and exported: the encoder, or a copy whitened by `chosen` images of the source, at most `WHITENED` of
+    them, evenly spread."""
+    if not recipe.whiten:
+        return encoder
+    taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]
+    h = features(encoder, source, device=fabric.device, indices=taken, precision=precision_of(fabric))
+    return encoder.whitened(h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from functools import cache
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.clustering import whitening
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
@@ -33,16 +35,19 @@ class Encoder(nn.Module):
         size: side of the images it was trained on, in pixels.
         eval_size: side at which it judges images, in pixels.
         notes: what was changed in the backbone, for the run to say.
+        whitening: fixed, what the representation goes through last; None in training, and where it was not asked for.
     """
 
     mean: Tensor  # (C, 1, 1)
     std: Tensor  # (C, 1, 1)
+    whitening: nn.Linear | None
 
     def __init__(
         self, backbone: nn.Module, dim: int, size: int, eval_size: int, mean: Tensor, std: Tensor, notes: list[str]
     ) -> None:
         super().__init__()
         self.backbone, self.dim, self.size, self.eval_size, self.notes = backbone, dim, size, eval_size, notes
+        self.whitening = None
         self.register_buffer("mean", mean.float().view(-1, 1, 1))
         self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
         for part in backbone.modules():
@@ -55,7 +60,7 @@ class Encoder(nn.Module):
         Raises:
             UserError: not four dimensions, or another number of channels.
         """
-        return self.backbone(self._prepared(x))  # type: ignore[no-any-return]
+        return self.represented(self.backbone(self._prepared(x)))
 
     def stages(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images to representations, and to what each stage of the backbone made on the way there, in one pass.
@@ -70,7 +75,37 @@ class Encoder(nn.Module):
         if not hasattr(backbone, "forward_intermediates"):
             raise UserError("this encoder does not show its stages: give another --encoder, such as resnet18")
         last, maps = backbone.forward_intermediates(self._prepared(x))
-        return backbone.forward_head(last), maps
+        return self.represented(backbone.forward_head(last)), maps
+
+    def represented(self, h: Tensor) -> Tensor:
+        """What the backbone gives (B, dim), whitened in float32 if that is asked for."""
+        if self.whitening is None:
+            return h
+        with torch.autocast(h.device.type, enabled=False):
+            return self.whitening(h.float())  # type: ignore[no-any-return]
+
+    def whitened(self, h: Tensor | None = None) -> Encoder:
+        """A copy whose representation is PCA-whitened: centred, turned to its principal directions, each scaled to variance
+        1. Trained representations vary most along few directions, which are then all that nearest neighbours see (Jégou and
+        Chum 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening").
+
+        Args:
+            h: (n, dim) representations of many images, as this encoder gives them; None: the weights come later.
+        """
+        copied = copy.deepcopy(self)
+        layer = nn.Linear(self.dim, self.dim).requires_grad_(False).to(self.mean.device)
+        if h is not None:
+            centre, matrix = whitening(h, self.dim)
+            layer.weight.copy_(matrix.T)
+            layer.bias.copy_(-centre @ matrix)
+        copied.whitening = layer
+        return copied
+
+    def unwhitened(self) -> Encoder:
+        """A copy as it was trained."""
+        copied = copy.deepcopy(self)
+        copied.whitening = None
+        return copied
 
     def _prepared(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != len(self.mean):

@@ -57,7 +57,7 @@ def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
     Raises:
         UserError: there is none.
     """
-    _one_stream("torchvision", encoder)
+    _alone("torchvision", encoder)
     others = [*(["timm"] if _of_timm(choice) else []), "safetensors", "onnx"]
     if choice.name not in torchvision.models.list_models(module=torchvision.models):
         _refuse("torchvision", f"torchvision has no network {choice.name!r}", others)
@@ -90,7 +90,7 @@ def as_timm(encoder: Encoder, choice: Choice) -> Form:
     Raises:
         UserError: the encoder is two networks, or one that is not timm's own.
     """
-    _one_stream("timm", encoder)
+    _alone("timm", encoder)
     if not _of_timm(choice):
         _refuse("timm", f"timm has no network {choice.name!r}", ["safetensors", "onnx"])
     options = {"num_classes": 0, "in_chans": len(encoder.mean), **timm_options(choice, encoder.size)}
@@ -184,8 +184,7 @@ class _Graph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         side = self.encoder.eval_size
         x = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        h: Tensor = self.encoder.backbone((x - self.encoder.mean) / self.encoder.std)
-        return h
+        return self.encoder.represented(self.encoder.backbone((x - self.encoder.mean) / self.encoder.std))
 
 
 def _onnx(encoder: Encoder) -> Any:
@@ -206,7 +205,8 @@ def _onnx(encoder: Encoder) -> Any:
             )  # fmt: skip
         return program.model_proto if program is not None else None
     except Exception as error:  # the exporter raises anything on what it does not know
-        able = ["safetensors"] if isinstance(encoder.backbone, Lab) else ["timm", "safetensors"]
+        alone = not isinstance(encoder.backbone, Lab) and encoder.whitening is None
+        able = [*(["timm"] if alone else []), "safetensors"]
         _refuse("onnx", " ".join(str(error).split())[:200], able)
 
 
@@ -251,9 +251,11 @@ def _about(encoder: Encoder, choice: Choice) -> dict[str, Any]:
     return {"name": choice.name, "options": dict(choice.options), **sizes, **values}
 
 
-def _one_stream(name: str, encoder: Encoder) -> None:
+def _alone(name: str, encoder: Encoder) -> None:
     if isinstance(encoder.backbone, Lab):
         _refuse(name, "it is two networks, of lightness and of colours (--encoder.streams lab)", ["safetensors", "onnx"])
+    if encoder.whitening is not None:
+        _refuse(name, "what the network gives is whitened (--whiten)", ["safetensors", "onnx"])
 
 
 def _refuse(name: str, reason: str, able: list[str]) -> Any:

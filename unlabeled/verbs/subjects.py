@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import RECIPE, Run
 from unlabeled.speed import usual
-from unlabeled.train import chosen_images, initial_encoder, make_fabric
+from unlabeled.train import chosen_images, initial_encoder, judged_encoder, make_fabric
 from unlabeled.verbs.answer import SUBJECTS
 
 FEATURES = "features"
@@ -66,7 +65,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         )
 
     def untrained(source: Source) -> Subject:
-        encoder = placed(initial_encoder(run.recipe, source)).eval()
+        images = chosen_images(run.recipe, source)[0]
+        encoder = judged_encoder(run.recipe, placed(initial_encoder(run.recipe, source)), source, images, fabric).eval()
         return replace(
             shared,
             name="random",
@@ -116,7 +116,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     shape = DataShape(n, data["channels"], recipe.image_size, len(data["classes"]), frozenset(data["invariances"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        method: Method = registry.build("methods", recipe.method, copy.deepcopy(encoder).cpu(), shape)
+        method: Method = registry.build("methods", recipe.method, encoder.unwhitened().cpu(), shape)
     if trained:
         state = run.read_checkpoint()
         if state is None:
