@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 class ResNet9(nn.Module):
-    """Three stages, each a convolution, max-pooling to half the side, and two convolutions around which a shortcut leads; the
-    first norm and ReLU of a stage come after its pooling, where they have a quarter of the work.
+    """Three stages, each a convolution, max-pooling to half the side, and two convolutions around which a shortcut leads.
+    The first norm and ReLU of a stage come after its pooling, where they have a quarter of the work.
 
     After the networks with which fast trainings of CIFAR-10 were won (Page 2018, "How to Train Your ResNet"; Jordan 2024,
     "94% on CIFAR-10 in 3.29 Seconds on a Single GPU"): maps are halved early, by pooling, and no shortcut has a convolution
