@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ START = b"\xff\xd8\xff"
 SPARE = 4 / 3
 """A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # Exif
+_PICTURE = b"\xda"
+"""Marker of the segment after which the coded picture comes."""
 
 
 class Jpeg:
@@ -61,6 +64,14 @@ class Jpeg:
         return pixels
 
     def _rotated(self) -> bool:
-        if b"Exif\0\0" not in self._data[: 1 << 16]:
+        if not any(segment.startswith(b"Exif\0\0") for segment in self._segments()):
             return False
         return bool(self.image().getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT)
+
+    def _segments(self) -> Iterator[bytes]:
+        """The first bytes of each segment before the picture: a marker, a length that counts itself, the content."""
+        at = len(START) - 1
+        while self._data[at : at + 1] == b"\xff" and self._data[at + 1 : at + 2] != _PICTURE:
+            yield self._data[at + 4 : at + 10]
+            filler = self._data[at + 1 : at + 2] == b"\xff"
+            at += 1 if filler else 2 + int.from_bytes(self._data[at + 2 : at + 4], "big")
