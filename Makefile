@@ -56,6 +56,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/large.py --out results/large.json
 	$(BIN)/python benchmarks/steps.py --out results/steps.json
 	$(BIN)/python benchmarks/kept.py --out results/kept.json
+	$(BIN)/python benchmarks/curves.py --out results/curves.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info runs

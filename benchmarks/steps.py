@@ -35,9 +35,9 @@ from unlabeled.train import make_fabric
 
 WIDTHS, SIDE, VIEWS = (16, 64), 32, 2
 WAYS = ["workers=1", "channels-last workers=1", "bf16 workers=1", "bf16 channels-last workers=1",
-        "bf16 channels-last fused workers=1"]  # fmt: skip
+        "bf16 channels-last products workers=1", "bf16 channels-last products fused workers=1"]  # fmt: skip
 USUAL = str(usual(torch.device("cpu")))
-COMPILED = ["channels-last compiled workers=1", "bf16 channels-last compiled workers=1"]
+COMPILED = ["channels-last compiled workers=1", "bf16 channels-last products compiled workers=1"]
 PRODUCTS = (512, 1024, 2048, 4096)
 KINDS = {
     "convolution": ("convolution",),

@@ -91,9 +91,14 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     assert rows["random"]["images_per_s"] is None
 
     shutil.rmtree(out / "rows")
+    for path in (out / "question.json", out / "simclr-temperature=0.2.json"):  # as if begun before there was this option
+        said = json.loads(path.read_text())
+        assert (said["asked"] if "asked" in said else said).pop("whiten") is False
+        path.write_text(json.dumps(said))
     before = times(out)
     ok(*command)
     assert times(out) == before
+    assert "whiten = False, and this asks for True" in mistake(*command, "--recipe", _whitened(tmp_path))
 
     bad = tmp_path / "bad.yaml"
     bad.write_text(
@@ -132,6 +137,11 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     file(data, seed=1)
     assert "with data =" in mistake(*command)
     assert times(out).items() >= before.items()
+
+
+def _whitened(path: Path) -> Path:
+    (path / "whiten.yaml").write_text("whiten: true\n")
+    return path / "whiten.yaml"
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -30,8 +30,6 @@ from unlabeled.verbs.history import History
 from unlabeled.verbs.locks import lock
 
 QUESTION, TABLE, FOLDER = "question.json", "table.json", "rows"
-UNSAID = Recipe().to_dict()
-"""What holds where a table that was begun before a field of the recipe existed says nothing of it."""
 POINTS = 20
 """Looks at kNN accuracy in a run, at most; 10 at least, where there are so many epochs."""
 
@@ -159,8 +157,9 @@ class Board:
 
     def _same(self, before: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(self.question))
+        before = _filled(before, now)
         for name in [*before, *now]:
-            if before.get(name, UNSAID.get(name)) != now.get(name):
+            if before.get(name) != now.get(name):
                 raise UserError(
                     f"{str(self.out)!r} holds a table with {name.replace('_', ' ')} = {_spell(before.get(name))}, and this "
                     f"asks for {_spell(now.get(name))}: give another --out, or ask the same"
@@ -180,7 +179,8 @@ class Board:
         else:
             return
         now = self.asked(row.recipe)
-        other = next((name for name in now if now[name] != before.get(name, UNSAID.get(name))), None)
+        before = _filled(before, now)
+        other = next((name for name in now if now[name] != before.get(name)), None)
         if other:
             raise UserError(
                 f"{str(self.out)!r} has a row {row.name!r} with {other} = {_spell(before.get(other))}, and this asks for "
@@ -280,6 +280,11 @@ def buildable(row: Row, source: Source) -> bool:
         if isinstance(part, Queue):
             part.check(recipe.batch_size)
     return any(p.requires_grad for p in method.parameters())
+
+
+def _filled(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table says that was begun before some fields of the recipe existed: these had the value that is now usual."""
+    return {name: value for name, value in Recipe().to_dict().items() if name in now} | dict(before)
 
 
 def _spell(value: Any) -> str:
