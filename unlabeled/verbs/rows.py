@@ -288,9 +288,7 @@ def _filled(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _spell(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items())
-    return str(value)
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _text(path: Path, text: str) -> None:
