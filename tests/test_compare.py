@@ -93,7 +93,7 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     shutil.rmtree(out / "rows")
     for path in (out / "question.json", out / "simclr-temperature=0.2.json"):  # as if begun before there was this option
         said = json.loads(path.read_text())
-        assert (said["asked"] if "asked" in said else said).pop("whiten") is False
+        assert said.get("asked", said).pop("whiten") is False
         path.write_text(json.dumps(said))
     before = times(out)
     ok(*command)
