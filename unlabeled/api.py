@@ -41,6 +41,7 @@ def pretrain(
     image_size: int | None = None,
     first_size: int | None = None,
     eval_size: int | None = None,
+    average: float | None = None,
     whiten: bool | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
@@ -80,6 +81,8 @@ def pretrain(
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         first_size: side of a view in the first epoch, which then grows to image_size (default: image_size).
         eval_size: side in pixels at which images are judged after training (default: image_size).
+        average: share of itself that an average of the encoder's weights keeps at each step; it is then judged in place of
+            the encoder (default: 0, no average).
         whiten: whether the representation is whitened after training, by the training images (default: false).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
@@ -118,6 +121,7 @@ def pretrain(
         "image_size": image_size,
         "first_size": first_size,
         "eval_size": eval_size,
+        "average": average,
         "whiten": whiten,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,

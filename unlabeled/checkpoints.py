@@ -10,6 +10,7 @@ import torch
 from unlabeled.distributed import rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.memory import Ema
 from unlabeled.methods.base import Method
 from unlabeled.run import Run
 
@@ -17,13 +18,14 @@ from unlabeled.run import Run
 def save(
     run: Run,
     method: Method,
-    encoder: Encoder,
+    judged: Encoder,
+    average: Ema | None,
     optimizer: torch.optim.Optimizer | None,
     step: int,
     *,
     finished: bool = False,
 ) -> None:
-    """Writes the checkpoint and the encoder that is judged from now on, once for all processes."""
+    """Writes the checkpoint, and the encoder that is judged from now on; once for all processes."""
     if rank() == 0:
         memory = optimizer.state_dict() if optimizer else {}
         state = {
@@ -31,13 +33,16 @@ def save(
             "finished": finished,
             "processes": world(),
             "method": method.state_dict(),
+            "average": average.state_dict() if average else {},
             "optimizer": memory,
         }
         run.write_checkpoint(state)
-        run.write_encoder(encoder)
+        run.write_encoder(judged)
 
 
-def restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None) -> int:
+def restore(
+    state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None, average: Ema | None
+) -> int:
     """Puts back what a checkpoint holds; returns the steps taken."""
     if state is None or optimizer is None:
         return 0
@@ -48,4 +53,6 @@ def restore(state: Mapping[str, Any] | None, method: Method, optimizer: torch.op
         )
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
+    if average:
+        average.load_state_dict(state["average"])
     return int(state["step"])

@@ -24,7 +24,7 @@ from unlabeled.distributed import any_process, rank, share_statistics, wait_for_
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.interrupt import stoppable
-from unlabeled.memory import Queue
+from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.monitor import Monitor
 from unlabeled.optim import groups
@@ -114,18 +114,20 @@ def train(
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     parameters = groups(method, method.constant_lr)
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
+    average = Ema(method.encoder) if recipe.average and optimizer else None
+    judged: Encoder = average.module if average else method.encoder  # type: ignore[assignment]
     speed.prepare(method.encoder)
     state = run.read_checkpoint()
-    taken = restore(state, method, optimizer)
+    taken = restore(state, method, optimizer, average)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, about)
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
     monitor.begin(method, taken, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
     if optimizer is None:
-        judged = judged_encoder(recipe, method.encoder, source, chosen, fabric)
+        judged = finished_encoder(recipe, judged, source, chosen, fabric)
         monitor.end(judged, clock.at(0))
-        save(run, method, judged, None, 0, finished=True)
+        save(run, method, judged, None, None, 0, finished=True)
         return True
     step_module = fabric.strategy.setup_module(method) if world() > 1 else method
 
@@ -169,16 +171,18 @@ def train(
                 method.observe(loss, at)
                 optimizer.step()
                 method.after_step(at)
+                if average:
+                    average.update(method.encoder, recipe.average)
 
             done = step + 1
             monitor.step(loss, at, optimizer.param_groups[0]["lr"])
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
             if done % clock.per_epoch == 0:
                 with speed.eager():
-                    monitor.epoch(method.encoder, at)
+                    monitor.epoch(judged, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                save(run, method, method.encoder, optimizer, done)
+                save(run, method, judged, average, optimizer, done)
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()
@@ -186,9 +190,9 @@ def train(
                 return False
     monitor.check(method, clock.total)
     with speed.eager():
-        judged = judged_encoder(recipe, method.encoder, source, chosen, fabric)
+        judged = finished_encoder(recipe, judged, source, chosen, fabric)
         monitor.end(judged, clock.at(clock.total - 1))
-    save(run, method, judged, optimizer, clock.total, finished=True)
+    save(run, method, judged, average, optimizer, clock.total, finished=True)
     wait_for_all()
     return True
 
@@ -263,9 +267,9 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
     return chosen, labels[chosen]
 
 
-def judged_encoder(recipe: Recipe, encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric) -> Encoder:
-    """What is judged and exported: the encoder, or a copy whitened by `chosen` images of the source, at most `WHITENED` of
-    them, evenly spread."""
+def finished_encoder(recipe: Recipe, encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric) -> Encoder:
+    """What is judged and exported after training: the encoder, or a copy whitened by `chosen` images of the source, at most
+    `WHITENED` of them, evenly spread."""
     if not recipe.whiten:
         return encoder
     taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]

@@ -31,8 +31,7 @@ def pretrain(out: Path, method: str, **more: Any) -> Run:
         out=out,
         accelerator="cpu",
         options={**options, "encoder.width": 4},
-        **given,
-        **more,
+        **(given | more),
     )
 
 
@@ -60,9 +59,9 @@ def bits(value: Any) -> Any:
 OPTIMIZERS = [("simclr", {"optimizer": name}) for name in registry.names("optim")]
 
 
-@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in NAMES), *OPTIMIZERS])
+@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in NAMES), *OPTIMIZERS, ("byol", {"average": 0.9})])
 def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
-    method: str, more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = pretrain(tmp_path / "whole", method, **more)
     assert whole.finished
@@ -80,6 +79,20 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
     assert resumed.finished
     assert bits(resumed.read_checkpoint()) == bits(whole.read_checkpoint())
     assert (resumed.path / "encoder.safetensors").read_bytes() == (whole.path / "encoder.safetensors").read_bytes()
+
+
+def test_the_average_of_the_weights_is_judged_in_place_of_the_encoder(tmp_path: Path) -> None:
+    """The average is that of `Ema`, which has its own oracle; here: what it averages, from where on, and who gets it."""
+    plain = pretrain(tmp_path / "plain", "simclr").encoder().state_dict()
+    first = pretrain(tmp_path / "first", "simclr", epochs=0, warmup_epochs=0).encoder().state_dict()
+    for share, expected in ((1e-7, plain), (1 - 1e-7, first)):
+        run = pretrain(tmp_path / f"{share}", "simclr", average=share)
+        state = run.read_checkpoint()
+        assert state is not None
+        for name, value in run.encoder().state_dict().items():
+            assert torch.equal(state["method"][f"encoder.{name}"], plain[name])  # what is trained stays the same
+            if value.is_floating_point():
+                torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-4)
 
 
 def test_the_learning_rate_is_scaled_once_and_follows_the_schedule(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import RECIPE, Run
 from unlabeled.speed import usual
-from unlabeled.train import chosen_images, initial_encoder, judged_encoder, make_fabric
+from unlabeled.train import chosen_images, finished_encoder, initial_encoder, make_fabric
 from unlabeled.verbs.answer import SUBJECTS
 
 FEATURES = "features"
@@ -66,7 +66,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     def untrained(source: Source) -> Subject:
         images = chosen_images(run.recipe, source)[0]
-        encoder = judged_encoder(run.recipe, placed(initial_encoder(run.recipe, source)), source, images, fabric).eval()
+        fresh_one = placed(initial_encoder(run.recipe, source))
+        encoder = finished_encoder(run.recipe, fresh_one, source, images, fabric).eval()
         return replace(
             shared,
             name="random",
