@@ -58,6 +58,8 @@ def rows(data: Path) -> list[str]:
         hardware = json.loads((runs[0] / "environment.json").read_text(encoding="utf-8"))["hardware"]
         scores = [s for r in runs for s in json.loads((r / "evaluation.json").read_text(encoding="utf-8"))["scores"]]
         encoder = f"{recipe['encoder']['name']}, width {recipe['encoder'].get('width', 64)}"
+        encoder += f", {recipe['encoder']['features']} features" if "features" in recipe["encoder"] else ""
+        encoder += ", whitened" if recipe.get("whiten") else ""
         method = recipe["method"]["name"]
         name = method if folder.name == method else f"{method} (`{folder.name}.yaml`)"
         spent = fmean(minutes(run, recipe["batch_size"]) for run in runs)

@@ -12,7 +12,8 @@ from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.run import Run, load
+from unlabeled.registry import Choice
+from unlabeled.run import Run, load, save_encoder
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,10 @@ def test_damage_is_one_line(made: Path, tmp_path: Path, name: str, length: int) 
 
 def test_an_encoder_that_is_not_there_or_not_ours(made: Path, tmp_path: Path) -> None:
     run = copied(made, tmp_path)
+    choice = Choice("resnet18", {"width": 6})  # as if another version had built another network by this name
+    save_encoder(run / "encoder.safetensors", load(run), choice)
+    with pytest.raises(UserError, match="weights of another network"):
+        load(run)
     (run / "encoder.safetensors").unlink()
     with pytest.raises(UserError, match="finish it with"):
         load(run)

@@ -47,17 +47,28 @@ def test_every_way_computes_the_same(method: str, tmp_path: Path) -> None:
     assert torch.equal(found[0], found[3])
 
 
+def test_products_compute_the_same(tmp_path: Path) -> None:
+    wide = "--encoder", "resnet9", "--encoder.width", "64"
+    plain, products, half = (
+        _losses(tmp_path, way, *wide) for way in ("workers=1", "products", "bf16 channels-last products")
+    )
+    torch.testing.assert_close(products, plain, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(half, plain, rtol=0.02, atol=0.02)
+
+
 def test_a_compiled_network_computes_the_same_keeps_its_names_and_runs_as_written_when_judged() -> None:
     if refused := speed.refusal("cpu"):
         pytest.skip(refused)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    small = nn.Conv2d(64, 4, 3, bias=False)  # one that `products` takes
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), small, nn.Flatten())
     twin = copy.deepcopy(network)
-    way = Speed(compiled=True)
+    way = Speed(products=True, compiled=True)
     way.prepare(network)
     x = torch.rand(8, 3, 6, 6)
     for module in (network, twin):
         module(x).square().mean().backward()
-    torch.testing.assert_close(network[0].weight.grad, twin[0].weight.grad)
+    for mine, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
     assert list(network.state_dict()) == list(twin.state_dict())
     twin.load_state_dict(network.state_dict())
     with way.eager(), torch.no_grad():
@@ -100,6 +111,8 @@ def test_the_choice_follows_the_timings() -> None:
     assert trial.gain(trial.choose(1000)) == 2.0
     near = Trial({plain: 1.0, last: 0.97}, fetch=0.1, usual=plain)
     assert str(near.choose(1000)) == plain
+    unusual = Trial({plain: 1.0}, fetch=0.1, usual=half)  # the usual way did not fit the memory
+    assert str(unusual.choose(1000)) == plain
     compiled = Trial({plain: 1.0, "compiled workers=1": 0.5}, fetch=0.1, usual=plain, compile=60.0)
     assert not compiled.choose(110).compiled
     assert compiled.choose(200).compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_a_finished_run_says_so_and_its_heads_read_what_they_were_trained_on(run
                             "--precision", "32", "--speed", "workers=1")  # fmt: skip
     run, source = Run.open(runs / "white"), open_data(runs / "x.npz", image_size=8, seed=0).train
     assert whole(run, run.encoder(), source).encoder.whitening is None
+
+
+def test_protocols_that_ask_the_heads_or_train_further_take_it_as_it_was_trained(runs: Path) -> None:
+    found = []
+    for name in ("plain", "white"):
+        asked = [
+            word for protocol in ("health", "invariance", "finetune:epochs=1,steps=2") for word in ("--protocol", protocol)
+        ]
+        ok("evaluate", runs / name, "--data", runs / "x.npz", *asked, "--against", "none", "--accelerator", "cpu")
+        scores = json.loads((runs / name / "evaluation.json").read_text())["scores"]
+        found.append({score["protocol"]: score["metrics"] for score in scores})
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
 
 
 def test_the_untrained_rival_is_whitened_alike(runs: Path) -> None:

@@ -36,8 +36,8 @@ def save(
             "average": average.state_dict() if average else {},
             "optimizer": memory,
         }
-        run.write_checkpoint(state)
         run.write_encoder(judged)
+        run.write_checkpoint(state)
 
 
 def restore(
@@ -51,7 +51,10 @@ def restore(
             f"the run began on {state['processes']} devices, and its views depend on their number: "
             f"give --devices {state['processes']}"
         )
-    method.load_state_dict(state["method"])
+    try:
+        method.load_state_dict(state["method"])
+    except RuntimeError as error:
+        raise UserError("the checkpoint is of another network than this version builds: start a new run") from error
     optimizer.load_state_dict(state["optimizer"])
     if average:
         average.load_state_dict(state["average"])

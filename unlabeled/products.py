@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 PATCHES, PLACES, CHANNELS = 16, 64, 64
 """Places of the output at most, and channels of the input at least: beyond, convolutions were as fast."""
@@ -70,11 +71,12 @@ class _Whole(torch.autograd.Function):
         return _maps(_rows(x, len(x)) @ matrix.flatten(3).flatten(0, 2), len(x), places)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight, matrix), g = ctx.saved_tensors, _rows(gradients[0], len(gradients[0]))
         before = _maps(g @ matrix.flatten(3).flatten(0, 2).T, len(x), x.shape[2:])
         linked = (_rows(x, len(x)).T @ g).view_as(matrix)
-        learned = torch.zeros(weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32))
+        learned = weight.new_zeros(weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32))
         for (i, j), (k, n), (a, b) in ctx.links:
             learned[:, :, a, b] += linked[i, j, :, k, n].T
         return before, learned.to(weight.dtype), None, None
@@ -92,6 +94,7 @@ class _Patches(torch.autograd.Function):
         return _maps(rows @ weight.permute(2, 3, 1, 0).flatten(0, 2), len(x), places)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,), (x, weight, rows) = gradients, ctx.saved_tensors
         if ctx.stride == (1, 1):
@@ -114,6 +117,7 @@ class _Weights(torch.autograd.Function):
         return torch.conv2d(x, weight, None, stride, padding)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,), (x, weight) = gradients, ctx.saved_tensors
         before = _input_gradient(g, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None

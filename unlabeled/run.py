@@ -196,7 +196,10 @@ def read_encoder(path: Path) -> Encoder:
     blank = torch.zeros(channels)
     encoder = build_encoder(choice, channels, size, blank, blank, eval_size)
     encoder = encoder.whitened() if made.get("whitened") else encoder
-    encoder.load_state_dict(tensors)
+    try:
+        encoder.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{str(path)!r} holds weights of another network than this version builds: train it anew") from error
     return encoder.eval()
 
 

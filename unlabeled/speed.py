@@ -32,7 +32,7 @@ class Speed:
     Attributes:
         bf16: matrix products in bfloat16, by autocast; else all in float32.
         channels_last: memory layout of the weights, and so of the activations.
-        products: gradients of the weights of convolutions as matrix products, where maps are small.
+        products: convolutions of small maps as matrix products; processors only, GPUs do as without.
         compiled: the encoder through `torch.compile` while it trains.
         fused: PyTorch's fused kernels of SGD and AdamW; LARS has none.
         workers: batches that are fetched at a time, ahead of the step, >= 1.
@@ -82,11 +82,12 @@ class Speed:
     def prepare(self, encoder: nn.Module) -> None:
         """Changes in place how the encoder computes, names of its weights unchanged. A compiled one's first step takes long;
         it is left as it is where compiling cannot be had."""
-        if self.products:
+        device = next(encoder.parameters()).device.type
+        if self.products and device == "cpu":
             by_products(encoder)
         if not self.compiled:
             return
-        refused = refusal(next(encoder.parameters()).device.type)
+        refused = refusal(device)
         if refused:
             console().print(f"the encoder is not compiled, as that cannot be had: {refused}", soft_wrap=True)
         else:

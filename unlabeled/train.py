@@ -125,7 +125,7 @@ def train(
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
     monitor.begin(method, taken, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
     if optimizer is None:
-        judged = finished_encoder(recipe, judged, source, chosen, fabric)
+        judged = finished_encoder(judged, source, chosen, fabric, whiten=recipe.whiten)
         monitor.end(judged, clock.at(0))
         save(run, method, judged, None, None, 0, finished=True)
         return True
@@ -190,7 +190,7 @@ def train(
                 return False
     monitor.check(method, clock.total)
     with speed.eager():
-        judged = finished_encoder(recipe, judged, source, chosen, fabric)
+        judged = finished_encoder(judged, source, chosen, fabric, whiten=recipe.whiten)
         monitor.end(judged, clock.at(clock.total - 1))
     save(run, method, judged, average, optimizer, clock.total, finished=True)
     wait_for_all()
@@ -267,11 +267,11 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
     return chosen, labels[chosen]
 
 
-def finished_encoder(recipe: Recipe, encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric) -> Encoder:
+def finished_encoder(encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, whiten: bool) -> Encoder:
     """What is judged and exported after training: the encoder, or a copy whitened by `chosen` images of the source, at most
     `WHITENED` of them, evenly spread."""
-    if not recipe.whiten:
+    if not whiten:
         return encoder
     taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]
     h = features(encoder, source, device=fabric.device, indices=taken, precision=precision_of(fabric))
-    return encoder.whitened(h)
+    return encoder.whitened(h) if h.isfinite().all() else encoder

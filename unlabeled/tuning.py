@@ -20,7 +20,7 @@ from unlabeled.files import write_whole
 from unlabeled.recipe import Recipe
 from unlabeled.rehearsal import Rehearsal, best_of
 from unlabeled.run import environment
-from unlabeled.speed import Speed, computes_in_bf16, refusal, usual
+from unlabeled.speed import WORDS, Speed, computes_in_bf16, refusal, usual
 from unlabeled.train import chosen_images, make_fabric
 
 WORTH_STEPS = 500
@@ -60,7 +60,8 @@ class Trial:
             return planned * self.steps[words] + (self.compile or 0.0) * compiled
 
         best = min(self.steps, key=total)
-        best = best if total(best) < BETTER * total(self.usual) else self.usual
+        if self.usual in self.steps and total(best) >= BETTER * total(self.usual):
+            best = self.usual
         return replace(Speed.parse(best), workers=workers(self.fetch, self.steps[best]))
 
     def gain(self, speed: Speed) -> float:
@@ -182,6 +183,7 @@ def _key(recipe: Recipe, source: Source, accelerator: str) -> str:
             name: plain[name]
             for name in ("encoder", "views", "optimizer", "image_size", "batch_size", "accumulate", "precision")
         },
+        "ways": WORDS,
         "channels": source.channels,
         "kept_at": source.size,
         "accelerator": accelerator,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
@@ -108,7 +107,7 @@ class Finetune:
     def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
         rng = np.random.default_rng(seed)
         views = self._views(encoder, source, indices)
-        kept = copy.deepcopy(encoder).requires_grad_(True)
+        kept = encoder.unwhitened().requires_grad_(True)
         norm = nn.BatchNorm1d(encoder.dim, affine=False)
         head = nn.Linear(encoder.dim, len(self.classes_))
         nn.init.zeros_(head.weight)

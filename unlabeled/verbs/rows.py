@@ -196,7 +196,8 @@ class Board:
             return
         path = self.out / f"{row.slug}.json"
         about = {"name": row.name, **row.more, "asked": self.asked(row.recipe)}
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["asked"] != about["asked"]:
+        asked = about["asked"]
+        if path.is_file() and _filled(json.loads(path.read_text(encoding="utf-8"))["asked"], asked) != asked:
             self._forget(row)
         try:
             run = Run.open(row.run) if row.run else self._train(row, handle, tell)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from unlabeled import registry
@@ -39,7 +40,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     """
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
-    channels = len(run.encoder().mean)
+    channels, whitened = len(run.encoder().mean), run.encoder().whitening is not None
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -65,9 +66,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         )
 
     def untrained(source: Source) -> Subject:
-        images = chosen_images(run.recipe, source)[0]
-        fresh_one = placed(initial_encoder(run.recipe, source))
-        encoder = finished_encoder(run.recipe, fresh_one, source, images, fabric).eval()
+        fresh_one, images = placed(initial_encoder(run.recipe, source)), np.arange(len(source))
+        encoder = finished_encoder(fresh_one, source, images, fabric, whiten=whitened).eval()
         return replace(
             shared,
             name="random",
