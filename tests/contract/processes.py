@@ -19,8 +19,9 @@ from unlabeled.registry import Choice
 from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimizer, snapshot
 
 WORLD, STEPS, SIZE, PIECES = 2, 3, 16, 2
-RATE = 0.01
-"""Small enough that steps do not blow rounding up: at 0.05, that of views alone moved BYOL's states by over a percent."""
+RATE = 0.001
+"""Small enough that steps do not blow rounding up: at 0.05, that of views alone moved BYOL's states by over a percent; at
+0.01, that of a processor with AMX moved MoCo v3's by two."""
 ENCODERS: dict[str, tuple[Choice, dict[str, Any]]] = {
     "batch norm": (RESNET, {"splits": 1}),  # keys in shuffled groups have statistics that depend on who is in a group
     "layer norm": (VIT, {}),

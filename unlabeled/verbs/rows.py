@@ -285,7 +285,7 @@ def buildable(row: Row, source: Source) -> bool:
 
 def _filled(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """What a table says that was begun before some fields of the recipe existed: these had the value that is now usual."""
-    return {name: value for name, value in Recipe().to_dict().items() if name in now} | dict(before)
+    return {**before, **{k: v for k, v in Recipe().to_dict().items() if k in now and k not in before}}
 
 
 def _spell(value: Any) -> str:
