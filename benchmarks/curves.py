@@ -1,6 +1,6 @@
 """The loss of one training computed in each way: where the arithmetic changes, the curve has to stay.
 
-    python benchmarks/curves.py [--out results/curves.json] [--figure docs/curves.svg] [--steps 300] [--data FILE]
+    python benchmarks/curves.py [--out results/curves.json] [--figure docs/curves.svg] [--steps 200] [--data FILE]
 
 SimCLR with `resnet9` on views of 16 pixels, 128 images a batch: the same seed, so the same images, views and initial
 weights, in each way that `--speed` knows. Writes the losses, each the mean of ten steps, and a figure.
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/curves.json"))
     parser.add_argument("--figure", type=Path, default=Path("docs/curves.svg"))
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--data", default=str(ROOT.parent / "shared/data/cifar10-train.parquet"))
     given = parser.parse_args()
     monitor.LOG_EVERY = 1
