@@ -59,6 +59,7 @@ def rows(data: Path) -> list[str]:
         scores = [s for r in runs for s in json.loads((r / "evaluation.json").read_text(encoding="utf-8"))["scores"]]
         encoder = f"{recipe['encoder']['name']}, width {recipe['encoder'].get('width', 64)}"
         encoder += f", {recipe['encoder']['features']} features" if "features" in recipe["encoder"] else ""
+        encoder += f", {recipe['looks']} looks" if recipe.get("looks", 1) > 1 else ""
         encoder += ", whitened" if recipe.get("whiten") else ""
         method = recipe["method"]["name"]
         name = method if folder.name == method else f"{method} (`{folder.name}.yaml`)"

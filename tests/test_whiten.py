@@ -50,7 +50,7 @@ def test_it_is_an_affine_map_of_what_was_trained_which_stays_the_same(runs: Path
     assert encoder.whitening is not None
     torch.testing.assert_close(encoder.whitening(h), white, atol=1e-4, rtol=1e-4)
     plain = Run.open(runs / "plain").encoder().state_dict()
-    for name, value in encoder.unwhitened().state_dict().items():
+    for name, value in encoder.plain().state_dict().items():
         assert torch.equal(value, plain[name])
     x = torch.rand(4, 3, 8, 8)
     torch.testing.assert_close(encoder.stages(x)[0], encoder(x))

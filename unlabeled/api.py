@@ -42,6 +42,7 @@ def pretrain(
     first_size: int | None = None,
     eval_size: int | None = None,
     average: float | None = None,
+    looks: int | None = None,
     whiten: bool | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
@@ -83,6 +84,8 @@ def pretrain(
         eval_size: side in pixels at which images are judged after training (default: image_size).
         average: share of itself that an average of the encoder's weights keeps at each step; it is then judged in place of
             the encoder (default: 0, no average).
+        looks: how often an image is looked at when it is judged: 1; 2, at its mirror image too; 4, at both in three quarters
+            of the size too (default: 1).
         whiten: whether the representation is whitened after training, by the training images (default: false).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
@@ -122,6 +125,7 @@ def pretrain(
         "first_size": first_size,
         "eval_size": eval_size,
         "average": average,
+        "looks": looks,
         "whiten": whiten,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,

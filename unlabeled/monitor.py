@@ -188,10 +188,11 @@ class Monitor:
         line["monitor_s"] = time.monotonic() - began
         self._record(line)
         knn = f"kNN {100 * line['knn']:.1f}% (within the training split), " if "knn" in line else ""
-        whitened = ", whitened" if encoder.whitening is not None else ""
+        finished = f", {encoder.looks} looks" if encoder.looks > 1 else ""
+        finished += ", whitened" if encoder.whitening is not None else ""
         terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())
         self.console.print(
-            f"epoch {line['epoch']}{whitened}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}{terms}", soft_wrap=True
+            f"epoch {line['epoch']}{finished}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}{terms}", soft_wrap=True
         )
         self.clock += time.monotonic() - began
         self._show()

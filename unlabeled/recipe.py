@@ -35,6 +35,9 @@ class Recipe:
             "EfficientNetV2", on progressive learning; by how much is ours).
         eval_size: side in pixels at which images are judged after training; None: `image_size`. Somewhat more than that
             helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+        looks: how often an image is looked at when it is judged after training; the representation is the mean. 1: once; 2:
+            at its mirror image too; 4: at both in three quarters of the size too. Each takes its time, and helps a little
+            (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", appendix B).
         average: share of itself that an average of the encoder's weights keeps at each step, in [0, 1); it is then judged in
             place of the encoder (Polyak and Juditsky 1992; as a moving average, Tarvainen and Valpola 2017). 0: no average.
         whiten: whether the representation is whitened after training, by up to 50,000 of the training images: centred, its
@@ -65,6 +68,7 @@ class Recipe:
     image_size: int | None = None
     first_size: int | None = None
     eval_size: int | None = None
+    looks: int = 1
     average: float = 0.0
     whiten: bool = False
     epochs: int = 100
@@ -154,6 +158,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
+    if recipe.looks not in (1, 2, 4):
+        raise UserError(f"looks is {recipe.looks}, and must be 1, 2 (the mirror image too) or 4 (both smaller, too)")
     if not 0 <= recipe.average < 1:
         raise UserError(f"average is {recipe.average:g}, and must be from 0 to below 1, such as 0.999")
     if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:

@@ -173,7 +173,8 @@ def load(path: str | Path) -> Encoder:
 def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
     """Writes the weights as safetensors, with what is needed to build the network again as metadata."""
     made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
-    made |= {"size": encoder.size, "eval_size": encoder.eval_size, "whitened": encoder.whitening is not None}
+    made |= {"size": encoder.size, "eval_size": encoder.eval_size, "looks": encoder.looks}
+    made |= {"whitened": encoder.whitening is not None}
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
     about = {"unlabeled": json.dumps(made)}
     _saying(lambda p: safetensors.torch.save_file(tensors, p, about))(path)
@@ -195,6 +196,7 @@ def read_encoder(path: Path) -> Encoder:
         raise _damaged(path, error) from error
     blank = torch.zeros(channels)
     encoder = build_encoder(choice, channels, size, blank, blank, eval_size)
+    encoder = encoder.looking(made.get("looks", 1))
     encoder = encoder.whitened() if made.get("whitened") else encoder
     try:
         encoder.load_state_dict(tensors)

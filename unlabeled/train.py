@@ -106,6 +106,7 @@ def train(
     warmup = round(warmup_epochs * clock.per_epoch)
     for size in (first_size, last_size):
         drawn, _ = policy(size)(source.fetch(chosen[:2]).to(fabric.device), generator(recipe.seed, 0, 0))
+    method.encoder.looking(recipe.looks)  # whether it can
     if method.n_views not in (None, len(drawn)):
         raise UserError(
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
@@ -125,7 +126,7 @@ def train(
     stated = f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
     monitor.begin(method, taken, stated + f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine")
     if optimizer is None:
-        judged = finished_encoder(judged, source, chosen, fabric, whiten=recipe.whiten)
+        judged = finished_encoder(judged, source, chosen, fabric, looks=recipe.looks, whiten=recipe.whiten)
         monitor.end(judged, clock.at(0))
         save(run, method, judged, None, None, 0, finished=True)
         return True
@@ -190,7 +191,7 @@ def train(
                 return False
     monitor.check(method, clock.total)
     with speed.eager():
-        judged = finished_encoder(judged, source, chosen, fabric, whiten=recipe.whiten)
+        judged = finished_encoder(judged, source, chosen, fabric, looks=recipe.looks, whiten=recipe.whiten)
         monitor.end(judged, clock.at(clock.total - 1))
     save(run, method, judged, average, optimizer, clock.total, finished=True)
     wait_for_all()
@@ -267,9 +268,12 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
     return chosen, labels[chosen]
 
 
-def finished_encoder(encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, whiten: bool) -> Encoder:
-    """What is judged and exported after training: the encoder, or a copy whitened by `chosen` images of the source, at most
-    `WHITENED` of them, evenly spread."""
+def finished_encoder(
+    encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, looks: int, whiten: bool
+) -> Encoder:
+    """What is judged and exported after training: the encoder, if asked a copy that looks more than once at an image, and is
+    whitened by `chosen` images of the source, at most `WHITENED` of them, evenly spread."""
+    encoder = encoder.looking(looks) if looks > 1 else encoder
     if not whiten:
         return encoder
     taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import warnings
 from functools import cache
@@ -11,10 +10,9 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from unlabeled.clustering import whitening
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
+from unlabeled.encoders.encoder import Encoder, dimension
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, coerce, nearest
@@ -24,99 +22,6 @@ SMALL = 64
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 VITS = ("vision_transformer", "deit")  # files of timm
-
-
-class Encoder(nn.Module):
-    """f: images (B, C, H, W), uint8 or float in [0, 1] -> representation h (B, dim). Normalises inside;
-    in evaluation mode it also resizes (antialiased) to `eval_size`.
-
-    Attributes:
-        dim: length of h.
-        size: side of the images it was trained on, in pixels.
-        eval_size: side at which it judges images, in pixels.
-        notes: what was changed in the backbone, for the run to say.
-        whitening: fixed, what the representation goes through last; None in training, and where it was not asked for.
-    """
-
-    mean: Tensor  # (C, 1, 1)
-    std: Tensor  # (C, 1, 1)
-    whitening: nn.Linear | None
-
-    def __init__(
-        self, backbone: nn.Module, dim: int, size: int, eval_size: int, mean: Tensor, std: Tensor, notes: list[str]
-    ) -> None:
-        super().__init__()
-        self.backbone, self.dim, self.size, self.eval_size, self.notes = backbone, dim, size, eval_size, notes
-        self.whitening = None
-        self.register_buffer("mean", mean.float().view(-1, 1, 1))
-        self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
-        for part in backbone.modules():
-            if type(part) is nn.Conv2d and _halves(part):
-                part.register_forward_pre_hook(_never_one_pixel)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images to representations.
-
-        Raises:
-            UserError: not four dimensions, or another number of channels.
-        """
-        return self.represented(self.backbone(self._prepared(x)))
-
-    def stages(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Images to representations, and to what each stage of the backbone made on the way there, in one pass.
-
-        Returns:
-            h (B, dim), as `forward` gives it, and the maps (B, C, H, W) of the stages, first to last.
-
-        Raises:
-            UserError: as `forward`; or a backbone that does not give its stages.
-        """
-        backbone: Any = self.backbone
-        if not hasattr(backbone, "forward_intermediates"):
-            raise UserError("this encoder does not show its stages: give another --encoder, such as resnet18")
-        last, maps = backbone.forward_intermediates(self._prepared(x))
-        return self.represented(backbone.forward_head(last)), maps
-
-    def represented(self, h: Tensor) -> Tensor:
-        """What the backbone gives (B, dim), whitened in float32 if that is asked for."""
-        if self.whitening is None:
-            return h
-        with torch.autocast(h.device.type, enabled=False):
-            return self.whitening(h.float())  # type: ignore[no-any-return]
-
-    def whitened(self, h: Tensor | None = None) -> Encoder:
-        """A copy whose representation is PCA-whitened: centred, turned to its principal directions, each scaled to variance
-        1. Trained representations vary most along few directions, which are then all that nearest neighbours see (Jégou and
-        Chum 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening").
-
-        Args:
-            h: (n, dim) representations of many images, as this encoder gives them; None: the weights come later.
-        """
-        copied = copy.deepcopy(self)
-        layer = nn.Linear(self.dim, self.dim).requires_grad_(False).to(self.mean.device)
-        if h is not None:
-            centre, matrix = whitening(h, self.dim)
-            layer.weight.copy_(matrix.T)
-            layer.bias.copy_(-centre @ matrix)
-        copied.whitening = layer
-        return copied
-
-    def unwhitened(self) -> Encoder:
-        """A copy as it was trained."""
-        copied = copy.deepcopy(self)
-        copied.whitening = None
-        return copied
-
-    def _prepared(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != len(self.mean):
-            raise UserError(
-                f"this encoder takes images of shape (B, {len(self.mean)}, H, W), and got {tuple(x.shape)}: "
-                "convert them, or train an encoder on such images"
-            )
-        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-        if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
-            x = F.interpolate(x, (self.eval_size, self.eval_size), mode="bilinear", antialias=True, align_corners=False)
-        return (x - self.mean) / self.std
 
 
 def build_encoder(
@@ -177,7 +82,7 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
     elif size <= SMALL and not notes:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
-    return backbone, _dimension(backbone, choice.name, channels, {size, eval_size}), notes
+    return backbone, dimension(backbone, choice.name, channels, {size, eval_size}), notes
 
 
 def timm_options(choice: Choice, size: int) -> dict[str, Any]:
@@ -211,18 +116,6 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     return options
 
 
-def _halves(conv: nn.Conv2d) -> bool:
-    """Whether it is strided, and its zeros stand evenly around the map."""
-    kernel = conv.kernel_size
-    return min(conv.stride) > 1 and all(k % 2 for k in kernel) and conv.padding == tuple(k // 2 for k in kernel)
-
-
-def _never_one_pixel(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A map of 1×1 with zeros around it: the same output, as a strided convolution pads it with zeros anyway. In bfloat16 on
-    processors, the gradient of its weights is not written where only padding meets them (PyTorch 2.15 with its oneDNN)."""
-    return tuple(F.pad(x, (0, 1, 0, 1)) if x.shape[-2:] == (1, 1) else x for x in inputs)
-
-
 @cache
 def _family(name: str) -> str:
     known = timm.list_models()
@@ -253,24 +146,3 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
             near = nearest(strange[0], {"width", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
-
-
-def _dimension(backbone: nn.Module, name: str, channels: int, sizes: set[int]) -> int:
-    """Length of the representation, found with one blank image of each size that the network will see.
-
-    Raises:
-        UserError: the network does not take images of such a size.
-    """
-    backbone.eval()
-    for size in sizes:
-        try:
-            with torch.no_grad():
-                h = backbone(torch.zeros(1, channels, size, size))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"encoder {name!r} does not take images of {size} px ({reason}): "
-                "give a larger --image-size, or another encoder"
-            ) from error
-    backbone.train()
-    return int(h.shape[1])

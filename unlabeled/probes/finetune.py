@@ -107,7 +107,7 @@ class Finetune:
     def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
         rng = np.random.default_rng(seed)
         views = self._views(encoder, source, indices)
-        kept = encoder.unwhitened().requires_grad_(True)
+        kept = encoder.plain().requires_grad_(True)
         norm = nn.BatchNorm1d(encoder.dim, affine=False)
         head = nn.Linear(encoder.dim, len(self.classes_))
         nn.init.zeros_(head.weight)

@@ -66,7 +66,7 @@ class Invariance:
         """
         if subject.encoder is None:
             raise UserError("invariance judges an encoder, and raw pixels have none: leave out --against pixels")
-        self.encoder_, self.projector_, self.device_ = subject.encoder.unwhitened(), projector_of(subject), subject.device
+        self.encoder_, self.projector_, self.device_ = subject.encoder.plain(), projector_of(subject), subject.device
         self.seed_, self.notes_ = seed, []
         self.probes_: dict[str, Linear] = {}
         self.asked_ = self._questions(source)

@@ -118,7 +118,7 @@ class Health:
         self.subject_, self.seed_ = subject, seed
         told = subject.method is not None and subject.method().needs_labels
         self.told_ = len(source.classes) if told else 0
-        encoder, projector = subject.encoder.unwhitened(), projector_of(subject)
+        encoder, projector = subject.encoder.plain(), projector_of(subject)
         self.networks_ = [(encoder, projector)]
         for twin in range(TWINS):
             fresh, head = untrained(encoder, projector, seed + twin)

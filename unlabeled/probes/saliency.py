@@ -44,6 +44,7 @@ def saliency(encoder: Encoder, x: Tensor) -> Saliency:
     Raises:
         UserError: an encoder that neither works for.
     """
+    encoder = encoder.plain()
     with frozen(encoder):
         found = roll_out(encoder, x) if _attentions(encoder.backbone) else grad_cam(encoder, x)
     total = found.maps.sum((1, 2), keepdim=True)

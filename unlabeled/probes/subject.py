@@ -110,8 +110,8 @@ class Subject:
 
 
 def weights(encoder: Encoder) -> str:
-    """The same for encoders that give the same features: a digest of the weights, and the size they judge at."""
-    digest = hashlib.sha256(str(encoder.eval_size).encode())
+    """The same for encoders that give the same features: a digest of the weights, and how they judge."""
+    digest = hashlib.sha256(f"{encoder.eval_size} {encoder.looks}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]

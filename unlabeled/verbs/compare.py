@@ -22,7 +22,7 @@ from unlabeled.verbs.remarks import UNTRAINED, hardware, off_budget, remarks, sh
 from unlabeled.verbs.rows import Board, Row
 from unlabeled.verbs.table import Tabled, figure, for_terminal, grid, markdown, number, write
 
-SHARED = ("encoder", "image_size", "eval_size", "whiten", "batch_size", "hold_out_classes", "precision")
+SHARED = ("encoder", "image_size", "eval_size", "looks", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
 LABELS = "supervised"

@@ -184,7 +184,8 @@ class _Graph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         side = self.encoder.eval_size
         x = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        return self.encoder.represented(self.encoder.backbone((x - self.encoder.mean) / self.encoder.std))
+        x = (x - self.encoder.mean) / self.encoder.std
+        return self.encoder.represented(self.encoder.backbone(x), x)
 
 
 def _onnx(encoder: Encoder) -> Any:
@@ -205,7 +206,7 @@ def _onnx(encoder: Encoder) -> Any:
             )  # fmt: skip
         return program.model_proto if program is not None else None
     except Exception as error:  # the exporter raises anything on what it does not know
-        alone = not isinstance(encoder.backbone, Lab) and encoder.whitening is None
+        alone = not isinstance(encoder.backbone, Lab) and encoder.whitening is None and encoder.looks == 1
         able = [*(["timm"] if alone else []), "safetensors"]
         _refuse("onnx", " ".join(str(error).split())[:200], able)
 
@@ -256,6 +257,8 @@ def _alone(name: str, encoder: Encoder) -> None:
         _refuse(name, "it is two networks, of lightness and of colours (--encoder.streams lab)", ["safetensors", "onnx"])
     if encoder.whitening is not None:
         _refuse(name, "what the network gives is whitened (--whiten)", ["safetensors", "onnx"])
+    if encoder.looks > 1:
+        _refuse(name, f"it is the mean of {encoder.looks} looks at an image (--looks)", ["safetensors", "onnx"])
 
 
 def _refuse(name: str, reason: str, able: list[str]) -> Any:

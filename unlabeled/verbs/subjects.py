@@ -40,7 +40,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     """
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
-    channels, whitened = len(run.encoder().mean), run.encoder().whitening is not None
+    judged = run.encoder()
+    channels = len(judged.mean)
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -67,7 +68,9 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     def untrained(source: Source) -> Subject:
         fresh_one, images = placed(initial_encoder(run.recipe, source)), np.arange(len(source))
-        encoder = finished_encoder(fresh_one, source, images, fabric, whiten=whitened).eval()
+        encoder = finished_encoder(
+            fresh_one, source, images, fabric, looks=judged.looks, whiten=judged.whitening is not None
+        ).eval()
         return replace(
             shared,
             name="random",
@@ -117,7 +120,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     shape = DataShape(n, data["channels"], recipe.image_size, len(data["classes"]), frozenset(data["invariances"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        method: Method = registry.build("methods", recipe.method, encoder.unwhitened().cpu(), shape)
+        method: Method = registry.build("methods", recipe.method, encoder.plain().cpu(), shape)
     if trained:
         state = run.read_checkpoint()
         if state is None:
