@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn import functional as F
 
@@ -55,6 +57,26 @@ def test_ema_is_a_frozen_copy_without_graph() -> None:
         online.weight.zero_()
     assert follower.module.weight.any()
     assert online.weight.requires_grad
+
+
+@pytest.mark.parametrize("groups", [1, 3, 8, 50])
+def test_in_groups_is_one_forward_pass_of_each_shuffled_group(groups: int) -> None:
+    torch.manual_seed(0)
+    network = [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), BatchNormAct2d(4), nn.Flatten(), nn.Linear(16, 3), nn.BatchNorm1d(3)]
+    follower = Ema(nn.Sequential(*network).double())
+    alone = copy.deepcopy(follower)
+    x = torch.randn(19, 2, 4, 4).double() * torch.arange(1, 20).view(-1, 1, 1, 1)
+    torch.manual_seed(1)
+    found = follower.in_groups(x, groups)
+    torch.manual_seed(1)
+    order, expected = torch.randperm(19), torch.empty(19, 3).double()
+    for group in np.array_split(order.numpy(), min(groups, 19 // 2)):  # two are the least that have a variance
+        expected[group] = alone(x[group])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(follower.state_dict(), alone.state_dict())
+    assert not any("forward" in vars(part) for part in follower.modules())
+    if groups > 1:
+        assert (found - follower(x)).abs().max() > 1e-3
 
 
 @settings(max_examples=30, deadline=None)
