@@ -81,8 +81,7 @@ class Encoder(nn.Module):
         if self.looks > 1 and not self.training:
             others = [x.flip(3)]
             if self.looks == 4:
-                side = smaller(self.eval_size)
-                small = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+                small = resized(x, smaller(self.eval_size))
                 others += [small, small.flip(3)]
             h = (h + sum(self.backbone(other) for other in others)) / self.looks
         if self.whitening is None:
@@ -135,7 +134,7 @@ class Encoder(nn.Module):
             )
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
-            x = F.interpolate(x, (self.eval_size, self.eval_size), mode="bilinear", antialias=True, align_corners=False)
+            x = resized(x, self.eval_size)
         return (x - self.mean) / self.std
 
 
@@ -174,6 +173,11 @@ def dimension(
             raise UserError(f"encoder {name!r} does not take images of {size} px ({reason}): {remedy}") from error
     backbone.train(training)
     return int(h.shape[1])
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W) as squares of that side: bilinear, antialiased."""
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def smaller(side: int) -> int:

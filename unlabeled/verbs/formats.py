@@ -16,9 +16,9 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders.encoder import resized
 from unlabeled.encoders.image import timm_options
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
@@ -182,9 +182,7 @@ class _Graph(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        side = self.encoder.eval_size
-        x = F.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        x = (x - self.encoder.mean) / self.encoder.std
+        x = (resized(images, self.encoder.eval_size) - self.encoder.mean) / self.encoder.std
         return self.encoder.represented(self.encoder.backbone(x), x)
 
 
@@ -206,8 +204,7 @@ def _onnx(encoder: Encoder) -> Any:
             )  # fmt: skip
         return program.model_proto if program is not None else None
     except Exception as error:  # the exporter raises anything on what it does not know
-        alone = not isinstance(encoder.backbone, Lab) and encoder.whitening is None and encoder.looks == 1
-        able = [*(["timm"] if alone else []), "safetensors"]
+        able = [*([] if _beyond(encoder) else ["timm"]), "safetensors"]
         _refuse("onnx", " ".join(str(error).split())[:200], able)
 
 
@@ -253,12 +250,17 @@ def _about(encoder: Encoder, choice: Choice) -> dict[str, Any]:
 
 
 def _alone(name: str, encoder: Encoder) -> None:
+    if reason := _beyond(encoder):
+        _refuse(name, reason, ["safetensors", "onnx"])
+
+
+def _beyond(encoder: Encoder) -> str:
+    """What it does beyond one network on one image; nothing, if it does not."""
     if isinstance(encoder.backbone, Lab):
-        _refuse(name, "it is two networks, of lightness and of colours (--encoder.streams lab)", ["safetensors", "onnx"])
+        return "it is two networks, of lightness and of colours (--encoder.streams lab)"
     if encoder.whitening is not None:
-        _refuse(name, "what the network gives is whitened (--whiten)", ["safetensors", "onnx"])
-    if encoder.looks > 1:
-        _refuse(name, f"it is the mean of {encoder.looks} looks at an image (--looks)", ["safetensors", "onnx"])
+        return "what the network gives is whitened (--whiten)"
+    return f"it is the mean of {encoder.looks} looks at an image (--looks)" if encoder.looks > 1 else ""
 
 
 def _refuse(name: str, reason: str, able: list[str]) -> Any:
