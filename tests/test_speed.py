@@ -47,12 +47,13 @@ def test_every_way_computes_the_same(method: str, tmp_path: Path) -> None:
     assert torch.equal(found[0], found[3])
 
 
-def test_products_compute_the_same(tmp_path: Path) -> None:
-    wide = "--encoder", "resnet9", "--encoder.width", "64"
-    plain, products, half = (
-        _losses(tmp_path, way, *wide) for way in ("workers=1", "products", "bf16 channels-last products")
-    )
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_products_and_norms_compute_the_same(method: str, tmp_path: Path) -> None:
+    wide = "--encoder", "resnet9", "--encoder.width", "64", "--method", method
+    ways = "workers=1", "products", "channels-last norms", "bf16 channels-last products norms"
+    plain, products, norms, half = (_losses(tmp_path, way, *wide) for way in ways)
     torch.testing.assert_close(products, plain, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(norms, plain, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(half, plain, rtol=0.02, atol=0.02)
 
 
@@ -91,7 +92,9 @@ def test_without_a_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         speed.refusal.cache_clear()
 
 
-@pytest.mark.parametrize("words", ["bf16 channels-last products compiled fused workers=4", "workers=1", "fused workers=2"])
+@pytest.mark.parametrize(
+    "words", ["bf16 channels-last products norms compiled fused workers=4", "workers=1", "fused workers=2"]
+)
 def test_words_are_read_as_they_are_written(words: str) -> None:
     assert str(Speed.parse(words)) == words
 

@@ -56,8 +56,9 @@ def _apart(module: nn.Module, sizes: list[int]) -> Iterator[None]:
     it makes no difference, sees them at once, which is faster."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
-    def forward(norm: nn.Module, x: Tensor) -> Tensor:
-        return torch.cat([type(norm).forward(norm, part) for part in torch.split(x, sizes)])
+    def forward(norm: nn.Module, *maps: Tensor) -> Tensor:
+        parts = zip(*(torch.split(each, sizes) for each in maps), strict=True)
+        return torch.cat([type(norm).forward(norm, *part) for part in parts])
 
     try:
         for norm in norms:

@@ -46,7 +46,7 @@ class Rehearsal:
         fabric.to_device(self.module)
         self.module.train().to(memory_format=speed.layout)
         self.optimizer = speed.fuse(registry.build("optim", recipe.optimizer, groups(self.module)))
-        speed.prepare(encoder)
+        speed.prepare(encoder, self.module)
         self.views = registry.build("views", recipe.views, shape)
 
     def __call__(self, size: int, hooks: Any = None) -> float:

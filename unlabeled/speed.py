@@ -15,11 +15,12 @@ from torch.optim import Optimizer
 
 from unlabeled.console import console
 from unlabeled.errors import UserError
+from unlabeled.norms import in_few_passes
 from unlabeled.products import by_products
 
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of mallopt(3), in glibc's malloc.h
 
-WORDS = ("bf16", "channels-last", "products", "compiled", "fused")
+WORDS = ("bf16", "channels-last", "products", "norms", "compiled", "fused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Speed:
         bf16: matrix products in bfloat16, by autocast; else all in float32.
         channels_last: memory layout of the weights, and so of the activations.
         products: convolutions of small maps as matrix products; processors only, GPUs do as without.
+        norms: batch norms with what follows them in few passes over memory; processors only, and not with `compiled`, which
+            does likewise.
         compiled: the encoder through `torch.compile` while it trains.
         fused: PyTorch's fused kernels of SGD and AdamW; LARS has none.
         workers: batches that are fetched at a time, ahead of the step, >= 1.
@@ -41,12 +44,13 @@ class Speed:
     bf16: bool = False
     channels_last: bool = False
     products: bool = False
+    norms: bool = False
     compiled: bool = False
     fused: bool = False
     workers: int = 1
 
     def __str__(self) -> str:
-        held = (self.bf16, self.channels_last, self.products, self.compiled, self.fused)
+        held = (self.bf16, self.channels_last, self.products, self.norms, self.compiled, self.fused)
         return " ".join([*(word for word, holds in zip(WORDS, held, strict=True) if holds), f"workers={self.workers}"])
 
     @classmethod
@@ -64,8 +68,8 @@ class Speed:
                 f"speed is {text!r}, and must be auto, or words of {', '.join(WORDS)} and workers=N, such as "
                 "'bf16 channels-last workers=1'"
             )
-        bf16, channels_last, products, compiled, fused = (word in words for word in WORDS)
-        return cls(bf16, channels_last, products, compiled, fused, int(numbers[-1]) if numbers else 1)
+        bf16, channels_last, products, norms, compiled, fused = (word in words for word in WORDS)
+        return cls(bf16, channels_last, products, norms, compiled, fused, int(numbers[-1]) if numbers else 1)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -79,12 +83,19 @@ class Speed:
                 group.update(fused=True, foreach=False)
         return optimizer
 
-    def prepare(self, encoder: nn.Module) -> None:
-        """Changes in place how the encoder computes, names of its weights unchanged. A compiled one's first step takes long;
-        it is left as it is where compiling cannot be had."""
+    def prepare(self, encoder: nn.Module, method: nn.Module | None = None) -> None:
+        """Changes in place how an encoder computes, names of its weights unchanged. A compiled one's first step takes long;
+        it is left as it is where compiling cannot be had.
+
+        Args:
+            encoder: that learns.
+            method: that it is part of, for other networks beside it.
+        """
         device = next(encoder.parameters()).device.type
         if self.products and device == "cpu":
             by_products(encoder)
+        if self.norms and device == "cpu" and not self.compiled:
+            in_few_passes(method or encoder)
         if not self.compiled:
             return
         refused = refusal(device)
@@ -112,7 +123,8 @@ def usual(device: torch.device, precision: str = "auto") -> Speed:
     """
     half = precision == "bf16" or (precision == "auto" and computes_in_bf16(device))
     amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return Speed(bf16=half, channels_last=device.type in ("cpu", "cuda"), products=half and amx)
+    last = device.type in ("cpu", "cuda")
+    return Speed(bf16=half, channels_last=last, products=half and amx, norms=device.type == "cpu")
 
 
 @cache

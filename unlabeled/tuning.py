@@ -134,7 +134,7 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
         raise UserError(f"a batch of {recipe.batch_size} images does not fit the memory: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
     fetch = min(rehearsals[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
-    further = ["products"] * (device.type == "cpu") + ["fused"] * (recipe.optimizer.name in FUSABLE)
+    further = ["products", "norms"] * (device.type == "cpu") + ["fused"] * (recipe.optimizer.name in FUSABLE)
     for word in further:
         way = replace(Speed.parse(best), **{word: True})
         if str(way) not in found:
@@ -146,7 +146,7 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
 def _compiled(trial: Trial, recipe: Recipe, source: Source, accelerator: str) -> Trial:
     """With the fastest way compiled, if that can be had."""
     best = min((words for words in trial.steps if not Speed.parse(words).compiled), key=lambda words: trial.steps[words])
-    way = replace(Speed.parse(best), compiled=True)
+    way = replace(Speed.parse(best), norms=False, compiled=True)
     refused = refusal(make_fabric(recipe, accelerator, 1).device.type)
     if refused:
         return replace(trial, refused=refused)
