@@ -1,4 +1,4 @@
-"""Loops over maps, compiled for the processor by numba, for torch's own threads: batch norms, and patches.
+"""Batch norms of maps as loops over rows of channels, compiled for the processor by numba, for torch's own threads.
 
 Values are float32 or bfloat16 in memory, and float32 in the loops. A map (B, C, H, W) in channels-last layout is rows of C
 channels; several are taken as one row, so that narrow maps fill the processor's registers. What is no map is float32.
@@ -6,7 +6,7 @@ channels; several are taken as one row, so that narrow maps fill the processor's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,16 +62,16 @@ def _table(task: Any) -> Any:
     return _floats(task, _TABLES, threads * TABLE, width)[thread * TABLE : (thread + 1) * TABLE]
 
 
-def _values(task: Any, place: Any, rows: Any, width: Any) -> Any:
-    """An array (rows, width) of what maps consist of."""
+def _values(task: Any, i: Any, rows: Any, width: Any) -> Any:
+    """The i-th array (rows, width), of what maps consist of."""
 
 
 @overload(_values)
-def _values_of(task: Any, place: Any, rows: Any, width: Any) -> Any:
+def _values_of(task: Any, i: Any, rows: Any, width: Any) -> Any:
     at = halves_at if task.dtype == HALVES else floats_at
 
-    def values(task: Any, place: Any, rows: Any, width: Any) -> Any:
-        return array(at(_number(task, place)), (rows, width))
+    def values(task: Any, i: Any, rows: Any, width: Any) -> Any:
+        return array(at(_number(task, _FIRST + i)), (rows, width))
 
     return values
 
@@ -80,14 +80,14 @@ def _values_of(task: Any, place: Any, rows: Any, width: Any) -> Any:
 def _rows(task: Any, i: int) -> Any:
     """This thread's rows of the i-th array, a map."""
     thread, threads, count = _asked(task, _THREAD), _asked(task, _THREADS), _number(task, _ROWS)
-    rows = _values(task, _FIRST + i, count, _number(task, _WIDTH))
+    rows = _values(task, i, count, _number(task, _WIDTH))
     return rows[count * thread // threads : count * (thread + 1) // threads]
 
 
 @part
 def _near(task: Any) -> Any:
     """x of the first image and place (C,): squares of what is near the mean lose no digits."""
-    return _values(task, _FIRST + _X, 1, _number(task, _CHANNELS))[0]
+    return _values(task, _X, 1, _number(task, _CHANNELS))[0]
 
 
 @part
@@ -233,43 +233,19 @@ def followed(task: Any) -> None:
             result[j] = fitted(scale[j] * (d - constant[j] - slant[j] * (v - mean[j])), result)
 
 
-def patches(task: Any) -> None:
-    """What each output of a convolution sees; arrays: maps (B, H, W, C), patches (B H'W', hw C)."""
-    batch, height, width, channels = _number(task, 2), _number(task, 3), _number(task, 4), _number(task, 5)
-    h, w, down, right = _number(task, 6), _number(task, 7), _number(task, 8), _number(task, 9)
-    above, left, rows, columns = _number(task, 10), _number(task, 11), _number(task, 12), _number(task, 13)
-    x, seen = (
-        _values(task, 14, batch * height, width * channels),
-        _values(task, 15, batch * rows * columns, h * w * channels),
-    )
-    thread, threads = _asked(task, _THREAD), _asked(task, _THREADS)
-    for b in range(batch * thread // threads, batch * (thread + 1) // threads):
-        for i in range(rows):
-            for j in range(columns):
-                patch, first = seen[(b * rows + i) * columns + j], j * right - left
-                start, stop = max(0, -first) * channels, max(0, min(w, width - first)) * channels
-                for a in range(h):
-                    line, y = patch[a * w * channels : (a + 1) * w * channels], i * down - above + a
-                    if y < 0 or y >= height or stop <= start:
-                        line[:] = 0
-                    else:
-                        line[:start] = 0
-                        line[start:stop] = x[b * height + y, first * channels + start : first * channels + stop]
-                        line[stop:] = 0
-
-
-def run(job: Callable[[Any], None], kind: torch.dtype, numbers: Sequence[int], *arrays: Tensor) -> None:
+def run(job: Callable[[Any], None], kind: torch.dtype, rows: int, width: int, channels: int, *arrays: Tensor) -> None:
     """A job, on all of torch's threads.
 
     Args:
         job: one of those above.
         kind: of maps, float32 or bfloat16.
-        numbers: for norms the rows of maps, which the threads share, values of a row (a multiple of the channels) and
-            channels; for patches B, H, W, C, then two each of kernel, stride, padding and places of the output.
-        arrays: for norms those that all have; then the job's own.
+        rows: of maps, which the threads share.
+        width: values of a row, a multiple of the channels.
+        channels: C.
+        arrays: those that all jobs have, then the job's own.
 
     Raises:
         OSError: `openmp.available` says that it cannot run here.
     """
-    given = [*openmp.asking(), *numbers, *(array.data_ptr() for array in arrays)]
+    given = [*openmp.asking(), rows, width, channels, *(array.data_ptr() for array in arrays)]
     openmp.together(started(job, KINDS[kind]).address, given)

@@ -166,7 +166,7 @@ class _Run:
 
     def __call__(self, job: Callable[[Any], None], *more: Tensor) -> None:
         common = self.x, self.tables, self.weight, self.bias, self.stats, self.constants
-        loops.run(job, self.x.dtype, (self.rows, self.width, self.channels), *common, *more)
+        loops.run(job, self.x.dtype, self.rows, self.width, self.channels, *common, *more)
 
 
 @cache

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from unlabeled import loops, openmp
-
 PATCHES, PLACES, CHANNELS = 16, 64, 64
 """Places of the output at most, and channels of the input at least: beyond, convolutions were as fast."""
 
@@ -129,15 +127,10 @@ class _Weights(torch.autograd.Function):
 
 def patches(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
     """What each output of a convolution sees: (B, C, H, W) to (B H'W', hw C), channels last."""
-    maps, (down, right) = x.permute(0, 2, 3, 1).contiguous(), padding  # (B, H, W, C)
-    sides = [side + 2 * zeros - k for side, zeros, k in zip(maps.shape[1:3], padding, kernel, strict=True)]
-    places = [side // step + 1 for side, step in zip(sides, stride, strict=True)]
-    if not torch.compiler.is_compiling() and x.dtype in loops.KINDS and openmp.available():
-        seen = x.new_empty(len(x) * places[0] * places[1], kernel[0] * kernel[1] * x.shape[1])
-        loops.run(loops.patches, x.dtype, (*maps.shape, *kernel, *stride, *padding, *places), maps, seen)
-        return seen
-    padded = nn.functional.pad(maps, (0, 0, right, right, down, down)).contiguous()
+    down, right = padding
+    padded = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, right, right, down, down)).contiguous()  # (B, H, W, C)
     b, h, w, c = padded.stride()
+    places = [(side - k) // step + 1 for side, k, step in zip(padded.shape[1:3], kernel, stride, strict=True)]
     seen = padded.as_strided((len(x), *places, *kernel, x.shape[1]), (b, stride[0] * h, stride[1] * w, h, w, c))
     return seen.reshape(-1, kernel[0] * kernel[1] * x.shape[1])
 
