@@ -23,7 +23,8 @@ from unlabeled.train import train
 from unlabeled.verbs import curves
 
 ROOT = Path(__file__).resolve().parents[1]
-WAYS = ["workers=1", "channels-last workers=1", "bf16 channels-last workers=1", "bf16 channels-last products workers=1"]
+WAYS = ["workers=1", "channels-last workers=1", "channels-last norms workers=1", "bf16 channels-last workers=1",
+        "bf16 channels-last products workers=1", "bf16 channels-last products norms workers=1"]  # fmt: skip
 MEAN = 10
 LAYER = {"encoder": "resnet9", "method.temperature": 0.2, "image_size": 16, "batch_size": 128, "epochs": 10}
 

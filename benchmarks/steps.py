@@ -35,13 +35,14 @@ from unlabeled.train import make_fabric
 
 WIDTHS, SIDE, VIEWS = (16, 64), 32, 2
 WAYS = ["workers=1", "channels-last workers=1", "bf16 workers=1", "bf16 channels-last workers=1",
-        "bf16 channels-last products workers=1", "bf16 channels-last products fused workers=1"]  # fmt: skip
+        "channels-last norms workers=1", "bf16 channels-last products workers=1",
+        "bf16 channels-last products norms workers=1", "bf16 channels-last products norms fused workers=1"]  # fmt: skip
 USUAL = str(usual(torch.device("cpu")))
 COMPILED = ["channels-last compiled workers=1", "bf16 channels-last products compiled workers=1"]
 PRODUCTS = (512, 1024, 2048, 4096)
 KINDS = {
     "convolution": ("convolution",),
-    "batch norm": ("batch_norm",),
+    "batch norm": ("batch_norm", "Normalised"),
     "matrix products": ("addmm", "aten::mm", "matmul", "bmm"),
     "optimizer": ("_foreach", "_fused", "Optimizer"),
     "casts and copies": ("copy_", "clone", "cat"),

@@ -58,7 +58,10 @@ def _library() -> Any:
     found = [*home.glob("lib/libgomp*"), *home.glob("../torch.libs/libgomp*")]
     if not found:
         raise OSError("torch brings no libgomp")
-    library = ctypes.CDLL(str(found[0]))
+    try:
+        library = ctypes.CDLL(found[0].name)  # the one that is loaded, wherever it came from
+    except OSError:
+        library = ctypes.CDLL(str(found[0]))
     library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     library.GOMP_parallel.restype = None
     return library
