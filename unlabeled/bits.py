@@ -1,6 +1,6 @@
 """Words that numba lacks, for compiled code: memory at an address, functions at an address, and bfloat16.
 
-numba does not notice when this file changes: then empty its cache, beside `loops`.
+numba keeps what it compiled of `loops.py` until that file changes: who changes this one saves that one anew.
 """
 
 from __future__ import annotations

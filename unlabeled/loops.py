@@ -25,12 +25,12 @@ KINDS = {torch.float32: FLOATS, torch.bfloat16: HALVES}
 TABLE, _SUMS = 7, 5
 """Rows of a thread's table: scale, shift, mean, the means of the gradients of bias and scaled weight, and two sums."""
 
-_THREAD, _THREADS, _ROWS, _WIDTH, _CHANNELS, _FIRST = range(6)
+_THREAD, _THREADS, _ROWS, _WIDTH, _CHANNELS, _TEAM, _FIRST = range(7)
 """Places in a task: the addresses of OpenMP's functions that say which thread one is and of how many, rows, values of a row,
-channels; then the addresses of its arrays."""
+channels, tables; then the addresses of its arrays."""
 
 _X, _TABLES, _WEIGHT, _BIAS, _STATS, _CONSTANTS, _MORE = range(7)
-"""Arrays: the map that is normalised; tables (threads, TABLE, width); weight and bias (C,); mean and variance (2, C); ε and
+"""Arrays: the map that is normalised; tables (threads or more, TABLE, width), zeros at first; weight and bias (C,); mean and variance (2, C); ε and
 the least that is let through (1, 2), which is 0 for ReLU; then each job's own."""
 
 
@@ -58,8 +58,13 @@ def _columns(task: Any, i: int, rows: int) -> Any:
 @part
 def _table(task: Any) -> Any:
     """This thread's."""
-    thread, threads, width = _asked(task, _THREAD), _asked(task, _THREADS), _number(task, _WIDTH)
-    return _floats(task, _TABLES, threads * TABLE, width)[thread * TABLE : (thread + 1) * TABLE]
+    thread = _asked(task, _THREAD)
+    return _tables(task)[thread * TABLE : (thread + 1) * TABLE]
+
+
+@part
+def _tables(task: Any) -> Any:
+    return _floats(task, _TABLES, _number(task, _TEAM) * TABLE, _number(task, _WIDTH))
 
 
 def _values(task: Any, i: Any, rows: Any, width: Any) -> Any:
@@ -104,10 +109,9 @@ def _floor(task: Any) -> Any:
 @part
 def _summed(task: Any, which: int, channel: int) -> Any:
     """One of the two sums of a channel, of all threads and of all times that a row has it; as a mean."""
-    width, channels, threads = _number(task, _WIDTH), _number(task, _CHANNELS), _asked(task, _THREADS)
-    tables, total = _floats(task, _TABLES, threads * TABLE, width), np.float32(0)
-    for thread in range(threads):
-        for j in range(channel, width, channels):
+    tables, total = _tables(task), np.float32(0)
+    for thread in range(_number(task, _TEAM)):
+        for j in range(channel, _number(task, _WIDTH), _number(task, _CHANNELS)):
             total += tables[thread * TABLE + _SUMS + which, j]
     return total / np.float32(_places(task))
 
@@ -147,7 +151,6 @@ def moments(task: Any) -> None:
     for c in range(channels):
         table[0, c] = read(near[c])
     _spread(table[:1], channels)
-    table[_SUMS:] = 0
     shift, total, squares = table[0], table[_SUMS], table[_SUMS + 1]
     for r in range(len(x)):
         row = x[r]
@@ -184,7 +187,6 @@ def normalised_and_added(task: Any) -> None:
 def gradients(task: Any) -> None:
     """Sums of g where y > floor, and of its product with x - mean; arrays: g."""
     table, floor, x, g = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
-    table[_SUMS:] = 0
     scale, shift, mean, total, product = table[0], table[1], table[2], table[_SUMS], table[_SUMS + 1]
     for r in range(len(x)):
         row, slope = x[r], g[r]
@@ -199,7 +201,6 @@ def masked(task: Any) -> None:
     """Likewise, for y to which another map was added; that g is also kept; arrays: g, y, g where y > floor."""
     table, floor, x, g = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
     y, let = _rows(task, _MORE + 1), _rows(task, _MORE + 2)
-    table[_SUMS:] = 0
     mean, total, product = table[2], table[_SUMS], table[_SUMS + 1]
     for r in range(len(x)):
         row, slope, result, kept = x[r], g[r], y[r], let[r]
@@ -214,7 +215,7 @@ def masked(task: Any) -> None:
 def followed(task: Any) -> None:
     """The gradients of weight and bias, from the sums, and that of x; arrays: g, gradient of x, those of weight and bias
     (2, C)."""
-    table, floor, x, g = _table(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
+    table, floor, x, g = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
     before, learned, stats = _rows(task, _MORE + 1), _columns(task, _MORE + 2, 2), _columns(task, _STATS, 2)
     channels, epsilon = _number(task, _CHANNELS), _floats(task, _CONSTANTS, 1, 2)[0, 0]
     count = np.float32(_places(task))
@@ -233,19 +234,18 @@ def followed(task: Any) -> None:
             result[j] = fitted(scale[j] * (d - constant[j] - slant[j] * (v - mean[j])), result)
 
 
-def run(job: Callable[[Any], None], kind: torch.dtype, rows: int, width: int, channels: int, *arrays: Tensor) -> None:
+def run(job: Callable[[Any], None], kind: torch.dtype, sizes: tuple[int, int, int, int], *arrays: Tensor) -> None:
     """A job, on all of torch's threads.
 
     Args:
         job: one of those above.
         kind: of maps, float32 or bfloat16.
-        rows: of maps, which the threads share.
-        width: values of a row, a multiple of the channels.
-        channels: C.
+        sizes: rows of maps, which the threads share; values of a row, a multiple of the channels; channels; tables, as many
+            as torch has threads.
         arrays: those that all jobs have, then the job's own.
 
     Raises:
         OSError: `openmp.available` says that it cannot run here.
     """
-    given = [*openmp.asking(), rows, width, channels, *(array.data_ptr() for array in arrays)]
+    given = [*openmp.asking(), *sizes, *(array.data_ptr() for array in arrays)]
     openmp.together(started(job, KINDS[kind]).address, given)

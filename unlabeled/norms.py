@@ -7,6 +7,7 @@ result; the backward pass does likewise, and sees from the map itself where ReLU
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -25,19 +26,23 @@ WIDE = 512
 
 
 def in_few_passes(network: nn.Module) -> None:
-    """Lets the batch norms of a network compute so while it learns, with the ReLU behind them where the network is a
-    sequence or a ResNet of timm, and there with the sum at a block's end: the same but for rounding. Names of weights stay;
-    nothing changes where torch's threads cannot be asked for."""
+    """Lets the batch norms of a network compute so while it learns in channels-last layout: the same but for rounding.
+
+    In sequences and timm's ResNets they do the ReLU behind them, which gives its place to an identity, and at a block's end
+    the sum before it. Names of weights stay. Nothing changes where torch's threads cannot be asked for, and in parts that have
+    more than one place in the network.
+    """
     if not openmp.available():
         return
-    for part in list(network.modules()):
+    places = Counter(id(part) for _, part in network.named_modules(remove_duplicate=False))
+    for part in [part for part in network.modules() if places[id(part)] == 1]:
         if type(part) is nn.Sequential:
-            for (norm, _), (relu, _) in pairwise(part.named_children()):
+            for norm, relu in pairwise(part._modules):
                 _join(part, norm, relu)
         elif isinstance(part, ResNet):
             _join(part, "bn1", "act1")
         elif type(part) in BLOCKS and _plain(part):
-            for i in range(1, 1 + sum(name.startswith("conv") for name, _ in part.named_children())):
+            for i in _layers(part):
                 _join(part, f"bn{i}", f"act{i}")
             part.__class__ = BLOCKS[type(part)]
         elif type(part) is nn.BatchNorm2d:
@@ -64,12 +69,13 @@ class Norm(nn.BatchNorm2d):
             x: to be normalised.
             other: of the same shape; None: nothing is added.
         """
-        whole = self.affine and self.track_running_stats and self.weight.dtype == torch.float32
-        if not (self.training and whole and _possible(x, other)):
+        if not (self.training and self.affine and _possible(x, other, self.weight, self.bias)):
             y = super().forward(x)
             y = y if other is None else y + other
             return F.relu(y) if self.relu else y
         y, stats = _Normalised.apply(x, other, self.weight, self.bias, self.eps, self.relu)
+        if not self.track_running_stats:
+            return y  # type: ignore[no-any-return]
         with torch.no_grad():
             count = x.numel() // x.shape[1]
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
@@ -99,19 +105,29 @@ class _Bottleneck(Bottleneck):
 
 
 BLOCKS: dict[type, type] = {BasicBlock: _Basic, Bottleneck: _Bottleneck}
+PAIR = nn.BatchNorm2d, nn.ReLU
+IMAGES = 4
+"""Dimensions of maps."""
+
+
+def _layers(block: Any) -> list[int]:
+    return [i for i in (1, 2, 3) if hasattr(block, f"conv{i}")]
 
 
 def _plain(block: Any) -> bool:
-    """Whether a block has nothing but convolutions, norms and ReLUs."""
-    kinds = nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Identity
+    """Whether a block has nothing but convolutions, and behind each a norm and ReLU."""
+    pairs = all((type(getattr(block, f"bn{i}")), type(getattr(block, f"act{i}"))) == PAIR for i in _layers(block))
     inner = [part for name, part in block.named_children() if name != "downsample"]
-    return block.drop_path is None and block.se is None and all(type(part) in kinds for part in inner)
+    kinds = nn.Conv2d, *PAIR, nn.Identity
+    return pairs and block.drop_path is None and block.se is None and all(type(part) in kinds for part in inner)
 
 
-def _possible(x: Tensor, other: Tensor | None) -> bool:
+def _possible(x: Tensor, other: Tensor | None, weight: Tensor, bias: Tensor) -> bool:
+    if x.device.type != "cpu" or x.dtype not in loops.KINDS or x.ndim != IMAGES or x.shape[1] != len(weight):
+        return False
     last = all(maps.is_contiguous(memory_format=torch.channels_last) for maps in (x, other) if maps is not None)
     alike = other is None or (other.shape == x.shape and other.dtype == x.dtype)
-    return x.device.type == "cpu" and x.dtype in loops.KINDS and last and alike and x.numel() > x.shape[1]
+    return last and alike and weight.dtype == bias.dtype == torch.float32 and x.numel() > x.shape[1]
 
 
 class _Normalised(torch.autograd.Function):
@@ -121,7 +137,7 @@ class _Normalised(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, other: Tensor | None, weight: Tensor, bias: Tensor, eps: float, relu: bool
     ) -> tuple[Tensor, Tensor]:
-        run = _Run(x, weight, bias, torch.empty(2, x.shape[1]), _constants(eps, 0.0 if relu else -math.inf))
+        run = _Run(x, weight, bias, weight.new_empty(2, len(weight)), _constants(eps, 0.0 if relu else -math.inf))
         y = torch.empty_like(x)
         run(loops.moments)
         if other is None:
@@ -157,18 +173,19 @@ class _Run:
     registers."""
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, stats: Tensor, constants: Tensor) -> None:
-        self.x, self.weight, self.bias, self.stats, self.constants = x, weight, bias, stats, constants
+        self.x, self.stats, self.constants = x, stats, constants
+        self.weight, self.bias = weight.contiguous(), bias.contiguous()
         self.channels = x.shape[1]
         self.rows, self.width = x.numel() // self.channels, self.channels
         while self.width < WIDE and self.rows % 2 == 0:
             self.rows, self.width = self.rows // 2, self.width * 2
-        self.tables = torch.empty(torch.get_num_threads(), loops.TABLE, self.width)
+        self.tables = weight.new_zeros(torch.get_num_threads(), loops.TABLE, self.width)
 
     def __call__(self, job: Callable[[Any], None], *more: Tensor) -> None:
         common = self.x, self.tables, self.weight, self.bias, self.stats, self.constants
-        loops.run(job, self.x.dtype, self.rows, self.width, self.channels, *common, *more)
+        loops.run(job, self.x.dtype, (self.rows, self.width, self.channels, len(self.tables)), *common, *more)
 
 
 @cache
 def _constants(eps: float, floor: float) -> Tensor:
-    return torch.tensor([eps, floor])
+    return torch.tensor([eps, floor], dtype=torch.float32)

@@ -55,7 +55,7 @@ def asking() -> tuple[int, int]:
 @cache
 def _library() -> Any:
     home = Path(torch.__file__).parent
-    found = [*home.glob("lib/libgomp*"), *home.glob("../torch.libs/libgomp*")]
+    found = sorted([*home.glob("lib/libgomp*"), *home.glob("../torch.libs/libgomp*")])
     if not found:
         raise OSError("torch brings no libgomp")
     try:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unlabeled import registry
 from unlabeled.batch import Batch, Loss, Progress
 from unlabeled.data import Source
+from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.recipe import Recipe
@@ -46,7 +47,7 @@ class Rehearsal:
         fabric.to_device(self.module)
         self.module.train().to(memory_format=speed.layout)
         self.optimizer = speed.fuse(registry.build("optim", recipe.optimizer, groups(self.module)))
-        speed.prepare(encoder, self.module)
+        speed.prepare(encoder, *(part for part in self.module.modules() if isinstance(part, Encoder)))
         self.views = registry.build("views", recipe.views, shape)
 
     def __call__(self, size: int, hooks: Any = None) -> float:

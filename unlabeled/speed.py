@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unlabeled import openmp
 from unlabeled.console import console
 from unlabeled.errors import UserError
 from unlabeled.norms import in_few_passes
@@ -34,8 +35,8 @@ class Speed:
         bf16: matrix products in bfloat16, by autocast; else all in float32.
         channels_last: memory layout of the weights, and so of the activations.
         products: convolutions of small maps as matrix products; processors only, GPUs do as without.
-        norms: batch norms with what follows them in few passes over memory; processors only, and not with `compiled`, which
-            does likewise.
+        norms: batch norms with what follows them in few passes over memory, in channels-last layout; processors only, and
+            not with `compiled`, which does likewise.
         compiled: the encoder through `torch.compile` while it trains.
         fused: PyTorch's fused kernels of SGD and AdamW; LARS has none.
         workers: batches that are fetched at a time, ahead of the step, >= 1.
@@ -83,19 +84,20 @@ class Speed:
                 group.update(fused=True, foreach=False)
         return optimizer
 
-    def prepare(self, encoder: nn.Module, method: nn.Module | None = None) -> None:
+    def prepare(self, encoder: nn.Module, *followers: nn.Module) -> None:
         """Changes in place how an encoder computes, names of its weights unchanged. A compiled one's first step takes long;
         it is left as it is where compiling cannot be had.
 
         Args:
             encoder: that learns.
-            method: that it is part of, for other networks beside it.
+            followers: encoders like it that do not.
         """
         device = next(encoder.parameters()).device.type
         if self.products and device == "cpu":
             by_products(encoder)
         if self.norms and device == "cpu" and not self.compiled:
-            in_few_passes(method or encoder)
+            for network in (encoder, *followers):
+                in_few_passes(network)
         if not self.compiled:
             return
         refused = refusal(device)
@@ -124,7 +126,7 @@ def usual(device: torch.device, precision: str = "auto") -> Speed:
     half = precision == "bf16" or (precision == "auto" and computes_in_bf16(device))
     amx = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
     last = device.type in ("cpu", "cuda")
-    return Speed(bf16=half, channels_last=last, products=half and amx, norms=device.type == "cpu")
+    return Speed(bf16=half, channels_last=last, products=half and amx, norms=device.type == "cpu" and openmp.available())
 
 
 @cache

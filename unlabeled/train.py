@@ -117,7 +117,7 @@ def train(
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
     average = Ema(method.encoder) if recipe.average and optimizer else None
     judged: Encoder = average.module if average else method.encoder  # type: ignore[assignment]
-    speed.prepare(method.encoder, method)
+    speed.prepare(method.encoder, *(part for part in method.modules() if isinstance(part, Encoder)))
     state = run.read_checkpoint()
     taken = restore(state, method, optimizer, average)
     start = taken or begin * clock.per_epoch

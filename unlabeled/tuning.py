@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from unlabeled import openmp
 from unlabeled.data import Source
 from unlabeled.data.store import cache_folder
 from unlabeled.errors import UserError
@@ -134,7 +135,8 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
         raise UserError(f"a batch of {recipe.batch_size} images does not fit the memory: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
     fetch = min(rehearsals[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
-    further = ["products", "norms"] * (device.type == "cpu") + ["fused"] * (recipe.optimizer.name in FUSABLE)
+    norms = device.type == "cpu" and Speed.parse(best).channels_last and openmp.available()
+    further = ["products"] * (device.type == "cpu") + ["norms"] * norms + ["fused"] * (recipe.optimizer.name in FUSABLE)
     for word in further:
         way = replace(Speed.parse(best), **{word: True})
         if str(way) not in found:

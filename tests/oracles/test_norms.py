@@ -167,9 +167,31 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(norm.running_mean, plain.running_mean)
     with pytest.raises(ValueError, match="more than 1 value"):
         Norm(3)(torch.randn(1, 3, 1, 1))
-    still = NormRelu(3, track_running_stats=False)
-    maps = _maps((4, 3, 4, 4), torch.float32, 0)
-    assert torch.equal(still(maps), torch.relu(nn.BatchNorm2d(3)(maps)))
+    with pytest.raises(RuntimeError, match="3"):
+        Norm(3)(_maps((2, 4, 2, 2), torch.float32, 0))
+
+
+def test_without_running_statistics_none_are_written() -> None:
+    norm, x = NormRelu(3), _maps((4, 3, 4, 4), torch.float32, 0)
+    norm.track_running_stats = False
+    y = norm(x)
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert torch.equal(y, NormRelu(3)(x))
+
+
+def test_what_has_several_places_stays_as_it_is() -> None:
+    norm, relu, pool = nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(1)
+    twice = nn.Sequential(nn.Sequential(norm, relu), nn.Sequential(norm, nn.GELU()))
+    pooled = nn.Sequential(pool, nn.BatchNorm2d(4), pool, relu)
+    for network in (twice, pooled):
+        before = copy.deepcopy(network).eval()
+        in_few_passes(network)
+        x = torch.randn(2, 4, 3, 3)
+        assert torch.equal(network.eval()(x), before(x))
+    assert type(norm) is nn.BatchNorm2d
+    assert type(pooled[1]) is Norm
+    assert type(pooled[3]) is nn.ReLU
 
 
 def test_the_same_bits_each_time() -> None:
