@@ -30,8 +30,8 @@ _THREAD, _THREADS, _ROWS, _WIDTH, _CHANNELS, _TEAM, _FIRST = range(7)
 channels, tables; then the addresses of its arrays."""
 
 _X, _TABLES, _WEIGHT, _BIAS, _STATS, _CONSTANTS, _MORE = range(7)
-"""Arrays: the map that is normalised; tables (threads or more, TABLE, width), zeros at first; weight and bias (C,); mean and variance (2, C); ε and
-the least that is let through (1, 2), which is 0 for ReLU; then each job's own."""
+"""Arrays: the map that is normalised; tables (threads or more, TABLE, width), zeros at first; weight and bias (C,); mean and
+variance (2, C); ε and the least that is let through (1, 2), which is 0 for ReLU; then each job's own."""
 
 
 @part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -29,30 +29,30 @@ def in_few_passes(network: nn.Module) -> None:
     """Lets the batch norms of a network compute so while it learns in channels-last layout: the same but for rounding.
 
     In sequences and timm's ResNets they do the ReLU behind them, which gives its place to an identity, and at a block's end
-    the sum before it. Names of weights stay. Nothing changes where torch's threads cannot be asked for, and in parts that have
-    more than one place in the network.
+    the sum before it. Names of weights stay. Nothing changes where torch's threads cannot be asked for, nor in parts that
+    have more than one place in the network.
     """
     if not openmp.available():
         return
-    places = Counter(id(part) for _, part in network.named_modules(remove_duplicate=False))
-    for part in [part for part in network.modules() if places[id(part)] == 1]:
+    places = Counter(part for _, part in network.named_modules(remove_duplicate=False))
+    for part in [part for part in places if places[part] == 1]:
         if type(part) is nn.Sequential:
             for norm, relu in pairwise(part._modules):
-                _join(part, norm, relu)
+                _join(part, norm, relu, places)
         elif isinstance(part, ResNet):
-            _join(part, "bn1", "act1")
+            _join(part, "bn1", "act1", places)
         elif type(part) in BLOCKS and _plain(part):
             for i in _layers(part):
-                _join(part, f"bn{i}", f"act{i}")
+                _join(part, f"bn{i}", f"act{i}", places)
             part.__class__ = BLOCKS[type(part)]
         elif type(part) is nn.BatchNorm2d:
             part.__class__ = Norm
 
 
-def _join(parent: nn.Module, norm: str, relu: str) -> None:
-    """Has a norm do the ReLU behind it."""
+def _join(parent: nn.Module, norm: str, relu: str, places: Mapping[Any, int]) -> None:
+    """Has a norm that has no other place do the ReLU behind it."""
     one, other = getattr(parent, norm, None), getattr(parent, relu, None)
-    if type(one) in (nn.BatchNorm2d, Norm) and type(other) is nn.ReLU:
+    if type(one) in (nn.BatchNorm2d, Norm) and places[one] == 1 and type(other) is nn.ReLU:
         one.__class__ = NormRelu
         setattr(parent, relu, nn.Identity())
 
