@@ -34,19 +34,6 @@ def test_each_way_is_a_convolution_with_its_gradients(way: Any, kernel: Any, str
             torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (3, 5)])
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
-@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 1), (3, 6)])
-@pytest.mark.parametrize("size", [(7, 9), (3, 5)])
-def test_patches_are_what_each_output_sees(kind: torch.dtype, kernel: Any, stride: Any, padding: Any, size: Any) -> None:
-    for layout in LAYOUTS:
-        x = torch.randn(3, 4, *size).to(kind).contiguous(memory_format=layout)
-        seen = nn.functional.unfold(x.float(), kernel, padding=padding, stride=stride)  # (B, C hw, H'W')
-        expected = seen.view(3, 4, -1, seen.shape[2]).permute(0, 3, 2, 1).reshape(3 * seen.shape[2], -1)
-        assert torch.equal(products.patches(x, kernel, stride, padding), expected.to(kind))
-
-
 def _network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(

@@ -41,7 +41,7 @@ def in_few_passes(network: nn.Module) -> None:
                 _join(part, norm, relu, places)
         elif isinstance(part, ResNet):
             _join(part, "bn1", "act1", places)
-        elif type(part) in BLOCKS and _plain(part):
+        elif type(part) in BLOCKS and _plain(part, places):
             for i in _layers(part):
                 _join(part, f"bn{i}", f"act{i}", places)
             part.__class__ = BLOCKS[type(part)]
@@ -114,9 +114,10 @@ def _layers(block: Any) -> list[int]:
     return [i for i in (1, 2, 3) if hasattr(block, f"conv{i}")]
 
 
-def _plain(block: Any) -> bool:
-    """Whether a block has nothing but convolutions, and behind each a norm and ReLU."""
-    pairs = all((type(getattr(block, f"bn{i}")), type(getattr(block, f"act{i}"))) == PAIR for i in _layers(block))
+def _plain(block: Any, places: Mapping[Any, int]) -> bool:
+    """Whether a block has nothing but convolutions, and behind each a norm and ReLU that have no other place."""
+    behind = [getattr(block, f"{name}{i}") for i in _layers(block) for name in ("bn", "act")]
+    pairs = [type(part) for part in behind] == [*PAIR] * len(_layers(block)) and all(places[part] == 1 for part in behind)
     inner = [part for name, part in block.named_children() if name != "downsample"]
     kinds = nn.Conv2d, *PAIR, nn.Identity
     return pairs and block.drop_path is None and block.se is None and all(type(part) in kinds for part in inner)
