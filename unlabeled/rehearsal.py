@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from unlabeled import registry
 from unlabeled.batch import Batch, Loss, Progress
 from unlabeled.data import Source
-from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim import groups
 from unlabeled.recipe import Recipe
 from unlabeled.speed import Speed
-from unlabeled.train import initial_encoder, shape_of
+from unlabeled.train import followers, initial_encoder, shape_of
 
 
 class Rehearsal:
@@ -47,7 +46,7 @@ class Rehearsal:
         fabric.to_device(self.module)
         self.module.train().to(memory_format=speed.layout)
         self.optimizer = speed.fuse(registry.build("optim", recipe.optimizer, groups(self.module)))
-        speed.prepare(encoder, *(part for part in self.module.modules() if isinstance(part, Encoder)))
+        speed.prepare(encoder, followers(self.module, encoder))
         self.views = registry.build("views", recipe.views, shape)
 
     def __call__(self, size: int, hooks: Any = None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -84,7 +84,7 @@ class Speed:
                 group.update(fused=True, foreach=False)
         return optimizer
 
-    def prepare(self, encoder: nn.Module, *followers: nn.Module) -> None:
+    def prepare(self, encoder: nn.Module, followers: Sequence[nn.Module] = ()) -> None:
         """Changes in place how an encoder computes, names of its weights unchanged. A compiled one's first step takes long;
         it is left as it is where compiling cannot be had.
 

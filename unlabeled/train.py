@@ -117,7 +117,7 @@ def train(
     optimizer = speed.fuse(registry.build("optim", recipe.optimizer, parameters)) if clock.total else None
     average = Ema(method.encoder) if recipe.average and optimizer else None
     judged: Encoder = average.module if average else method.encoder  # type: ignore[assignment]
-    speed.prepare(method.encoder, *(part for part in method.modules() if isinstance(part, Encoder)))
+    speed.prepare(method.encoder, followers(method, method.encoder))
     state = run.read_checkpoint()
     taken = restore(state, method, optimizer, average)
     start = taken or begin * clock.per_epoch
@@ -227,6 +227,11 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
 def shape_of(source: Source, size: int) -> DataShape:
     """What methods and views may know of a source."""
     return DataShape(len(source), source.channels, size, len(source.classes), source.invariances)
+
+
+def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
+    """The encoders in a module beside the one that learns."""
+    return [part for part in module.modules() if isinstance(part, Encoder) and part is not encoder]
 
 
 def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
