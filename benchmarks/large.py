@@ -6,8 +6,8 @@ Decoding is that of JPEG files made up with the spectrum of photographs, from th
 The loader beside it is torchvision's: `default_loader`, `Resize` (bicubic), `CenterCrop`, `PILToTensor`. The two alternate,
 so that a busy machine slows both, and medians of the time by the clock and of processor time are given.
 
-Seconds to the first step are those of a process of its own, from its start: imports, listing, the check of two seconds, the
-first batch, and a SimCLR step of a narrow ResNet-18. Files are hard links to a few of 32x32; lines repeat their paths.
+Seconds to the first step are those of a process of its own (`benchmarks/first_step.py`). Files are hard links to a few of
+32x32; lines repeat their paths.
 """
 
 from __future__ import annotations
@@ -25,23 +25,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-START = time.perf_counter()
+import numpy as np
+import PIL
+import simplejpeg
+import torch
+import torchvision
+from PIL import Image
+from torchvision.datasets.folder import default_loader
+from torchvision.transforms import v2
 
-import numpy as np  # noqa: E402
-import PIL  # noqa: E402
-import simplejpeg  # noqa: E402
-import torch  # noqa: E402
-import torchvision  # noqa: E402
-from PIL import Image  # noqa: E402
-from torchvision.datasets.folder import default_loader  # noqa: E402
-from torchvision.transforms import v2  # noqa: E402
-
-from unlabeled.data import open_data, store  # noqa: E402
-from unlabeled.data.images import open_image, to_pixels  # noqa: E402
-from unlabeled.recipe import compose  # noqa: E402
-from unlabeled.run import Run  # noqa: E402
-from unlabeled.steps import Clock, batches  # noqa: E402
-from unlabeled.train import train  # noqa: E402
+from unlabeled.data import open_data, store
+from unlabeled.data.images import open_image, to_pixels
+from unlabeled.recipe import compose
+from unlabeled.steps import Clock, batches
 
 CASES = ((2000, 1500, 256, 8), (500, 375, 256, 32), (500, 375, 128, 32), (96, 96, 96, 64), (32, 32, 32, 128))
 """Width, height, side of what is fetched, files."""
@@ -120,19 +116,6 @@ def many(folder: Path, files: int, lines: int) -> dict[str, Path]:
     return {f"{files} files": folder / "many", f"{lines} lines": listed}
 
 
-def first_step(data: Path, out: Path) -> dict[str, float]:
-    """Seconds from the process's start to each stage."""
-    after = {"imported": time.perf_counter() - START}
-    opened = open_data(data)
-    after["open"] = time.perf_counter() - START
-    opened.train.fetch(range(256))
-    after["first batch"] = time.perf_counter() - START
-    recipe = compose({"data": str(data), "image_size": 32, "encoder.width": 16, "epochs": 1, "batch_size": 256})
-    train(recipe, opened, Run(out), {}, accelerator="cpu", watch=lambda step: step == 1)
-    after["first step"] = time.perf_counter() - START
-    return after
-
-
 def resident(folder: Path, epochs: int) -> list[float]:
     """MiB of this process after each epoch over 512 photographs that are not kept, fetched as training does."""
     for i in range(512):
@@ -158,11 +141,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="processes whose median is taken")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--start", type=Path, nargs=2, help=argparse.SUPPRESS)  # what the processes are given
     given = parser.parse_args()
-    if given.start:
-        print(json.dumps(first_step(*given.start)))
-        return
     machine = {
         "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(), "python": platform.python_version(),
@@ -180,7 +159,7 @@ def main() -> None:
             runs = []
             for i in range(given.starts):
                 own = folder / f"{path.name}-{i}"
-                command = [sys.executable, __file__, "--start", str(path), str(own / "run")]
+                command = [sys.executable, str(Path(__file__).with_name("first_step.py")), str(path), str(own / "run")]
                 environment = {**os.environ, "UNLABELED_CACHE": str(own / "cache")}
                 said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
                 runs.append(json.loads(said.splitlines()[-1]))

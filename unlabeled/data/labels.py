@@ -46,7 +46,8 @@ def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[n
             if number.max() >= len(classes):
                 raise UserError(f"{name}: label {number.max()} but only {len(classes)} class names: correct either")
             return number, tuple(classes)
-        return _numbered([None if v < 0 else v for v in number.tolist()], name)
+        found = np.unique(number[number >= 0])
+        return np.where(number < 0, -1, np.searchsorted(found, number)), tuple(map(str, found.tolist()))
     if array.dtype.kind in "USO":
         return _numbered([None if v is None or v == "" or v != v else v for v in array.tolist()], name)
     raise UserError(f"{name}: labels of type {array.dtype}; give integers or names")
