@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
             raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
-        if command is not methods:
+        if command in _verbs:
             import_libraries()
         sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
     except CycloptsError as error:
@@ -128,20 +128,24 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-for _verb in (
-    api.inspect,
-    api.pretrain,
-    api.evaluate,
-    api.compare,
-    api.sweep,
-    api.embed,
-    api.search,
-    api.export,
-    api.report,
-    api.tune,
-):
-    app.command(_without_result(_verb))
-app.command(_without_result(api.contact_sheet), name="views")
+_verbs = [
+    _without_result(verb)
+    for verb in (
+        api.inspect,
+        api.pretrain,
+        api.evaluate,
+        api.compare,
+        api.sweep,
+        api.embed,
+        api.search,
+        api.export,
+        api.report,
+        api.tune,
+        api.contact_sheet,
+    )
+]
+for _verb in _verbs:
+    app.command(_verb, name="views" if _verb.__name__ == api.contact_sheet.__name__ else None)
 app.command(methods)
 
 if __name__ == "__main__":
