@@ -109,6 +109,18 @@ def test_more_than_a_tenth_bad_stops_at_once_or_later(one_bad: Path, monkeypatch
         source.fetch([7])
 
 
+def test_the_check_ends_when_it_has_seen_enough(tmp_path: Path, monkeypatch) -> None:
+    for i in range(60):
+        write(tmp_path / "d" / f"{i:02d}.png", seed=i)
+    monkeypatch.setattr(store, "ENOUGH", 20)
+    monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (60.0, 60.0))
+    for looked_at in (20, 40, 60, 60):  # what was decoded before is not looked at again
+        decoded = np.flatnonzero(open_data(tmp_path / "d", seed=None).train._store._decoded)
+        assert len(decoded) == looked_at
+        if looked_at == 20:
+            assert np.diff(decoded).max() <= 6, "they are not spread evenly"
+
+
 def test_threads_and_processes_may_fill_a_cache_together(class_folder: Path, monkeypatch) -> None:
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     one, other = open_data(class_folder).train, open_data(class_folder).train

@@ -137,4 +137,4 @@ from tests.views.test_compiled import compiled, test_what_changes_nothing_gives_
 check()
 print(type(compiled._compiled._cache).__name__)
 """
-    assert other_process(code, tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator") == "NullCache"
+    assert other_process(code, tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator", NUMBA_OPT="0") == "NullCache"

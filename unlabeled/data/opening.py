@@ -52,7 +52,7 @@ def open_data(
     root: str | Path | None = None,
     seed: int | None = 0,
 ) -> Data:
-    """Opens a data set, checks samples of it for about 2 s, and holds out a test set if it has none.
+    """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
 
     Args:
         data: a path (folder, zip, Parquet, .npz, .npy, a .csv or .txt that lists images), a registered name,
