@@ -118,14 +118,14 @@ def test_bad_files_are_skipped_with_their_reason_or_stop(tmp_path: Path, kind: s
 
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "d", 20)
-    read = Path.read_bytes
+    usual = Path.open
 
-    def denied(path: Path) -> bytes:
+    def denied(path: Path, *how: Any, **more: Any) -> Any:
         if path.name == "3.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path)
+        return usual(path, *how, **more)
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     source = open_data(f"train={tmp_path / 'd'},test={tmp_path / 'd'}").train
     assert [s.reason for s in source.skipped] == ["Permission denied"]
 

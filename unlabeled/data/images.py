@@ -34,7 +34,11 @@ def open_image(source: bytes | Path) -> Image.Image | Jpeg:
         BadImageError: empty, not an image, or larger than `MAX_PIXELS` by its header.
         OSError: the file cannot be read.
     """
-    data = source if isinstance(source, bytes) else source.read_bytes()
+    if isinstance(source, Path):
+        with source.open("rb", buffering=0) as file:
+            data = file.read()
+    else:
+        data = source
     if not data:
         raise BadImageError("empty file (0 bytes)")
     image: Image.Image | Jpeg | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -64,14 +63,10 @@ class Jpeg:
         return pixels
 
     def _rotated(self) -> bool:
-        if not any(segment.startswith(b"Exif\0\0") for segment in self._segments()):
-            return False
-        return bool(self.image().getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT)
-
-    def _segments(self) -> Iterator[bytes]:
-        """The first bytes of each segment before the picture: a marker, a length that counts itself, the content."""
-        at = len(START) - 1
-        while self._data[at : at + 1] == b"\xff" and self._data[at + 1 : at + 2] != _PICTURE:
-            yield self._data[at + 4 : at + 10]
-            filler = self._data[at + 1 : at + 2] == b"\xff"
-            at += 1 if filler else 2 + int.from_bytes(self._data[at + 2 : at + 4], "big")
+        """Whether a segment before the picture is Exif that says so. A segment: a marker, its length, its content."""
+        data, at = self._data, len(START) - 1
+        while data[at : at + 1] == b"\xff" and (marker := data[at + 1 : at + 2]) != _PICTURE:
+            if data.startswith(b"Exif\0\0", at + 4):
+                return bool(self.image().getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT)
+            at += 1 if marker == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # 255 twice: filler
+        return False

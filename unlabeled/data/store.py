@@ -24,7 +24,7 @@ from unlabeled.errors import UserError
 MAX_CACHE_BYTES = 4 << 30
 BAD_FRACTION = 0.1
 ENOUGH = 4096
-"""Samples that tell whether a tenth is bad: the fraction of bad ones is then known to half a percent (standard deviation)."""
+"""Samples that tell whether a tenth is bad: their fraction is then known to half a percent (standard deviation)."""
 _DECODING = 2  # part of the cache's name: raise it whenever `to_pixels` gives other pixels than before
 
 Array = np.ndarray[Any, Any]
