@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,12 +16,20 @@ from unlabeled.products import by_products
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-@pytest.mark.parametrize("way", [products._Whole, products._Patches, products._Weights])
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (3, 5)])
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
-@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 1), (3, 6)])
 @pytest.mark.parametrize("size", [(7, 9), (3, 5)])
-def test_each_way_is_a_convolution_with_its_gradients(way: Any, kernel: Any, stride: Any, padding: Any, size: Any) -> None:
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize(
+    ("way", "kernel", "padding"),
+    [
+        *product(
+            (products._Whole, products._Patches, products._Weights),
+            ((1, 1), (3, 3), (3, 5)),
+            ((0, 0), (1, 1), (2, 1), (3, 6)),
+        ),
+        (products._Points, (1, 1), (0, 0)),
+    ],
+)
+def test_each_way_is_a_convolution_with_its_gradients(way: Any, kernel: Any, padding: Any, stride: Any, size: Any) -> None:
     torch.manual_seed(0)
     for layout in LAYOUTS:
         x = torch.randn(3, 4, *size, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
@@ -38,12 +47,15 @@ def _network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1, bias=False),
-        nn.Conv2d(64, 64, 3, padding=1, bias=False),  # 16×16 places: too many
-        nn.MaxPool2d(2),
-        nn.Conv2d(64, 64, 3, padding=1, bias=False),  # 8×8
+        nn.Conv2d(64, 64, 3, padding=1, bias=False),  # 32×32 places: too many
+        nn.Conv2d(64, 128, 1, 2, bias=False),
+        nn.Conv2d(128, 128, 3, 2, 1, bias=False),  # 8×8
         nn.ReLU(),
+        nn.Conv2d(128, 64, 3, padding=1, bias=False),
+        nn.Conv2d(64, 64, 3, padding=1, bias=False),  # too few channels for so many places
         nn.Conv2d(64, 96, 3, 2, 1, bias=False),  # 4×4
-        nn.Conv2d(96, 64, 1, bias=False),
+        nn.Conv2d(96, 32, 1, bias=False),
+        nn.Conv2d(32, 64, 1, bias=False),  # too few channels
         nn.Conv2d(64, 64, 3, padding=1, groups=2, bias=False),
         nn.Conv2d(64, 64, 3, padding=2, dilation=2, bias=False),
         nn.Conv2d(64, 64, 3, padding="same", bias=False),
@@ -56,15 +68,15 @@ def _network() -> nn.Sequential:
 @pytest.mark.parametrize("half", [False, True])
 def test_a_network_learns_the_same_with_it(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("_Whole", "_Patches", "_Weights"):
+    for name in ("_Whole", "_Patches", "_Weights", "_Points"):
         way = getattr(products, name)
         monkeypatch.setattr(way, "apply", lambda *given, name=name, apply=way.apply: calls.append(name) or apply(*given))
     plain, other = _network(), _network()
     by_products(other)
-    x = torch.randn(6, 3, 16, 16)
+    x = torch.randn(6, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         y, z = plain(x), other(x)
-    assert calls == ["_Weights", "_Patches", "_Patches", "_Patches", "_Whole"]  # those that are plain, wide and small
+    assert calls == ["_Points", "_Patches", "_Weights", "_Patches", "_Points", "_Patches", "_Whole"]
     assert (y - z).norm() / y.norm() < (0.02 if half else 1e-5)
     y.float().square().mean().backward()
     z.float().square().mean().backward()
@@ -79,7 +91,7 @@ def test_names_of_weights_copies_and_evaluation_are_as_before() -> None:
     by_products(other)
     assert list(plain.state_dict()) == list(other.state_dict())
     copied = copy.deepcopy(other)
-    x = torch.randn(2, 3, 16, 16)
+    x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(plain(x), other(x))
         copied[3].weight.zero_()
@@ -91,12 +103,11 @@ def test_what_needs_no_gradient_gets_none() -> None:
     network = _network()
     by_products(network)
     network[3].weight.requires_grad_(False)
-    network(torch.randn(2, 3, 16, 16)).sum().backward()
+    network(torch.randn(2, 3, 32, 32)).sum().backward()
     assert network[3].weight.grad is None
     assert network[1].weight.grad is not None
-    first = nn.Conv2d(64, 64, 3, padding=1, bias=False)
-    by_products(first)
-    for side in (2, 4, 8):
-        first.zero_grad()
-        first(torch.randn(2, 64, side, side)).sum().backward()
+    for kernel, side in ((3, 2), (3, 4), (3, 8), (1, 4)):
+        first = nn.Conv2d(128, 128, kernel, padding=kernel // 2, bias=False)
+        by_products(first)
+        first(torch.randn(2, 128, side, side)).sum().backward()
         assert first.weight.grad is not None

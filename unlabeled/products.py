@@ -1,8 +1,9 @@
-"""Convolutions of small maps with many channels as matrix products, which processors do faster.
+"""Convolutions as matrix products, which processors do faster: those of one place, and of small maps with many channels.
 
 Where a map has no more places than the kernel, the convolution is one product with a matrix that leads from all places to
-all places. Up to `PATCHES` places of output it is one with the patches of the input, and up to `PLACES` the gradient of its
-weights still is.
+all places. With a kernel of one place it is a product with the rows that are seen. Up to `PATCHES` places of output it is a
+product with the patches of the input; up to `PLACES`, with more channels, the gradient of its weights still is, and the
+whole convolution if it skips places.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-PATCHES, PLACES, CHANNELS = 16, 64, 64
-"""Places of the output at most, and channels of the input at least: beyond, convolutions were as fast."""
+PATCHES, PLACES = 16, 64
+"""Places of the output at most."""
+CHANNELS, MANY = 64, 128
+"""Channels of the input at least, for up to `PATCHES` and for up to `PLACES`: with fewer, convolutions were as fast."""
 
 Pair = Sequence[int]
+Way = type[torch.autograd.Function]
 
 
 def by_products(network: nn.Module) -> None:
@@ -44,17 +48,30 @@ def convolved(x: Tensor, weight: Tensor, bias: None = None, *, stride: Pair, pad
     Returns:
         (B, D, H', W').
     """
-    places = _places(x, weight, stride, padding)
-    if places[0] * places[1] > PLACES or not (weight.requires_grad and torch.is_grad_enabled()):
+    way = _way(x, weight, stride, padding) if weight.requires_grad and torch.is_grad_enabled() else None
+    if way is None:
         return torch.conv2d(x, weight, bias, stride, padding)
     if torch.is_autocast_enabled(x.device.type):
         kind = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(kind), weight.to(kind)
-    if x.shape[2] * x.shape[3] <= weight.shape[2] * weight.shape[3]:
-        way: type[torch.autograd.Function] = _Whole
-    else:
-        way = _Patches if places[0] * places[1] <= PATCHES else _Weights
     return way.apply(x, weight, stride, padding)  # type: ignore[no-any-return]
+
+
+def _way(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Way | None:
+    """The fastest; None for the convolution itself."""
+    channels, kernel, strided = x.shape[1], weight.shape[2:], max(stride) > 1
+    if kernel == (1, 1) and not any(padding):
+        return _Points if strided or channels >= CHANNELS else None
+    if channels < CHANNELS:
+        return None
+    if x.shape[2:].numel() <= kernel.numel():
+        return _Whole
+    down, right = _places(x, weight, stride, padding)
+    if down * right <= PATCHES:
+        return _Patches
+    if down * right <= PLACES and channels >= MANY:
+        return _Patches if strided else _Weights
+    return None
 
 
 class _Whole(torch.autograd.Function):
@@ -104,6 +121,29 @@ class _Patches(torch.autograd.Function):
             before = _maps(patches(g, kernel, (1, 1), around) @ turned, len(x), x.shape[2:])
         else:
             before = _input_gradient(g, x, weight, ctx.stride, ctx.padding)
+        return before, _weight_gradient(rows, g, weight), None, None
+
+
+class _Points(torch.autograd.Function):
+    """A kernel of one place: the rows (B H'W', C) that it sees, times the weights (C, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        seen = x[:, :, :: stride[0], :: stride[1]]
+        rows = _rows(seen, seen[:, 0].numel())
+        ctx.save_for_backward(weight, rows)
+        ctx.stride, ctx.shape = stride, x.shape
+        return _maps(rows @ weight.flatten(1).T, len(x), seen.shape[2:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g,), (weight, rows) = gradients, ctx.saved_tensors
+        before = _maps(_rows(g, len(rows)) @ weight.flatten(1), len(g), g.shape[2:])
+        if max(ctx.stride) > 1:
+            seen = before
+            before = seen.new_zeros(ctx.shape).contiguous(memory_format=torch.channels_last)
+            before[:, :, :: ctx.stride[0], :: ctx.stride[1]] = seen
         return before, _weight_gradient(rows, g, weight), None, None
 
 
@@ -173,4 +213,4 @@ def _links(before: Pair, after: Pair, kernel: Pair, stride: Pair, padding: Pair)
 
 def _plain(conv: nn.Conv2d) -> bool:
     zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return zeros and conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1) and conv.in_channels >= CHANNELS
+    return zeros and conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
