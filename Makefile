@@ -39,7 +39,7 @@ chromium:
 	else echo "chromium is missing: the tests that need a browser are skipped, but fail in CI"; fi
 
 test: lint types chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Peers in a folder that only the benchmarks see, without what they depend on: torch and torchvision are the project's own.
 $(PEERS)/.installed: Makefile $(VENV)/.installed-dev

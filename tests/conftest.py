@@ -3,6 +3,7 @@ The cache lies in the test's own folder."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 import torch
 from command import ONE, folder, ok
 from threadpoolctl import threadpool_limits
+
+
+def pytest_collection_finish() -> None:
+    """What collecting made stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

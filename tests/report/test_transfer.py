@@ -29,9 +29,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def transferred(
-    sets: Path, *against: object, protocol: Sequence[str], more: Sequence[object] = ()
+    sets: Path, *against: object, protocol: Sequence[str], names: Sequence[str] = ("x", "y"), more: Sequence[object] = ()
 ) -> tuple[str, list[dict[str, object]]]:
-    data = [word for name in ("x", "y") for word in ("--data", sets / f"{name}.npz")]
+    data = [word for name in names for word in ("--data", sets / f"{name}.npz")]
     rivals = [word for one in against for word in ("--against", one)]
     asked = [word for one in protocol for word in ("--protocol", one)]
     (sets / "run" / "transfer.json").unlink(missing_ok=True)  # which would keep what another test asked for
@@ -67,7 +67,7 @@ def test_one_table_of_all_sets_and_encoders(sets: Path) -> None:
 
 
 def test_it_takes_the_labels_that_are_asked_for(sets: Path) -> None:
-    _, found = transferred(sets, protocol=["transfer"], more=["--labels", "2", "--draws", "1"])
+    _, found = transferred(sets, protocol=["transfer"], names=["y"], more=["--labels", "2", "--draws", "1"])
     assert {(s["protocol"], s["labels"]) for one in found for s in one["scores"]} == {("linear", "2"), ("finetune", "2")}  # type: ignore[attr-defined]
 
 
