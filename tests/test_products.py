@@ -111,3 +111,12 @@ def test_what_needs_no_gradient_gets_none() -> None:
         by_products(first)
         first(torch.randn(2, 128, side, side)).sum().backward()
         assert first.weight.grad is not None
+
+
+def test_no_image_at_all() -> None:
+    for kernel, side in ((1, 16), (3, 8), (3, 4), (3, 2)):
+        conv = nn.Conv2d(128, 128, kernel, padding=kernel // 2, bias=False)
+        by_products(conv)
+        conv(torch.randn(0, 128, side, side)).sum().backward()
+        assert conv.weight.grad is not None
+        assert not conv.weight.grad.any()

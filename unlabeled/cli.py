@@ -70,14 +70,16 @@ def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def import_libraries() -> None:
-    """Imports what every verb computes with. Without the garbage collector: what an import makes stays, and looking through
-    it for garbage again and again would be a sixth of the seconds that this takes."""
+    """Imports what verbs compute with. Without the garbage collector: what an import makes stays, and looking through it for
+    garbage again and again takes seconds."""
+    collects = gc.isenabled()
     gc.disable()
     try:
         for name in ("lightning_fabric", "timm", "numba"):
             import_module(name)
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 def show(result: Any) -> int:

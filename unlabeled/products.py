@@ -48,7 +48,8 @@ def convolved(x: Tensor, weight: Tensor, bias: None = None, *, stride: Pair, pad
     Returns:
         (B, D, H', W').
     """
-    way = _way(x, weight, stride, padding) if weight.requires_grad and torch.is_grad_enabled() else None
+    learns = weight.requires_grad and torch.is_grad_enabled() and len(x) > 0
+    way = _way(x, weight, stride, padding) if learns else None
     if way is None:
         return torch.conv2d(x, weight, bias, stride, padding)
     if torch.is_autocast_enabled(x.device.type):

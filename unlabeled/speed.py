@@ -34,7 +34,7 @@ class Speed:
     Attributes:
         bf16: matrix products in bfloat16, by autocast; else all in float32.
         channels_last: memory layout of the weights, and so of the activations.
-        products: convolutions of small maps as matrix products; processors only, GPUs do as without.
+        products: convolutions of one place and of small maps as matrix products; processors only, GPUs do as without.
         norms: batch norms with what follows them in few passes over memory, in channels-last layout; processors only, and
             not with `compiled`, which does likewise.
         compiled: the encoder through `torch.compile` while it trains.
