@@ -2,7 +2,7 @@
 
     python benchmarks/first_step.py DATA OUT
 
-The process imports what `unlabeled pretrain` does: then come listing, the check of some thousand samples, the first batch, and
+The process imports what `unlabeled pretrain` does; then come listing, the check of samples, the first batch, and
 a SimCLR step of a narrow ResNet-18.
 """
 
