@@ -2,8 +2,8 @@
 
     python benchmarks/curves.py [--out results/curves.json] [--figure docs/curves.svg] [--steps 200] [--data FILE]
 
-SimCLR with a ResNet-18 of width 16 on views of 16 pixels, 128 images a batch: the same seed, so the same images, views and initial
-weights, in each way that `--speed` knows. Writes the losses, each the mean of ten steps, and a figure.
+SimCLR with a ResNet-18 of width 16 on views of 16 pixels, 128 images a batch: the same seed, so the same images, views and
+initial weights, in each way that `--speed` knows. Writes the losses, each the mean of ten steps, and a figure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WAYS = ["workers=1", "channels-last workers=1", "channels-last norms workers=1", "bf16 channels-last workers=1",
         "bf16 channels-last products workers=1", "bf16 channels-last products norms workers=1"]  # fmt: skip
 MEAN = 10
-LAYER = {"encoder": "resnet18", "encoder.width": 16, "method.temperature": 0.2, "image_size": 16, "batch_size": 128, "epochs": 10}
+LAYER = {"encoder": "resnet18", "encoder.width": 16, "image_size": 16, "batch_size": 128, "epochs": 10}
+LAYER["method.temperature"] = 0.2
 
 
 def losses(way: str, data: str, steps: int) -> list[float]:
