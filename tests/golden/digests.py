@@ -1,0 +1,54 @@
+"""Digests of the weights that ten short runs end with, printed as JSON: a refactoring shows the same bits.
+
+Uses nothing but `unlabeled.pretrain`, so that it runs on any version of the package; `compare.py` runs it on two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+METHODS = ("simclr", "moco-v2", "byol", "swav", "deepcluster", "pcl", "npid", "pirl", "dino", "supervised")
+LESS = {"queue": 256, "prototypes": 64, "clusters": "20", "hidden": 128, "negatives": 512, "noise": 256, "dim": 64}
+"""Values that make a method quick, where it has the option."""
+
+
+def digest(method: str, folder: Path) -> str:
+    """Trains three epochs of scikit-learn's digits, float32; gives a digest of all that the checkpoint holds of the method, and
+    of the encoder."""
+    import torch
+
+    import unlabeled
+    from unlabeled import registry
+
+    known = registry.get("methods", method).options()
+    options = {f"method.{name}": value for name, value in LESS.items() if name in known}
+    run = unlabeled.pretrain(
+        "digits", method=method, encoder="resnet10t", epochs=3, batch_size=128, image_size=16, precision="32", seed=3,
+        speed="workers=1", monitor_every=0, out=folder / method, accelerator="cpu", options={**options, "encoder.width": 8},
+    )  # fmt: skip
+    state = torch.load(run.path / "checkpoint.pt", weights_only=True)
+    found = hashlib.sha256()
+    for part in (state["method"], run.encoder().state_dict()):
+        for name, value in sorted(part.items()):
+            found.update(name.encode() + value.contiguous().numpy().tobytes())
+    return found.hexdigest()[:24]
+
+
+def main() -> None:
+    """One JSON object: method to digest."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["UNLABELED_CACHE"] = f"{folder}/cache"
+        found = {method: digest(method, Path(folder)) for method in sys.argv[1:] or METHODS}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
