@@ -1,6 +1,6 @@
 """The loss of one training computed in each way: where the arithmetic changes, the curve has to stay.
 
-    python benchmarks/curves.py [--out results/curves.json] [--figure docs/curves.svg] [--steps 200] [--data FILE]
+    python benchmarks/plots.py [--out results/plots.json] [--figure docs/plots.svg] [--steps 200] [--data FILE]
 
 SimCLR with a ResNet-18 of width 16 on views of 16 pixels, 128 images a batch: the same seed, so the same images, views and
 initial weights, in each way that `--speed` knows. Writes the losses, each the mean of ten steps, and a figure.
@@ -14,13 +14,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from unlabeled import monitor
+from unlabeled import plots
 from unlabeled.data import open_data
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
 from unlabeled.run import Run, environment
-from unlabeled.train import train
-from unlabeled.verbs import curves
+from unlabeled.training import monitor
+from unlabeled.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ["workers=1", "channels-last workers=1", "channels-last norms workers=1", "bf16 channels-last workers=1",
@@ -44,8 +44,8 @@ def losses(way: str, data: str, steps: int) -> list[float]:
 def main() -> None:
     """Trains in each way, writes both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/curves.json"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/curves.svg"))
+    parser.add_argument("--out", type=Path, default=Path("results/plots.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/plots.svg"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--data", default=str(ROOT.parent / "shared/data/cifar10-train.parquet"))
     given = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> None:
     write_whole(given.out, lambda path: path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8"))
     names = {way: way.removesuffix(" workers=1").replace("workers=1", "plain float32") for way in WAYS}
     lines = {names[way]: [(MEAN * (i + 1), y) for i, y in enumerate(each)] for way, each in found.items()}
-    curves.draw(given.figure, lines, x="step", y=f"loss, mean of {MEAN} steps", title="One training, computed in each way")
+    plots.draw(given.figure, lines, x="step", y=f"loss, mean of {MEAN} steps", title="One training, computed in each way")
     for way, difference in apart.items():
         print(f"{way}: at most {difference:.3f} from plain float32, which ends at {found[WAYS[0]][-1]:.3f}")
 

@@ -20,11 +20,11 @@ from unlabeled.cli import import_libraries  # noqa: E402
 
 import_libraries()
 
-import unlabeled.verbs.pretrain  # noqa: E402, F401
+import unlabeled.training.pretrain  # noqa: E402, F401
 from unlabeled.data import open_data  # noqa: E402
 from unlabeled.recipe import compose  # noqa: E402
 from unlabeled.run import Run  # noqa: E402
-from unlabeled.train import train  # noqa: E402
+from unlabeled.training.train import train  # noqa: E402
 
 
 def first_step(data: Path, out: Path) -> dict[str, float]:

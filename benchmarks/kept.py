@@ -1,4 +1,4 @@
-"""What keeping the memory of a step for the next one gains (`unlabeled.speed.keep_memory`), on a processor with glibc.
+"""What keeping the memory of a step for the next one gains (`compute.speed.keep_memory`), on a processor with glibc.
 
     python benchmarks/kept.py [--out results/kept.json] [--batch 128] [--rounds 3] [--steps 6] [--threads 2]
 
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from steps import USUAL, WIDTHS, noise, rehearsal
 
-import unlabeled.train
+import unlabeled.training.train
 from unlabeled.files import write_whole
 from unlabeled.run import environment
 
@@ -32,7 +32,7 @@ def measured(width: int, kept: bool, given: argparse.Namespace) -> dict[str, Any
     """In this process."""
     torch.set_num_threads(given.threads)
     if not kept:
-        unlabeled.train.keep_memory = lambda: None
+        unlabeled.training.train.keep_memory = lambda: None
     step = rehearsal(noise(given.batch), width, given.batch, USUAL)
     for _ in range(WARM_UP):
         step(given.batch)

@@ -35,9 +35,9 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
 from unlabeled.data import open_data, store
-from unlabeled.data.images import open_image, to_pixels
+from unlabeled.data.kinds.image import open_image, to_pixels
 from unlabeled.recipe import compose
-from unlabeled.steps import Clock, batches
+from unlabeled.training.batches import Clock, batches
 
 CASES = ((2000, 1500, 256, 8), (500, 375, 256, 32), (500, 375, 128, 32), (96, 96, 96, 64), (32, 32, 32, 128))
 """Width, height, side of what is fetched, files."""

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+from unlabeled.training.setup import make_fabric
 
+from unlabeled.compute.speed import Speed, usual
 from unlabeled.data import Source, open_data
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
-from unlabeled.rehearsal import Rehearsal
 from unlabeled.run import environment
-from unlabeled.speed import Speed, usual
-from unlabeled.train import make_fabric
+from unlabeled.training.timed_steps import Rehearsal
 
 WIDTHS, SIDE, VIEWS = (16, 64), 32, 2
 WAYS = ["workers=1", "channels-last workers=1", "bf16 workers=1", "bf16 channels-last workers=1",

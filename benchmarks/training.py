@@ -7,7 +7,7 @@ SimCLR, MoCo, BYOL and SwAV train a ResNet-18 with a 3×3 stem on CIFAR-10's JPE
 image column; generated ones where it is missing), 32 pixels, 128 a batch; `simclr-16` has a network of a quarter of the
 width, and four times as many steps. The sides:
 
-- `unlabeled`: `unlabeled.train` with its defaults, of which bf16 on machines that compute in it is one; nothing is timed
+- `unlabeled`: `training.train` with its defaults, of which bf16 on machines that compute in it is one; nothing is timed
   first or compiled;
 - `lightly`: its transforms, modules and losses in a plain PyTorch loop, `--workers` loader processes, SGD, float32;
 - `unlabeled-32` and `lightly-bf16`: the same with the other's precision;

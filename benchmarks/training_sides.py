@@ -27,13 +27,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models.resnet import BasicBlock
 
 from benchmarks.views import processor_seconds
-from unlabeled import monitor
+from unlabeled.compute.speed import usual
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.run import Run
-from unlabeled.speed import usual
-from unlabeled.train import make_fabric, train
-from unlabeled.tuning import settled
+from unlabeled.training import monitor
+from unlabeled.training.setup import make_fabric
+from unlabeled.training.train import train
+from unlabeled.training.tuning import settled
 
 SIZE, SMALL_CROP = 32, 14
 WHOLE = 50_000
@@ -73,7 +74,7 @@ class Watch:
 
 
 def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`unlabeled.train` with its defaults, or tuned as `pretrain` does; every step is logged where losses are compared."""
+    """`training.train` with its defaults, or tuned as `pretrain` does; every step is logged where losses are compared."""
     layer = {"data": str(folder / "images.parquet"), "method": job["method"], "encoder.width": job["width"]}
     layer |= {"image_size": SIZE, "batch_size": job["batch"], "precision": job["precision"], "seed": job["round"]}
     if job["kind"] == "losses":

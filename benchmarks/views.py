@@ -11,7 +11,7 @@ processor time, which are given as well, count only the time that the pipeline w
 
 The peers are packages in a folder of their own (`make bench` fills it), asked for the same distribution of views:
 
-Ours runs in a process of its own that keeps the memory it frees, as the program does (`unlabeled.speed.keep_memory`).
+Ours runs in a process of its own that keeps the memory it frees, as the program does (`compute.speed.keep_memory`).
 
 - lightly: its `SimCLRTransform` on PIL images held in memory, in a `DataLoader` with `--workers` processes and the default
   collation; without blur where ours has none, and without the normalisation, which ours leaves to the encoder. Only whole
@@ -46,8 +46,8 @@ from torchvision.transforms import v2
 
 from unlabeled import registry
 from unlabeled.batch import DataShape
+from unlabeled.compute.speed import keep_memory
 from unlabeled.registry import Choice
-from unlabeled.speed import keep_memory
 
 CASES = {32: (32, 512), 96: (256, 64), 224: (256, 64)}  # size of a view: canonical size, batch
 PEERS = "lightly", "kornia"

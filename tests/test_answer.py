@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from unlabeled.evaluating.evaluation import Evaluation
 from unlabeled.probes.score import Score
-from unlabeled.verbs.evaluation import Evaluation
 
 
 def score(draws: list[float]) -> Score:

@@ -157,6 +157,6 @@ def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(importlib.import_module("unlabeled.verbs.views"), "draw", broken)
+    monkeypatch.setattr(importlib.import_module("unlabeled.inspecting.views"), "draw", broken)
     with pytest.raises(ZeroDivisionError):
         unlabeled("views", "digits", "--out", tmp_path / "v.png")

@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 from command import SMALL, file, mistake, ok, unlabeled
 
+from unlabeled.comparing.board import Board, Row
+from unlabeled.comparing.child import Child, ChildError, lock
+from unlabeled.comparing.history import History
+from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.run import Run
-from unlabeled.verbs.child import Child, ChildError
-from unlabeled.verbs.history import History
-from unlabeled.verbs.locks import lock
-from unlabeled.verbs.remarks import off_budget, remarks
-from unlabeled.verbs.rows import Board, Row
 
 COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
 COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "images/s", "peak memory, MiB")

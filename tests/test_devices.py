@@ -35,7 +35,7 @@ def test_the_first_process_may_take_its_time_at_the_end(tmp_path: Path) -> None:
         "import time\n"
         "from unlabeled.cli import main\n"
         "from unlabeled.distributed import rank\n"
-        "from unlabeled.monitor import Monitor\n"
+        "from unlabeled.training.monitor import Monitor\n"
         "end = Monitor.end\n"
         "Monitor.end = lambda *args: (time.sleep(7 * (rank() == 0)), end(*args))\n"
         "main()\n"
@@ -48,6 +48,6 @@ def test_the_first_process_may_take_its_time_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlabeled.train.world", lambda: 3)
-    monkeypatch.setattr("unlabeled.train.share_statistics", lambda method: method)
+    monkeypatch.setattr("unlabeled.training.train.world", lambda: 3)
+    monkeypatch.setattr("unlabeled.training.train.share_statistics", lambda method: method)
     assert "3 devices cannot share" in mistake("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")

@@ -13,7 +13,7 @@ from command import ONE, file, images, mistake, ok
 from command import unlabeled as command
 
 import unlabeled
-from unlabeled.verbs.evaluation import UNSUPERVISED
+from unlabeled.evaluating.evaluation import UNSUPERVISED
 
 QUICK = "finetune:epochs=1,steps=2"
 

@@ -17,10 +17,10 @@ from torch import nn
 import unlabeled
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
+from unlabeled.exporting.export import _difference
+from unlabeled.exporting.formats import as_timm
 from unlabeled.recipe import compose
 from unlabeled.run import Run
-from unlabeled.verbs.export import _difference
-from unlabeled.verbs.formats import as_timm
 
 
 def made(path: Path, name: str, size: int, eval_size: int, channels: int = 3, **options: Any) -> Run:

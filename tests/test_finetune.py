@@ -12,7 +12,7 @@ from command import images
 
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.extract import features
 from unlabeled.probes.finetune import Finetune
 from unlabeled.probes.subject import Subject

@@ -15,9 +15,9 @@ from PIL import Image
 import unlabeled
 from unlabeled.cli import app, dotted
 from unlabeled.data import open_data
+from unlabeled.inspecting.advice import COMPARED, advise, ladder
+from unlabeled.inspecting.pace import Pace, measure
 from unlabeled.recipe import Recipe, compose
-from unlabeled.verbs.advice import COMPARED, advise, ladder
-from unlabeled.verbs.pace import Pace, measure
 
 
 def test_two_splits_with_a_leak_and_a_wrong_label(tmp_path: Path) -> None:

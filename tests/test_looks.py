@@ -13,11 +13,11 @@ from torch.nn import functional as F
 import unlabeled
 from unlabeled.data import open_data
 from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.evaluating.subjects import subjects, whole
 from unlabeled.probes.saliency import saliency
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
 from unlabeled.run import Run
-from unlabeled.verbs.subjects import subjects, whole
 
 EXACT = "--precision", "32", "--speed", "workers=1"
 

@@ -10,9 +10,9 @@ import torch
 from command import ONE, file, mistake, ok
 
 import unlabeled
-from unlabeled import train
 from unlabeled.errors import UserError
 from unlabeled.run import Run
+from unlabeled.training import train
 
 
 @pytest.mark.parametrize(

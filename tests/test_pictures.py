@@ -13,8 +13,8 @@ import unlabeled
 from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.score import LONGEST, file_name, of_file
+from unlabeled.probes.spelling import parse_protocol
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from unlabeled import products
-from unlabeled.products import by_products
+from unlabeled.compute import convolutions
+from unlabeled.compute.convolutions import by_products
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
@@ -22,11 +22,11 @@ LAYOUTS = (torch.contiguous_format, torch.channels_last)
     ("way", "kernel", "padding"),
     [
         *product(
-            (products._Whole, products._Patches, products._Weights),
+            (convolutions._Whole, convolutions._Patches, convolutions._Weights),
             ((1, 1), (3, 3), (3, 5)),
             ((0, 0), (1, 1), (2, 1), (3, 6)),
         ),
-        (products._Points, (1, 1), (0, 0)),
+        (convolutions._Points, (1, 1), (0, 0)),
     ],
 )
 def test_each_way_is_a_convolution_with_its_gradients(way: Any, kernel: Any, padding: Any, stride: Any, size: Any) -> None:
@@ -69,7 +69,7 @@ def _network() -> nn.Sequential:
 def test_a_network_learns_the_same_with_it(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("_Whole", "_Patches", "_Weights", "_Points"):
-        way = getattr(products, name)
+        way = getattr(convolutions, name)
         monkeypatch.setattr(way, "apply", lambda *given, name=name, apply=way.apply: calls.append(name) or apply(*given))
     plain, other = _network(), _network()
     by_products(other)

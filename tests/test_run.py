@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path) -> None
     data = file(tmp_path / "x.npz")
     program = (
         "import resource, sys; from unlabeled.cli import main\n"
-        "import unlabeled.train\n"
+        "import unlabeled.training.train\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
         f"main({['pretrain', str(data), *ONE, '--out', str(tmp_path / 'run')]!r})"
     )

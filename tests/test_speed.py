@@ -17,13 +17,14 @@ from torch import nn
 from torch._inductor import config as inductor
 
 import unlabeled
-from unlabeled import speed, tuning
+from unlabeled.compute import speed
+from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.run import Run
-from unlabeled.speed import Speed
-from unlabeled.tuning import Trial, tuned, workers
+from unlabeled.training import tuning
+from unlabeled.training.tuning import Trial, tuned, workers
 
 WAYS = ["workers=1", "channels-last", "fused", "workers=3", "bf16 channels-last fused workers=2"]
 

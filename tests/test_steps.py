@@ -9,16 +9,16 @@ import pytest
 import torch
 from command import ONE, SMALL, file, images, mistake, ok
 from torch import Tensor, nn
+from unlabeled.training.setup import chosen_images
 
 from unlabeled import registry
 from unlabeled.data import balanced_draw, open_data
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
-from unlabeled.optim import groups
+from unlabeled.optim.optim import groups
 from unlabeled.recipe import compose
 from unlabeled.run import Run
-from unlabeled.steps import Clock, batches, order
-from unlabeled.train import chosen_images
+from unlabeled.training.batches import Clock, batches, order
 
 
 def test_an_order_is_each_image_once_or_drawn_by_weights() -> None:

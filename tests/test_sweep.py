@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from command import ONE, file, mistake, ok, unlabeled
 
-from unlabeled.verbs import curves, sweep
-from unlabeled.verbs.rows import Board
-from unlabeled.verbs.table import grid, markdown
+from unlabeled import plots
+from unlabeled.comparing import sweep
+from unlabeled.comparing.board import Board
+from unlabeled.comparing.table import grid, markdown
 
 TEXT = """\
 method: {name: simclr, temperature: 0.5}
@@ -123,8 +124,8 @@ def test_three_axes_in_the_table_and_one_line_for_each_pair_of_the_others(
     assert text.splitlines()[2].startswith("| 0.05 | false | 1 | 2.5 | **25.0** |")
     assert "| 1 | true | 2 | **50.0** |" in text
     drawn = []
-    real = curves.draw
-    monkeypatch.setattr(curves, "draw", lambda *args, **more: drawn.append((args, more)) or real(*args, **more))
+    real = plots.draw
+    monkeypatch.setattr(plots, "draw", lambda *args, **more: drawn.append((args, more)) or real(*args, **more))
     sweep._draw(tmp_path / "a.svg", question, rows)
     (_, lines), more = drawn[0]
     assert list(lines) == [f"normalize {n}, epochs {e}" for n in ("true", "false") for e in (1, 2)]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from command import file, mistake, ok
 
-from unlabeled.verbs import matrix
-from unlabeled.verbs.matrix import Matrix
-from unlabeled.verbs.sweep import parse_grid
-from unlabeled.views.pair import TRANSFORMATIONS
+from unlabeled.comparing import matrix
+from unlabeled.comparing.matrix import Matrix
+from unlabeled.comparing.sweep import parse_grid
+from unlabeled.views.policies.pair import TRANSFORMATIONS
 
 TEXT = """\
 method: {name: simclr, temperature: 0.5}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from command import file
 
+from unlabeled.comparing.budget import MEASURED, WARM_UP, Cost, Plan, Watch, measure
 from unlabeled.recipe import compose
-from unlabeled.verbs.trial import MEASURED, WARM_UP, Cost, Plan, Watch, measure
 
 LAYER = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "image_size": 8, "precision": "32"}
 
@@ -52,7 +52,9 @@ def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_
 def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is an epoch, after which a run may look at kNN; a row looks a few times in all."""
     looks: list[int] = []
-    monkeypatch.setattr("unlabeled.monitor.Monitor._look", lambda self, encoder, at, more=None: looks.append(at.step))
+    monkeypatch.setattr(
+        "unlabeled.training.monitor.Monitor._look", lambda self, encoder, at, more=None: looks.append(at.step)
+    )
     layer = {
         "encoder": {"name": "resnet10t", "width": 4},
         "batch_size": 16,

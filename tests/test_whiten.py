@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from command import ONE, file, mistake, ok
+from unlabeled.training.setup import chosen_images
 
 import unlabeled
 from unlabeled.data import open_data
+from unlabeled.evaluating.subjects import subjects, whole
 from unlabeled.probes.extract import features
 from unlabeled.run import Run
-from unlabeled.train import chosen_images
-from unlabeled.verbs.subjects import subjects, whole
 
 
 @pytest.fixture(scope="module")

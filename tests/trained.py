@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from unlabeled import heads, registry
+from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Progress
 from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
+from unlabeled.parts import heads
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.steps import generator
+from unlabeled.training.batches import generator
 
 VIEWS = Choice("affine", {"shift": 0.1, "mirror": 0.0})
 

@@ -102,7 +102,7 @@ def methods(name: str | None = None, /) -> None:
     Args:
         name: of a method.
     """
-    from unlabeled.verbs.catalogue import Catalogue
+    from unlabeled.api.methods import Catalogue
 
     show(Catalogue(name))
 

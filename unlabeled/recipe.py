@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 import yaml
 
 from unlabeled.errors import UserError
+from unlabeled.optim.schedules import Scaling
 from unlabeled.registry import Choice, coerce, get, nearest
-from unlabeled.schedules import Scaling
 
 CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None}
 """Fields that are a name with options, and the registry's kind of each (encoders are timm's)."""
@@ -174,7 +174,7 @@ def _checked(plain: dict[str, Any]) -> Recipe:
 
 
 def _check_speed(recipe: Recipe) -> None:
-    from unlabeled.speed import Speed
+    from unlabeled.compute.speed import Speed
 
     if recipe.precision not in ("auto", "bf16" if Speed.parse(recipe.speed).bf16 else "32"):
         raise UserError(f"precision is {recipe.precision}, and speed {recipe.speed!r}: leave one out, or let them agree")

@@ -255,10 +255,8 @@ def nearest(word: str, known: Any) -> str:
 def _files(kind: str) -> dict[str, str]:
     """Name -> module, read from the `@register("...")` decorators of the kind's files."""
     root = Path(__file__).parent
-    package = root / kind
-    paths = sorted(package.glob("*.py")) if package.is_dir() else [root / f"{kind}.py"]
     found: dict[str, str] = {}
-    for path in paths:
+    for path in sorted((root / kind).rglob("*.py")):
         module = "unlabeled." + ".".join(path.relative_to(root).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register":

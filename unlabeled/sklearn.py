@@ -127,7 +127,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         from unlabeled.data import open_data
         from unlabeled.probes.extract import features
         from unlabeled.recipe import Recipe
-        from unlabeled.train import make_fabric
+        from unlabeled.training.setup import make_fabric
 
         check_is_fitted(self)
         rows, shape = self._rows(X, reset=False)

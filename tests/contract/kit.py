@@ -14,11 +14,11 @@ from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder, Lab, build_encoder
 from unlabeled.methods.base import Method
-from unlabeled.optim import groups
+from unlabeled.optim.optim import groups
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.steps import generator
+from unlabeled.training.batches import generator
 from unlabeled.views.view import Views
 
 NAMES = registry.names("methods")

@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from unlabeled import accumulate
 from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import any_process, gather, share_statistics
 from unlabeled.methods.base import Comparison
 from unlabeled.registry import Choice
+from unlabeled.training import accumulate
 
 from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimizer, snapshot
 

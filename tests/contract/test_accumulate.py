@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlabeled import accumulate
 from unlabeled.batch import Batch, Progress
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.registry import Choice
+from unlabeled.training import accumulate
 
 from .kit import NAMES, RESNET, TOTAL, VIT, batch, differing, forward, make, snapshot
 from .test_the_loop import bits, interrupt, pretrain

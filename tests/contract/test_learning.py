@@ -7,7 +7,7 @@ import torch
 
 from unlabeled import registry
 from unlabeled.encoders import Encoder
-from unlabeled.memory import Bank, Ema
+from unlabeled.parts.memory import Bank, Ema
 from unlabeled.probes.extract import features
 from unlabeled.probes.health import effective_rank, std_ratio, verdict
 from unlabeled.probes.knn import KNN

@@ -16,8 +16,8 @@ from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, nt_xent
-from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Method
+from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features
 from unlabeled.recipe import Recipe, compose, read
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import unlabeled
-from unlabeled import registry, train
+from unlabeled import registry
 from unlabeled.methods.base import Comparison
 from unlabeled.run import Run
+from unlabeled.training import train
 
 from .kit import NAMES, clusters, learns, make, small
 

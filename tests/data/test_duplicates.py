@@ -13,9 +13,9 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits, load_sample_images
 
 from unlabeled.data import open_data
-from unlabeled.data.census import entropies, histograms, take
-from unlabeled.data.duplicates import Thumbnails, _neighbours, digests, first_of, near
-from unlabeled.data.leakage import Copies, find
+from unlabeled.inspecting.census import entropies, histograms, take
+from unlabeled.inspecting.duplicates import Thumbnails, _neighbours, digests, first_of, near
+from unlabeled.inspecting.leakage import Copies, find
 
 
 def photographs(n: int, side: int = 24, seed: int = 0) -> Any:

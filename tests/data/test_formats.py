@@ -147,7 +147,7 @@ def test_a_copied_parquet_file_is_the_same_data_and_a_changed_one_is_not(tmp_pat
     pq.write_table(table(20, [1, 0] * 10, ["x", "y"]), tmp_path / "c.parquet")
     known = {name: open_data(tmp_path / f"{name}.parquet").train.fingerprint for name in "abc"}
     assert known["a"] == known["b"] != known["c"]
-    monkeypatch.setattr("unlabeled.data.parquet._HASHED_BYTES", 10)
+    monkeypatch.setattr("unlabeled.data.formats.parquet._HASHED_BYTES", 10)
     assert open_data(tmp_path / "a.parquet").train.fingerprint not in known.values()
 
 

@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from unlabeled.data.images import MAX_PIXELS, BadImageError, as_uint8, native_channels, native_size, open_image, to_pixels
-from unlabeled.data.jpeg import Jpeg
+from unlabeled.data.kinds.image import (
+    MAX_PIXELS,
+    BadImageError,
+    as_uint8,
+    native_channels,
+    native_size,
+    open_image,
+    to_pixels,
+)
+from unlabeled.data.kinds.jpeg import Jpeg
 
 from .pictures import encoded, noise, write
 

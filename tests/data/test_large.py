@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from unlabeled.data import Source, open_data, store
-from unlabeled.data.images import open_image, to_pixels
+from unlabeled.data.kinds.image import open_image, to_pixels
 from unlabeled.recipe import compose
-from unlabeled.steps import Clock, batches
+from unlabeled.training.batches import Clock, batches
 
 from .pictures import encoded, noise, write
 

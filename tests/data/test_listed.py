@@ -73,7 +73,7 @@ def test_a_changed_file_or_list_is_other_data(tmp_path: Path, monkeypatch) -> No
     second = open_data(listed, seed=None).train.fingerprint
     listed.write_text(listed.read_text() + "\nd/0.png")
     assert len({first, second, open_data(listed, seed=None).train.fingerprint}) == 3
-    monkeypatch.setattr("unlabeled.data.listed._STAMPED", 3)
+    monkeypatch.setattr("unlabeled.data.formats.listed._STAMPED", 3)
     long = open_data(listed, seed=None).train
     assert not long._store.reader.lasting
     assert torch.equal(long.fetch([6]), long.fetch([0]))

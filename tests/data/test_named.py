@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from unlabeled import registry
-from unlabeled.data import named, open_data
+from unlabeled.data import open_data
+from unlabeled.data.sets import named
 from unlabeled.errors import UserError
 
 from .pictures import noise, write

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from unlabeled.data import open_data, store
-from unlabeled.data.folder import FileReader
+from unlabeled.data.formats.folder import FileReader
 from unlabeled.errors import UserError
 
 from .pictures import encoded, noise, write

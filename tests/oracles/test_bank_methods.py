@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
-from unlabeled.memory import Bank
 from unlabeled.methods.base import Method
+from unlabeled.parts.memory import Bank
 from unlabeled.registry import Choice, build
 
 AT = Progress(0, 9, 0)

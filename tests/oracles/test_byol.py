@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.methods.base import Comparison
-from unlabeled.schedules import cosine_momentum
+from unlabeled.optim.schedules import cosine_momentum
 
 from .small import array, at, embedded, images, learn, make, total
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlabeled.clustering import agreement, kmeans, whiten, without_empty
 from unlabeled.errors import UserError
-from unlabeled.memory import Bank, Clustering
+from unlabeled.parts.clustering import agreement, kmeans, whiten, without_empty
+from unlabeled.parts.memory import Bank, Clustering
 
 
 def blobs(seed: int = 0, each: int = 20) -> tuple[Tensor, Tensor]:

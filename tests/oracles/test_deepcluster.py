@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.batch import DataShape, Progress
-from unlabeled.clustering import agreement
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.deepcluster import DeepCluster
+from unlabeled.parts.clustering import agreement
 from unlabeled.registry import Choice
-from unlabeled.steps import order
+from unlabeled.training.batches import order
 
 AT = Progress(0, 10, 0)
 N, K = 60, 5

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
+from unlabeled.optim.schedules import cosine_momentum
 from unlabeled.registry import Choice, build
-from unlabeled.schedules import cosine_momentum
 
 from .small import VIT, array, at, images, learn, make
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlabeled.heads import PrototypeHead, mlp
+from unlabeled.parts.heads import PrototypeHead, mlp
 
 
 def test_the_end_of_an_mlp() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unlabeled.errors import UserError
-from unlabeled.memory import Ema, Queue
+from unlabeled.parts.memory import Ema, Queue
 
 
 def test_ema_after_n_steps_is_the_geometric_sum() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import unlabeled
 from unlabeled.errors import UserError
-from unlabeled.memory import Bank
+from unlabeled.parts.memory import Bank
 
 
 def test_a_write_moves_each_vector_and_keeps_its_length() -> None:

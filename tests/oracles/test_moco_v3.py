@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from unlabeled.optim.schedules import cosine_momentum
 from unlabeled.recipe import compose
-from unlabeled.schedules import cosine_momentum
 
 from .small import RESNET, VIT, array, at, embedded, images, learn, make, total
 

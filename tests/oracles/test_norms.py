@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from unlabeled import norms, openmp
-from unlabeled.norms import Norm, NormRelu, in_few_passes
+from unlabeled.compute import norms, openmp
+from unlabeled.compute.norms import Norm, NormRelu, in_few_passes
 
 KINDS = {torch.float32: 2e-6, torch.bfloat16: 4e-3}
 """What rounding may do."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from unlabeled import registry
-from unlabeled.optim import groups
+from unlabeled.optim.optim import groups
 from unlabeled.registry import Choice
 
 LR, MOMENTUM, DECAY, TRUST = 0.7, 0.9, 0.05, 0.01

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.batch import DataShape, Progress
-from unlabeled.clustering import agreement
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.pcl import PCL
+from unlabeled.parts.clustering import agreement
 from unlabeled.registry import Choice
 
 N, B, DIM, QUEUE, TAU, ALPHA = 90, 6, 5, 7, 0.3, 4.0

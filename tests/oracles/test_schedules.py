@@ -7,7 +7,7 @@ import math
 import pytest
 
 from unlabeled.batch import Progress
-from unlabeled.schedules import cosine_momentum, scaled_lr, warmup_cosine
+from unlabeled.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
 
 
 @pytest.mark.parametrize(

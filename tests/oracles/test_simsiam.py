@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import unlabeled
-from unlabeled.optim import groups
+from unlabeled.optim.optim import groups
 
 from .small import array, at, embedded, make, total
 

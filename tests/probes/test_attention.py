@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from unlabeled.data import open_data
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.attention import Attention, focus, overlay, pixels
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.saliency import grad_cam, roll_out, saliency
+from unlabeled.probes.spelling import parse_protocol
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice
 

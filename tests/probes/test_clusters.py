@@ -20,7 +20,7 @@ from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.clusters import Clusters, contingency, match, matched_accuracy, silhouette
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
 from unlabeled.registry import Choice
 
 

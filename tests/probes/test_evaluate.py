@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_amount, parse_protocol
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.score import Score
+from unlabeled.probes.spelling import parse_protocol
 from unlabeled.registry import Choice, get, names
 
 PROTOCOLS = [Choice("knn"), Choice("linear")]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.base import mean_and_interval
-from unlabeled.probes.evaluate import evaluate_new_classes
+from unlabeled.probes.draws import evaluate_new_classes
 from unlabeled.probes.few_shot import FewShot
+from unlabeled.probes.spelling import parse_protocol
 
 
 def clusters(n: int, classes: int, spread: float, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,8 @@ from command import images
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unlabeled.data import arrays, open_data
+from unlabeled.data import open_data
+from unlabeled.data.formats import arrays
 from unlabeled.encoders import build_encoder
 from unlabeled.probes import subject as module
 from unlabeled.probes.extract import features

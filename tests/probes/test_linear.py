@@ -13,10 +13,10 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer
 
 from unlabeled.errors import UserError
 from unlabeled.probes import linear
-from unlabeled.probes.asked import parse_protocol
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.linear import CANDIDATES, Linear
 from unlabeled.probes.softmax import minimise
+from unlabeled.probes.spelling import parse_protocol
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Draws, Shown
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.knn import KNN
 from unlabeled.probes.retrieval import Retrieval
 from unlabeled.registry import Choice

@@ -15,9 +15,9 @@ from torch import Tensor
 from unlabeled.data import Source, open_data
 from unlabeled.errors import UserError
 from unlabeled.probes import maps
-from unlabeled.probes.asked import parse_protocol
 from unlabeled.probes.base import Draws, Shown, binomial
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
+from unlabeled.probes.spelling import parse_protocol
 from unlabeled.probes.tsne import TSNE
 from unlabeled.registry import Choice
 

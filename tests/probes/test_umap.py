@@ -8,8 +8,8 @@ import pytest
 
 from probes.test_tsne import groups
 from unlabeled.errors import UserError
-from unlabeled.probes.asked import parse_protocol
-from unlabeled.probes.evaluate import evaluate_features
+from unlabeled.probes.draws import evaluate_features
+from unlabeled.probes.spelling import parse_protocol
 from unlabeled.probes.umap import UMAP
 
 

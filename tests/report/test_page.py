@@ -15,9 +15,9 @@ from tags import Tags
 
 import unlabeled
 from unlabeled.reporting.collect import Opener, Told
-from unlabeled.reporting.curves import curves, swatch
 from unlabeled.reporting.inline import look
 from unlabeled.reporting.page import render
+from unlabeled.reporting.run_curves import curves, swatch
 from unlabeled.reporting.scatter import scatter
 from unlabeled.run import Run
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
-from unlabeled.views.policies import Distorted
-from unlabeled.views.pretext import Pirl
+from unlabeled.views.policies.patches import Pirl
+from unlabeled.views.policies.photographs import Distorted
 from unlabeled.views.sheet import _mosaic, contact_sheet
 
 STILL = {"patch_scale": (1.0, 1.0), "mirror": 0.0, "jitter": 0.0, "grey": 0.0}

@@ -14,7 +14,7 @@ from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 from unlabeled.views import ops
-from unlabeled.views.pair import TRANSFORMATIONS, Pair, Sobel
+from unlabeled.views.policies.pair import TRANSFORMATIONS, Pair, Sobel
 
 
 def shape(channels: int = 3, size: int = 16, *more: str) -> DataShape:
@@ -122,7 +122,7 @@ def test_every_pair_stays_in_range_at_every_size(first: str, second: str) -> Non
 def test_pieces_of_a_large_batch_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Pair(shape(), first="noise", second="cutout")
     whole = made(images(30), seeded())[0]
-    monkeypatch.setattr("unlabeled.views.pair.pieces", lambda x, size: [slice(0, 7), slice(7, 30)])
+    monkeypatch.setattr("unlabeled.views.policies.pair.pieces", lambda x, size: [slice(0, 7), slice(7, 30)])
     for a, b in zip(made(images(30), seeded())[0], whole, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 

@@ -11,9 +11,9 @@ from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
-from unlabeled.views.affine import Affine
-from unlabeled.views.policies import Byol, Crop, Distorted, MultiCrop
-from unlabeled.views.pretext import Pirl
+from unlabeled.views.policies.patches import Pirl
+from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCrop
+from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair", "pirl"]

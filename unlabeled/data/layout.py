@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data.images import SUFFIXES
+from unlabeled.data.kinds.image import SUFFIXES
 from unlabeled.data.reader import Listing, Reader, Splits
 from unlabeled.errors import UserError
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unlabeled import registry
-from unlabeled.data.archive import open_zip
-from unlabeled.data.arrays import open_arrays, open_dataset, open_npz
-from unlabeled.data.folder import open_folder
-from unlabeled.data.images import SUFFIXES
+from unlabeled.data.formats.archive import open_zip
+from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
+from unlabeled.data.formats.folder import open_folder
+from unlabeled.data.formats.listed import open_list
+from unlabeled.data.formats.parquet import open_parquet
+from unlabeled.data.kinds.image import SUFFIXES
 from unlabeled.data.layout import same_classes
-from unlabeled.data.listed import open_list
-from unlabeled.data.parquet import open_parquet
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
 from unlabeled.data.split import hold_out

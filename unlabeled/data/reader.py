@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from unlabeled.data.jpeg import Jpeg
+from unlabeled.data.kinds.jpeg import Jpeg
 
 NATURAL = frozenset({"mirror", "colour", "intensity"})  # what photographs allow, unless a set declares otherwise
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.data.images import native_channels, native_size
+from unlabeled.data.kinds.image import native_channels, native_size
 from unlabeled.data.reader import Listing, Reader, Skipped
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError

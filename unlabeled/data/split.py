@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,19 @@ def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
         else:
             quota[open_] = np.minimum(quota[open_] + left // len(open_), counts[open_])
     return quota
+
+
+def parse_amount(text: str) -> int | float:
+    """`"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is 1.0.
+
+    Raises:
+        UserError: neither a whole number >= 1 nor a percentage in (0, 100].
+    """
+    if re.fullmatch(r"[0-9]+", text) and int(text) >= 1:
+        return int(text)
+    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)%", text)
+    if percent and 0 < float(percent[1]) <= 100:
+        return float(percent[1]) / 100
+    raise UserError(
+        f"labels {text!r}: write a whole number of images per class (1, 5) or a percentage of the labels (1%, 100%)"
+    )

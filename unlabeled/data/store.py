@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data.images import to_pixels
+from unlabeled.data.kinds.image import to_pixels
 from unlabeled.data.reader import Reader, Skipped
 from unlabeled.errors import UserError
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.clustering import whitening
 from unlabeled.errors import UserError
+from unlabeled.parts.clustering import whitening
 
 SMALLER = 0.75  # of the side; ours
 

@@ -79,7 +79,8 @@ class Method(nn.Module, ABC):
 
 class Comparison(Method):
     """A method whose objective sees nothing of an image but its embedding: the loop may then embed a batch in pieces and
-    compare it whole (`--accumulate`, see `unlabeled.accumulate`). Its three parts say what is done in pieces, and how often.
+    compare it whole (`--accumulate`, see `unlabeled.training.accumulate`). Its three parts say what is done in pieces, and
+    how often.
 
     `embed` holds the encoder, which takes nearly all of the memory; heads belong into `compare`: there they see the whole
     batch, and their batch norms its statistics.

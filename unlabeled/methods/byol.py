@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
-from unlabeled.memory import Ema
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.optim.schedules import cosine_momentum
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Ema
 from unlabeled.registry import Count, Share, Width, register
-from unlabeled.schedules import cosine_momentum
 
 
 @register("byol", recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.2, "weight_decay": 1.5e-6}})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder, Lab
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, info_nce_bound
-from unlabeled.memory import Bank
 from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Bank
 from unlabeled.registry import Count, Positive, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.clustering import agreement, check_clusters, kmeans, whiten
 from unlabeled.encoders import Encoder
-from unlabeled.memory import Clustering
 from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.parts.clustering import agreement, check_clusters, kmeans, whiten
+from unlabeled.parts.memory import Clustering
 from unlabeled.registry import Count, register
 
 WHITENED = 256

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import local_infomax
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Width, register
 
 ADAM = {"name": "adamw", "lr": 1e-4, "weight_decay": 0.0}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.clustering import check_prototypes
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import swapped_prediction
-from unlabeled.memory import Ema
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.optim.schedules import cosine_momentum
+from unlabeled.parts import heads
+from unlabeled.parts.clustering import check_prototypes
+from unlabeled.parts.memory import Ema
 from unlabeled.registry import Count, Positive, Share, Width, register
-from unlabeled.schedules import cosine_momentum
 
 VIEWS = {"name": "multi-crop", "large": 2, "small": 8, "scale": (0.4, 1.0), "small_scale": (0.05, 0.4)}
 ADAMW = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.04}

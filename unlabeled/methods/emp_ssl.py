@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import multi_patch
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, register
 
 LARS = {"name": "lars", "lr": 0.77, "trust": 0.0167, "weight_decay": 1e-4}

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.clustering import check_clusters, kmeans, without_empty
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce, info_nce_bound
 from unlabeled.losses.numeric import full_precision
-from unlabeled.memory import Bank, Clustering, Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.parts import heads
+from unlabeled.parts.clustering import check_clusters, kmeans, without_empty
+from unlabeled.parts.memory import Bank, Clustering, Ema, Queue
 from unlabeled.registry import Count, Positive, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

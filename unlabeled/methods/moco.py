@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, info_nce_bound, mixed_negatives
-from unlabeled.memory import Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Ema, Queue
 from unlabeled.registry import Count, Positive, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

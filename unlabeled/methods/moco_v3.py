@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce
-from unlabeled.memory import Ema
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.optim.schedules import cosine_momentum
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Ema
 from unlabeled.registry import Count, Positive, Share, Width, register
-from unlabeled.schedules import cosine_momentum
 
 VIT = {"views": "byol", "optimizer": {"name": "adamw", "lr": 1.5e-4, "weight_decay": 0.1}}
 RESNET = {

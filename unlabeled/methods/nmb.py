@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce, info_nce_bound
-from unlabeled.memory import Bank
 from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Bank
 from unlabeled.registry import Count, Positive, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

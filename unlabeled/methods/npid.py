@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import nce
 from unlabeled.losses.similarity import dot
-from unlabeled.memory import Bank
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
+from unlabeled.parts.memory import Bank
 from unlabeled.registry import Count, Decay, Positive, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.clustering import agreement, check_clusters, kmeans
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import concentration, info_nce_bound, proto_nce
-from unlabeled.memory import Clustering, Ema, Queue
 from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.parts import heads
+from unlabeled.parts.clustering import agreement, check_clusters, kmeans
+from unlabeled.parts.memory import Clustering, Ema, Queue
 from unlabeled.registry import Count, Positive, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

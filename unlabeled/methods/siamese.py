@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import contrastive
 from unlabeled.methods.base import Comparison, Embedded, needs_classes
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Positive, Width, register
 
 

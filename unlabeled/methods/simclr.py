@@ -6,13 +6,13 @@ from functools import partial
 
 import torch
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import debiased_nt_xent, info_nce_bound, nt_xent
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, Share, Width, register
 
 RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}}

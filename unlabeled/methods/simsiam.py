@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Width, register
 
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.clustering import check_prototypes
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import sinkhorn, swapped_prediction
 from unlabeled.losses.similarity import dot
-from unlabeled.memory import Queue
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
+from unlabeled.parts.clustering import check_prototypes
+from unlabeled.parts.memory import Queue
 from unlabeled.registry import Count, Positive, Width, register
 
 CODED = 2

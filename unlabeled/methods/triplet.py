@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import batch_triplet
 from unlabeled.losses.mining import Mining
 from unlabeled.methods.base import Comparison, Embedded, needs_classes
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Positive, Width, register
 
 SGD = {"name": "sgd", "lr": 0.05}  # FaceNet, §3.3: SGD, with AdaGrad, from 0.05 on

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from unlabeled import heads
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import vicreg
 from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Width, register
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.clustering import kmeans
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
+from unlabeled.parts.clustering import kmeans
 from unlabeled.probes.base import Shown, check_fit
 from unlabeled.registry import register
 

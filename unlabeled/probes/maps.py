@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.palette import COLOURS, MARKERS
+from unlabeled.plots import COLOURS, MARKERS
 from unlabeled.probes.base import Array, Figure, Shown, binomial, check_fit
 from unlabeled.probes.health import jackknife
 

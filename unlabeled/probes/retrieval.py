@@ -117,7 +117,7 @@ class Retrieval:
         the test split, `label` (index into `classes`), `average_precision`, and `neighbours`, the nearest first, each with
         `number`, `position` in the training split, `label`, `similarity` (the cosine) and `right`.
         """
-        from unlabeled.probes.rows import Row, Tile, draw_rows
+        from unlabeled.probes.row_picture import Row, Tile, draw_rows
 
         folder.mkdir(parents=True, exist_ok=True)
         cases = {"best": self._cases(1)}

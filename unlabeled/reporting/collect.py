@@ -21,11 +21,11 @@ from unlabeled.data import Data, open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
-from unlabeled.reporting.rows import Row, rows
+from unlabeled.reporting.neighbours import Row, rows
 from unlabeled.reporting.scatter import Scatter, scatter
 from unlabeled.reporting.tables import sentences
 from unlabeled.run import ENCODER, Run
-from unlabeled.train import shape_of
+from unlabeled.training.setup import shape_of
 from unlabeled.views.sheet import contact_sheet
 
 MAPS = {"tsne": "t-SNE", "umap": "UMAP"}

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from unlabeled.palette import COLOURS, MARKERS
+from unlabeled.plots import COLOURS, MARKERS
 
 SERIES = COLOURS[:6]
 """Colours that stand for the six series of the style sheet, where each has a shade for light and one for dark paper."""

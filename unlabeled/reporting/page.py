@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from unlabeled import __version__
 from unlabeled.errors import UserError
+from unlabeled.evaluating.evaluation import UNSUPERVISED
 from unlabeled.files import write_whole
 from unlabeled.reporting.collect import Opener, Told, named
-from unlabeled.reporting.curves import curves, swatch
+from unlabeled.reporting.run_curves import curves, swatch
 from unlabeled.reporting.tables import notes, side_by_side, tables, transfer_table, unsupervised, verdicts
 from unlabeled.run import Run
-from unlabeled.verbs.evaluation import UNSUPERVISED
 
 
 def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None) -> Path:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unlabeled.evaluating.answer import SUBJECTS, answer, called, spell
+from unlabeled.evaluating.evaluation import NONE, images_of, lacks_supervised, looked_at
+from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
 from unlabeled.run import Run
-from unlabeled.verbs.answer import SUBJECTS, answer, called, spell
-from unlabeled.verbs.evaluation import NONE, images_of, lacks_supervised, looked_at
-from unlabeled.verbs.transfer import TRANSFER
 
 VERDICT = "health of the run encoder: "
 """What the note of protocol `health` on a run begins with."""

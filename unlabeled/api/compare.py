@@ -1,0 +1,86 @@
+"""The verb `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.comparing.table import Tabled
+
+
+def compare(
+    data: str | Path | None = None,
+    /,
+    *,
+    method: Sequence[str],
+    recipe: str | Path | None = None,
+    encoder: str | None = None,
+    optimizer: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    eval_size: int | None = None,
+    warmup_epochs: float | None = None,
+    lr_scaling: str | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+    out: str | Path = "runs/compare",
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Tabled:
+    """Train several methods with one encoder and one budget, judge them by one protocol, and write the table.
+
+    Rows for the untrained encoder and for the same network trained with 1% and with 100% of the labels are always there.
+    Each row trains in a process of its own, one after the other. The same command goes on where it was stopped, and adds
+    rows to a table that is there. Options of the encoder and the optimiser are written with a dot, as for `pretrain`.
+
+    Args:
+        data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
+        method: a method's name, with options after a colon (`moco:queue=1024`); a recipe file; or the folder of a finished
+            run. Several may be given.
+        recipe: YAML file of what holds for all rows: encoder, sizes, batch.
+        encoder: any backbone of timm (default: resnet18).
+        optimizer: sgd, adamw or lars, for rows given by name (default: each method's own).
+        epochs: passes over the images for each row (default: 100).
+        minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
+        batch_size: images per step (default: 256).
+        image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        eval_size: side in pixels at which images are judged (default: image_size).
+        warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
+        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
+        precision: auto, bf16 or 32 (default: auto).
+        seed: of everything random (default: 0).
+        out: folder of the table, its figure and the runs.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+        options: dotted options.
+
+    Returns:
+        The table; its rows are also in `table.json`.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.comparing.compare import compare as compare_them
+
+    given = {
+        "encoder": encoder,
+        "optimizer": optimizer,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "image_size": image_size,
+        "eval_size": eval_size,
+        "warmup_epochs": warmup_epochs,
+        "lr_scaling": lr_scaling,
+        "precision": precision,
+        "seed": seed,
+    }
+    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
+    return compare_them(
+        data, method=method, layer=layer, minutes=minutes, out=Path(out), recipe_file=recipe, root=root,
+        accelerator=accelerator,
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""The verb `embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def embed(
+    run: str | Path,
+    data: Any,
+    /,
+    *,
+    out: str | Path,
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+    batch_size: int = 512,
+) -> Path:
+    """Write the features of images to a file.
+
+    Args:
+        run: folder of the run.
+        data: images, as for `pretrain`; labels are copied where there are some.
+        out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names).
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+        batch_size: images at a time.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.exporting.embed import embed as embed_it
+
+    return embed_it(run, data, Path(out), root=root, accelerator=accelerator, batch_size=batch_size)

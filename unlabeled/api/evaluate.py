@@ -1,0 +1,57 @@
+"""The verb `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.evaluating.evaluation import Evaluation
+    from unlabeled.evaluating.transfer import Transfer
+
+
+def evaluate(
+    run: str | Path,
+    /,
+    *,
+    data: Sequence[str] | Any = None,
+    protocol: Sequence[str] = ("knn", "linear"),
+    labels: Sequence[str] = ("100%",),
+    draws: int | None = None,
+    against: Sequence[str] = ("random", "pixels"),
+    seed: int = 0,
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+    out: str | Path | None = None,
+) -> Evaluation | Transfer:
+    """Say how good an encoder is, beside an untrained one and raw pixels.
+
+    Args:
+        run: folder of the run.
+        data: labelled data, as for `pretrain` (default: what the run was trained on); several give one table of them all.
+        protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
+            health, attention; on new classes verification, few-shot; transfer is linear and finetune:100%. Several may be
+            given. Options follow a colon, and so does an amount of labels: few-shot:ways=10,shots=5, finetune:1%.
+        labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
+            given.
+        draws: class-balanced draws of the labels, where not all are used (default: 10; 3 for fine-tuning).
+        against: what else to measure: `pixels` (raw), `random` (the untrained encoder), the folder of another run; several
+            may be given, or `none`.
+        seed: of the draws.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+        out: JSON file to write (default: evaluation.json in the run's folder).
+
+    Returns:
+        The scores; `str()` of it is the table.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.evaluating.evaluate import evaluate as evaluate_it
+
+    return evaluate_it(
+        run, data=data, protocol=protocol, labels=labels, draws=draws, against=against, seed=seed, root=root,
+        accelerator=accelerator, out=out,
+    )  # fmt: skip

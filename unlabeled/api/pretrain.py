@@ -1,0 +1,123 @@
+"""The verb `pretrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.run import Run
+
+
+def pretrain(
+    data: Any = None,
+    /,
+    *,
+    method: str | None = None,
+    encoder: str | None = None,
+    views: str | None = None,
+    optimizer: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    accumulate: int | None = None,
+    labels: str | None = None,
+    hold_out_classes: int | None = None,
+    image_size: int | None = None,
+    first_size: int | None = None,
+    eval_size: int | None = None,
+    average: float | None = None,
+    looks: int | None = None,
+    whiten: bool | None = None,
+    warmup_epochs: float | None = None,
+    lr_scaling: str | None = None,
+    precision: str | None = None,
+    speed: str | None = None,
+    monitor_every: int | None = None,
+    seed: int | None = None,
+    out: str | Path = "runs/a",
+    recipe: str | Path | None = None,
+    resume: bool = False,
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+    devices: int = 1,
+    logger: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Pretrain an encoder on images, without their labels.
+
+    What is not given comes from the recipe, then from the method's paper, then from the defaults. Options of the method,
+    the encoder, the views and the optimiser are written with a dot: `--method.temperature 0.2`, `--encoder.width 16`,
+    `--views.strength 0.5`, `--optimizer.lr 0.1`; in Python, `options={"method.temperature": 0.2}`.
+
+    Args:
+        data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
+            a `torch.utils.data.Dataset` (default: the recipe's).
+        method: what learns; `unlabeled methods` lists them (default: simclr).
+        encoder: any backbone of timm, or `resnet9` (default: resnet18).
+        views: policy that draws the views (default: the method's own).
+        optimizer: sgd, adamw, muon or lars (default: the method's own).
+        epochs: passes over the images (default: 100).
+        batch_size: images per step, over all devices (default: 256).
+        accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
+            (default: 1).
+        labels: how many labels a method that uses some may see: `1%` of all, or `4` of each class (default: 100%).
+        hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
+            or `few-shot` to judge on (default: 0).
+        image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        first_size: side of a view in the first epoch, which then grows to image_size (default: image_size).
+        eval_size: side in pixels at which images are judged after training (default: image_size).
+        average: share of itself that an average of the encoder's weights keeps at each step; it is then judged in place of
+            the encoder (default: 0, no average).
+        looks: how often an image is looked at when it is judged: 1; 2, at its mirror image too; 4, at both in three quarters
+            of the size too (default: 1).
+        whiten: whether the representation is whitened after training, by the training images (default: false).
+        warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
+        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
+        precision: auto, bf16 or 32 (default: auto, bf16 where the machine computes in it).
+        speed: `auto`, by which a few timed steps choose how to compute; or words such as `bf16 channels-last compiled fused
+            workers=1` (default: auto; `unlabeled tune` shows what is fast here).
+        monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
+        seed: of everything random (default: 0).
+        out: folder of the run.
+        recipe: YAML file that says any of the above.
+        resume: go on from the run's last checkpoint.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+        devices: number of processes, one a device.
+        logger: also log to wandb, mlflow or csv, where installed; TensorBoard files are always written.
+        options: dotted options.
+
+    Returns:
+        The run; `run.encoder()` is the trained network.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.training.pretrain import pretrain as run_it
+
+    given = {
+        "method": method,
+        "encoder": encoder,
+        "views": views,
+        "optimizer": optimizer,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "labels": labels,
+        "hold_out_classes": hold_out_classes,
+        "image_size": image_size,
+        "first_size": first_size,
+        "eval_size": eval_size,
+        "average": average,
+        "looks": looks,
+        "whiten": whiten,
+        "warmup_epochs": warmup_epochs,
+        "lr_scaling": lr_scaling,
+        "precision": precision,
+        "speed": speed,
+        "monitor_every": monitor_every,
+        "seed": seed,
+    }
+    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
+    return run_it(data, layer, Path(out), recipe, resume, root, accelerator, devices, logger)

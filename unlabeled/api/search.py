@@ -1,0 +1,44 @@
+"""The verb that looks for similar images: search. As light to import as `api`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.evaluating.search import Found
+
+
+def search(
+    run: str | Path,
+    image: str | Path | int,
+    /,
+    *,
+    data: Any = None,
+    k: int = 10,
+    out: str | Path = "search.png",
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+) -> Found:
+    """Find the images of a data set that are most similar to one image, by the cosine of their features.
+
+    Args:
+        run: folder of the run.
+        image: an image file, or the number of an image of the data, which is then not found itself. Numbers begin with 0
+            and go on from the training to the test images, as in the table that this prints and in what `evaluate` draws;
+            write ./7 for a file 7.
+        data: images to search, as for `pretrain`, of all splits; they need no labels (default: what the run was trained on).
+        k: how many to find, at most.
+        out: PNG file to draw them in.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+
+    Returns:
+        What was found, the most similar first; `lines()` is the table.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.evaluating.search import search as search_it
+
+    return search_it(run, image, data=data, k=k, out=Path(out), root=root, accelerator=accelerator)

@@ -1,0 +1,50 @@
+"""The verb `sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.comparing.table import Tabled
+
+
+def sweep(
+    recipe: str | Path,
+    data: str | Path | None = None,
+    /,
+    *,
+    grid: Sequence[str],
+    out: str | Path = "runs/sweep",
+    root: str | Path | None = None,
+    accelerator: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Tabled:
+    """Train a recipe with every combination of some options' values, judge all alike, and write the table and a figure.
+
+    Each row trains in a process of its own, one after the other. The same command goes on where it was stopped; with more
+    values it adds rows. Dotted options change the recipe of all rows.
+
+    Args:
+        recipe: YAML file; or the data, for the default recipe.
+        data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
+        grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
+            may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of
+            transformations, in a matrix (SimCLR, figure 5).
+        out: folder of the table, its figure and the runs.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        accelerator: auto, cpu, cuda, mps.
+        options: dotted options.
+
+    Returns:
+        The table; its rows are also in `table.json`.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.comparing.sweep import sweep as sweep_it
+
+    return sweep_it(
+        recipe, data, axes=grid, layer=dict(options or {}), out=Path(out), root=root, accelerator=accelerator
+    )  # fmt: skip

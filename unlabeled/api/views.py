@@ -1,0 +1,44 @@
+"""The verb `views`; in Python `contact_sheet`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def contact_sheet(
+    data: Any,
+    /,
+    *,
+    policy: str = "simclr",
+    out: str | Path = "views.png",
+    image_size: int | None = None,
+    images: int = 8,
+    seed: int = 0,
+    root: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Draw a contact sheet: what a method sees of the data.
+
+    Options of the policy are written with a dot: `--policy.strength 0.5`; in Python, `options={"policy.strength": 0.5}`.
+
+    Args:
+        data: images, as for `pretrain`.
+        policy: of the views.
+        out: PNG file.
+        image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        images: number of images.
+        seed: of the draws.
+        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        options: dotted options.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: anything that the user can put right.
+    """
+    from unlabeled.inspecting.views import draw
+
+    return draw(data, policy, dict(options or {}), Path(out), image_size, images, seed, root)

@@ -1,0 +1,1 @@
+"""Several methods, or several values of an option, in one table."""

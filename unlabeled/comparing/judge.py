@@ -1,0 +1,117 @@
+"""One protocol for all rows of a table: features once, classifiers on them, and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from unlabeled.data import Data, Source, balanced_draw, open_data, told
+from unlabeled.errors import UserError
+from unlabeled.evaluating.evaluate import labelled
+from unlabeled.probes.draws import evaluate_features
+from unlabeled.probes.extract import features, precision_of
+from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.subject import Subject
+from unlabeled.recipe import Recipe
+from unlabeled.registry import get
+from unlabeled.run import Run
+from unlabeled.training.setup import LARGEST, SMALLEST, make_fabric
+
+FEW, DRAWS = 0.01, 5
+"""Share of the labels of which there are few, and how many class-balanced draws of them kNN is judged by."""
+
+
+KNN, LINEAR = get("probes", "knn").resolve({}), get("probes", "linear").resolve({"C": 1.0})
+"""One regularisation for all rows: choosing it for each would take longer than some of them."""
+
+
+class Judge:
+    """Figures of an encoder: each a list of shares in [0, 1], one a draw of the labels.
+
+    Args:
+        data: with labels in both splits.
+        few: whether to judge with few labels, too, by kNN and fine-tuning.
+        seed: of the draws.
+        accelerator: auto, cpu, cuda, mps.
+    """
+
+    def __init__(self, data: Data, *, few: bool, seed: int, accelerator: str) -> None:
+        self.data, self.few, self.seed, self.accelerator = data, few, seed, accelerator
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """How it judges: rows judged otherwise do not belong into one table."""
+        few = (
+            {"few": FEW, "draws": DRAWS, "finetune": dict(get("probes", "finetune").resolve({}).options)} if self.few else {}
+        )
+        return {name: dict(choice.options) for name, choice in (("knn", KNN), ("linear", LINEAR))} | few
+
+    def __call__(self, run: Run) -> dict[str, Any]:
+        """What the row says of it."""
+        fabric = make_fabric(run.recipe, self.accelerator, 1)
+        encoder = run.encoder().to(fabric.device)
+        test = self.data.test
+        assert test is not None
+        splits = [
+            *labelled(self.data.train, lambda source: features(encoder, source, device=fabric.device)),
+            *labelled(test, lambda source: features(encoder, source, device=fabric.device)),
+        ]
+        scores = {
+            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed),
+            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed),
+        }
+        if self.few:
+            scores["knn_few"] = evaluate_features(*splits, protocol=KNN, amount=FEW, draws=DRAWS, seed=self.seed)
+        figures = {name: score.metrics["top1"] for name, score in scores.items()}
+        if "top5" in scores["linear"].metrics:
+            figures["linear_top5"] = scores["linear"].metrics["top5"]
+        if self.few:
+            chosen, y = _good(self.data.train)
+            drawn = balanced_draw(y, FEW, self.seed)
+            subject = Subject("run", encoder, device=fabric.device, precision=precision_of(fabric))
+            tuned = Finetune().fit(subject, self.data.train, chosen[drawn], y[drawn], seed=self.seed)
+            figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"].value]
+        notes = dict.fromkeys(note for score in scores.values() for note in score.notes)
+        return {"figures": figures, "tested": scores["knn"].tested, "notes": list(notes)}
+
+
+def open_labelled(named: Any, recipe: Recipe, root: Any) -> tuple[Data, int]:
+    """The data and the side of a view in pixels.
+
+    Raises:
+        UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
+    """
+    if not isinstance(named, str) or not named:
+        raise UserError("no data given: give the path or the name of labelled data")
+    data = open_data(named, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    train, test = data.train, data.test
+    if test is None or test.labels is None or train.labels is None or len(train.classes) < 2:
+        raise UserError(
+            f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "
+            "with one sub-folder a class"
+        )
+    size = recipe.image_size or max(SMALLEST, min(LARGEST, train.size))
+    if recipe.image_size is None:
+        data = open_data(named, image_size=size, root=root, seed=recipe.seed)
+    return data, size
+
+
+def identity(data: Data) -> dict[str, Any]:
+    """What makes the data the same: for the question that a folder of rows answers."""
+    assert data.test is not None
+    pixels = f"{data.train.fingerprint} {data.test.fingerprint}"
+    return {"name": data.train.name, "fingerprint": pixels, "labels": told(data.train, data.test)}
+
+
+def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and labels of the images that are labelled and can be read."""
+    assert source.labels is not None
+    chosen = np.flatnonzero((source.labels >= 0) & source.good())
+    return chosen, source.labels[chosen]
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of a figure's draws."""
+    return sum(values) / len(values)

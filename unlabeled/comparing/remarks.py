@@ -1,0 +1,78 @@
+"""What stands in words below a table of methods."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlabeled.comparing.judge import mean
+from unlabeled.probes.health import COMPLETE
+
+UNTRAINED = "random"
+"""The method that trains nothing."""
+OFF = 0.15
+"""Share of the minutes by which a row may differ without being named."""
+
+
+def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who does not clearly beat the untrained encoder, who failed, and what else is to be said."""
+    judged = {row["name"]: row for row in rows if "figures" in row}
+    said = []
+    base = judged.get(UNTRAINED)
+    methods = [row for row in judged.values() if row["kind"] == "method"]
+    if base and methods:
+        knn = mean(base["figures"]["knn"])
+        weak = [row["name"] for row in methods if not _clearly(mean(row["figures"]["knn"]), knn, row["tested"])]
+        spelled = f"`{UNTRAINED}` by kNN with 100% of the labels (two standard errors of the difference)"
+        said.append(
+            f"Not clearly better than {spelled}: {', '.join(weak)}." if weak else f"All methods clearly beat {spelled}."
+        )
+    said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
+    said += [
+        f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"
+        for row in rows
+        if row.get("z_std") is not None and row["z_std"] < COMPLETE
+    ]
+    said += [row["note"] for row in rows if "note" in row]
+    return said + notes(rows)
+
+
+def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
+    return sorted({note for row in rows for note in row.get("notes", [])})
+
+
+def short(data: str) -> str:
+    """The name of data for a title: of paths their last part.
+
+    >>> short("train=../data/cifar10-train.parquet,test=../data/cifar10-test.parquet")
+    'cifar10-train, cifar10-test'
+    """
+    return ", ".join(Path(part).stem for part in re.split(r",?\b(?:train|test|val)=", data) if part)
+
+
+def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the rows were trained on; each machine once."""
+    every = [row["environment"]["hardware"] for row in rows if "environment" in row]
+    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
+    return " and ".join(dict.fromkeys(named))
+
+
+def _clearly(ours: float, theirs: float, tested: int) -> bool:
+    """Whether one share of the tested images is above another by two standard errors of the difference."""
+    error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tested)
+    return ours - theirs > 2 * error
+
+
+def off_budget(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which rows had more or less than the minutes that all were to have."""
+    minutes = question["budget"].get("minutes")
+    off = [
+        f"{row['name']} {row['minutes']:.1f}"
+        for row in rows
+        if minutes and row.get("epochs") and abs(row["minutes"] - minutes) > OFF * minutes
+    ]
+    return [f"Not the {minutes:g} minutes by more than {OFF:.0%}: {', '.join(off)}."] if off else []

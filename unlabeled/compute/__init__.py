@@ -1,0 +1,1 @@
+"""How steps are computed: precision, layout, convolutions as products, batch norms in few passes. Never what."""

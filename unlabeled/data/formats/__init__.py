@@ -1,0 +1,1 @@
+"""Where samples lie: folders, zips, Parquet, lists, arrays. A `Reader` for each."""

@@ -1,0 +1,234 @@
+"""Images that are already in memory: NumPy arrays, `.npz` and `.npy` files, and any `torch.utils.data.Dataset`."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from unlabeled.data.kinds.image import BadImageError, as_uint8
+from unlabeled.data.labels import as_labels
+from unlabeled.data.layout import same_classes
+from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.errors import UserError
+
+_HASHED_BYTES = 1 << 28
+_IMAGES = ("x", "images", "image", "data", "arr_0", "img", "imgs")
+_LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
+
+Array = np.ndarray[Any, Any]
+
+
+class ArrayReader:
+    """Images (n, H, W, C) of uint8.
+
+    Args:
+        images: (n, H, W) or (n, H, W, C); also (n, C, H, W) where C is 1 to 4 and W is not.
+        name: for messages and paths.
+
+    Raises:
+        UserError: another shape, no image, or values that are not grey values.
+    """
+
+    def __init__(self, images: Array, name: str) -> None:
+        if images.ndim not in (3, 4) or 0 in images.shape:
+            raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0")
+        if images.ndim == 3:
+            images = images[:, :, :, None]
+        elif images.shape[1] <= 4 < images.shape[3]:
+            images = images.transpose(0, 2, 3, 1)
+        try:
+            self._images = as_uint8(images)
+        except BadImageError as error:
+            raise UserError(f"{name}: {error}") from None
+        self._name = name
+        self.channels: int | None = images.shape[3]
+        self.pixels: Array | None = None if isinstance(images, np.memmap) else self._images
+        rows = max(1, min(len(images), _HASHED_BYTES // max(1, self._images[0].nbytes)))
+        self.lasting = rows == len(images)
+        spread = self._images if self.lasting else self._images[np.linspace(0, len(images) - 1, rows).astype(int)]
+        self.identity = f"{images.shape} " + hashlib.blake2b(np.ascontiguousarray(spread).data, digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, index: int) -> Raw:
+        image: Array = self._images[index]
+        return image
+
+    def path(self, index: int) -> str:
+        return f"{self._name}[{index}]"
+
+
+class DatasetReader:
+    """Items of a `torch.utils.data.Dataset`: an image, or a tuple that starts with one. One item at a time.
+
+    Tensors are (C, H, W) or (H, W), arrays (H, W[, C]).
+
+    Args:
+        dataset: map-style.
+        name: for paths.
+        lasting: whether the decoded pixels are kept for the next process: only if the data set cannot have changed then.
+    """
+
+    channels = None
+    pixels = None
+
+    def __init__(self, dataset: Any, name: str, lasting: bool = False) -> None:
+        self.lasting = lasting
+        self._dataset, self._name, self._lock = dataset, name, threading.Lock()
+        digest = hashlib.blake2b(f"{type(dataset).__name__} {len(dataset)}".encode(), digest_size=16)
+        for index in np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int)).tolist():
+            try:
+                digest.update(np.ascontiguousarray(np.asarray(self.read(index))).data)
+            except Exception as error:  # the check names it as a bad sample
+                digest.update(str(error).encode())
+        self.identity = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, index: int) -> Raw:
+        with self._lock:
+            item = self._dataset[index]
+        image = item[0] if isinstance(item, tuple | list) else item
+        if isinstance(image, Tensor):
+            array: Array = image.detach().cpu().numpy()
+            return array.transpose(1, 2, 0) if array.ndim == 3 else array
+        if isinstance(image, Image.Image):
+            image.load()  # what is loaded is not changed by a later `draft`: the image may be the data set's own
+            return image
+        if isinstance(image, np.ndarray):
+            return image
+        raise BadImageError(f"an item of type {type(image).__name__}; an image is a PIL image, an array or a tensor")
+
+    def path(self, index: int) -> str:
+        return f"{self._name}[{index}]"
+
+
+def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str) -> Splits:
+    """Images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
+
+    Raises:
+        UserError: no images among the keys, or anything `ArrayReader` and `as_labels` refuse.
+    """
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise UserError(f"{name}: a tuple of {len(data)}; give (images, labels)")
+        return _listing(data[0], data[1], [], name), None
+    if not isinstance(data, Mapping):
+        return _listing(data, None, [], name), None
+    keys = {str(k).lower(): k for k in data}
+    classes = [str(c) for c in np.asarray(data[keys["classes"]]).tolist()] if "classes" in keys else []
+    train = _pair(keys, "train") or _pair(keys, "")
+    if train is None:
+        listed = ", ".join(map(str, data)) or "none"
+        raise UserError(f"{name}: no images among its keys ({listed}): name them x_train, y_train, x_test, y_test or x, y")
+    first = _listing(data[train[0]], data[train[1]] if train[1] else None, classes, name)
+    test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
+    if test is None:
+        return first, None
+    second = _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
+    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
+    return first, Listing(name, second.reader, labels, first.classes)
+
+
+def open_npz(path: Path, name: str) -> Splits:
+    """A `.npz` of arrays by name, or a `.npy` of images.
+
+    Raises:
+        UserError: it cannot be read, or holds Python objects.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{name}: cannot be read as {path.suffix} ({error}): save it again with numpy.savez") from None
+    finally:
+        if "loaded" in locals() and not isinstance(loaded, np.ndarray):
+            loaded.close()
+    return open_arrays(arrays, name)
+
+
+def open_dataset(dataset: Any, name: str) -> Splits:
+    """A map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
+
+    Raises:
+        UserError: it has no length, is empty, or its labels are neither integers nor names.
+    """
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not _has_length(dataset):
+        raise UserError(f"{name}: a data set without length or index; give a map-style torch.utils.data.Dataset")
+    n = len(dataset)
+    if not n:
+        raise UserError(f"{name}: the data set is empty")
+    reader = DatasetReader(dataset, name)
+    values = _declared_labels(dataset, n)
+    if values is None:
+        first = dataset[0]
+        if not isinstance(first, tuple | list) or len(first) < 2:
+            return Listing(name, reader, None, ()), None
+        values = [_scalar(dataset[i][1]) for i in range(n)]
+    classes = getattr(dataset, "classes", None)
+    names = [str(c) for c in classes] if isinstance(classes, list | tuple) else []
+    labels, found = as_labels(values, names, n, name)
+    return Listing(name, reader, labels, found), None
+
+
+def _listing(images: Any, labels: Any, classes: list[str], name: str) -> Listing:
+    if isinstance(images, Tensor):
+        array = images.detach().cpu().numpy()
+        images = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+    reader = ArrayReader(np.asanyarray(images), name)
+    if labels is None:
+        return Listing(name, reader, None, ())
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
+    numbers, found = as_labels(values, classes, len(reader), name)
+    return Listing(name, reader, numbers, found)
+
+
+def _pair(keys: Mapping[str, Any], split: str) -> tuple[Any, Any] | None:
+    """The keys of images and labels of a split (x_train, train_x, trainx, train_images ...), None without images."""
+
+    def find(words: tuple[str, ...]) -> Any:
+        forms = (f"{w}_{split}" for w in words), (f"{split}_{w}" for w in words), (w + split for w in words)
+        known = [f for form in forms for f in form] if split else list(words)
+        return next((keys[k] for k in known if k in keys), None)
+
+    images = find(_IMAGES)
+    return None if images is None else (images, find(_LABELS))
+
+
+def _declared_labels(dataset: Any, n: int) -> Any:
+    """`targets` or `labels` of a data set that does not change them, also through a Subset; otherwise None."""
+    inner, indices = getattr(dataset, "dataset", None), getattr(dataset, "indices", None)
+    if inner is not None and indices is not None:
+        whole = _declared_labels(inner, len(inner))
+        return None if whole is None else np.asarray(whole)[np.asarray(indices)]
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    tensors = getattr(dataset, "tensors", None)
+    found = tensors[1] if isinstance(tensors, tuple) and len(tensors) > 1 else None
+    for attribute in ("targets", "labels"):
+        found = getattr(dataset, attribute, None) if found is None else found
+    if found is None or not hasattr(found, "__len__") or len(found) != n:
+        return None
+    return found.numpy() if isinstance(found, Tensor) else found
+
+
+def _has_length(dataset: Any) -> bool:
+    try:
+        len(dataset)
+    except TypeError:
+        return False
+    return True
+
+
+def _scalar(label: Any) -> Any:
+    return label.item() if isinstance(label, Tensor | np.generic | np.ndarray) else label

@@ -1,0 +1,99 @@
+"""A folder of images: flat and unlabelled, or one sub-folder a class, with or without `train/` and `test/`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from unlabeled.data.formats.parquet import open_parquet
+from unlabeled.data.kinds.image import open_image
+from unlabeled.data.layout import is_image, listings
+from unlabeled.data.reader import Raw, Splits
+from unlabeled.errors import UserError
+
+
+class FileReader:
+    """Image files below one folder.
+
+    Args:
+        root: the folder.
+        paths: of the images, relative to it, with forward slashes.
+        stamps: "size mtime" of each; by default asked from the file system.
+        lasting: see `Reader`.
+    """
+
+    channels = None
+    pixels = None
+
+    def __init__(self, root: Path, paths: Sequence[str], stamps: Sequence[str] | None = None, lasting: bool = True) -> None:
+        self._root, self._paths, self.lasting = root, list(paths), lasting
+        stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
+        content = "\n".join(f"{p} {s}" for p, s in zip(paths, stamps, strict=True))
+        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> Raw:
+        return open_image(self._root / self._paths[index])
+
+    def path(self, index: int) -> str:
+        return str(self._root / self._paths[index])
+
+
+def open_folder(root: Path, name: str) -> Splits:
+    """Lists a folder; opens no image. Without images but with Parquet files in it, those are the data.
+
+    Raises:
+        UserError: no image in it, an unreadable sub-folder, or classes that differ between the splits.
+    """
+    files = sorted(_walk(root))
+    stamps = {path: stamp for path, stamp in files if is_image(path)}
+    if stamps:
+        return listings(list(stamps), lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen]), name)
+    if any(path.endswith(".parquet") for path, _ in files):
+        return open_parquet(root, name)
+    raise UserError(_nothing_in(root, name))
+
+
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
+    """Relative path and stamp of every file, in any order; follows links to folders, but each folder once."""
+    seen, waiting = set(), [("", str(root))]
+    while waiting:
+        below, folder = waiting.pop()
+        try:
+            about = os.stat(folder)  # noqa: PTH116
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it away") from None
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.name.startswith("."):
+                    waiting.append((f"{below}{entry.name}/", entry.path))
+            elif entry.is_file() or entry.is_symlink():
+                yield below + entry.name, stamp(entry.stat)
+
+
+def stamp(stat: Callable[[], os.stat_result]) -> str:
+    """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
+    try:
+        about = stat()
+    except OSError:
+        return "missing"
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def _nothing_in(root: Path, name: str) -> str:
+    files = sorted(p.name for p in root.iterdir())
+    if not files:
+        return f"{name}: the folder is empty: put images into it, or one sub-folder of images a class"
+    usable = [f for f in files if f.endswith((".zip", ".npz", ".npy"))]
+    if usable:
+        return f"{name}: no image in this folder, but {usable[0]}: give {root / usable[0]} instead"
+    shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+    return f"{name}: no image in this folder (it has {shown}): give one with images"

@@ -1,0 +1,88 @@
+"""A list of image files, one a line: `.csv`, or `.txt` with a tab before the label."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.data.formats.folder import FileReader, stamp
+from unlabeled.data.kinds.image import SUFFIXES
+from unlabeled.data.labels import COLUMNS, as_labels
+from unlabeled.data.reader import Listing, Splits
+from unlabeled.errors import UserError
+
+_PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
+_STAMPED = 100_000  # files that are asked for their size and time, which takes half a second
+
+
+def open_list(path: Path, name: str) -> Splits:
+    """Reads a list of paths, each with a label, a number or a name, or without; looks at no image.
+
+    Paths are relative to the folder of the list, or absolute. A header may name the columns, such as path and label; without
+    one they are the first and the second. Of a list of more than 100,000 files only so many, spread evenly, are asked for
+    their size and time, and decoded pixels are not kept for another process.
+
+    Raises:
+        UserError: unreadable, empty, or a first line that is neither a header nor an image file.
+    """
+    paths: list[str] = []
+    labels: list[str] = []
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file, csv.excel if path.suffix.lower() == ".csv" else _Tabs)
+            first: list[str] = next(filter(None, rows), [])
+            at, label, header = _columns(first, name)
+            for row in rows if header else chain([first], rows):
+                if len(row) > at:
+                    paths.append(row[at])
+                    labels.append(row[label] if label < len(row) else "")
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{name}: cannot be read as a list ({error}): write one path a line") from None
+    if not paths:
+        raise UserError(f"{name}: the list is empty: write one path a line")
+    numbers, classes = as_labels(_numbers(labels), (), len(paths), name)
+    lasting = len(paths) <= _STAMPED
+    return Listing(name, FileReader(path.parent, paths, _stamps(path.parent, paths), lasting), numbers, classes), None
+
+
+class _Tabs(csv.excel_tab):
+    """Nothing but a tab has a meaning: file names may contain quotes."""
+
+    quoting = csv.QUOTE_NONE
+
+
+def _columns(first: Sequence[str], name: str) -> tuple[int, int, bool]:
+    """Positions of the paths and of the labels, beyond the last if there are none; and whether `first` is a header."""
+    named = [cell.strip().lower() for cell in first]
+    at = next((named.index(p) for p in _PATHS if p in named), None)
+    if at is not None:
+        return at, next((named.index(c) for c in COLUMNS if c in named), len(named)), True
+    if first and Path(first[0]).suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"{name}: its first line begins with {first[0]!r}, which is neither an image file nor the header of a list: "
+            "write one path a line, or name the columns path and label"
+        )
+    return 0, 1, False
+
+
+def _numbers(labels: list[str]) -> list[str] | list[int]:
+    """Labels as integers, -1 for "", if all can be; so that class 10 comes after class 9."""
+    try:
+        number = {y: int(y) for y in set(labels) - {""}} | {"": -1}
+    except ValueError:
+        return labels
+    return [number[y] for y in labels]
+
+
+def _stamps(root: Path, paths: Sequence[str]) -> list[str]:
+    """What the file system says of each file, or of some in a long list and "" of the others."""
+    stamps, folder = [""] * len(paths), str(root)
+    for i in np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _STAMPED)).astype(int)).tolist():
+        stamps[i] = stamp(partial(os.stat, os.path.join(folder, paths[i])))  # noqa: PTH118
+    return stamps

@@ -1,0 +1,182 @@
+"""Parquet with the Hub's image column: `image: struct<bytes, path>` and `label`, class names in the schema's metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled.data.kinds.image import BadImageError, open_image
+from unlabeled.data.labels import COLUMNS, as_labels
+from unlabeled.data.layout import same_classes
+from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.errors import UserError
+
+_KEPT_BYTES = 1 << 30  # of encoded row groups held in memory
+_HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and time
+
+
+class ParquetReader:
+    """The image column of one or more files.
+
+    Row groups are read whole and kept, up to a GiB of them: small groups make random access to large sets cheap.
+
+    Args:
+        paths: of the files, in order.
+        files: the same, as `pyarrow.parquet.ParquetFile`.
+        column: name of the image column: a struct of bytes and path, or binary.
+    """
+
+    channels = None
+    lasting = True
+    pixels = None
+
+    def __init__(self, paths: Sequence[Path], files: Sequence[Any], column: str) -> None:
+        self._paths, self._files, self._column = list(paths), list(files), column
+        self._groups = [(f, g) for f, file in enumerate(files) for g in range(file.num_row_groups)]
+        rows = [files[f].metadata.row_group(g).num_rows for f, g in self._groups]
+        self._starts = np.cumsum([0, *rows]).tolist()
+        self._first_rows = np.cumsum([0, *(f.metadata.num_rows for f in files)]).tolist()
+        self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        whole = sum(p.stat().st_size for p in paths) <= _HASHED_BYTES
+        content = "\n".join(map(_digest if whole else _stamp, paths)) + column
+        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, index: int) -> Raw:
+        group = bisect_right(self._starts, index) - 1
+        cell = self._group(group)[index - self._starts[group]].as_py()
+        if isinstance(cell, bytes):
+            return open_image(cell)
+        if cell is not None and cell.get("bytes") is not None:
+            return open_image(cell["bytes"])
+        if cell is not None and cell.get("path"):
+            return open_image(self._paths[self._groups[group][0]].parent / cell["path"])
+        raise BadImageError("null: neither bytes nor a path")
+
+    def path(self, index: int) -> str:
+        file = bisect_right(self._first_rows, index) - 1
+        return f"{self._paths[file]}[{index - self._first_rows[file]}]"
+
+    def _group(self, group: int) -> Any:
+        """The image column of a row group; a broken one stays broken, so its error is kept in its place."""
+        with self._lock:
+            if group not in self._kept:
+                file, number = self._groups[group]
+                try:
+                    table = self._files[file].read_row_group(number, columns=[self._column])
+                    column = table.column(self._column).combine_chunks()
+                    self._kept[group] = (column, column.nbytes)
+                except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
+                    self._kept[group] = (BadImageError(f"row group {number} is broken: {error}"), 0)
+                while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(group)
+            column = self._kept[group][0]
+        if isinstance(column, Exception):
+            raise column
+        return column
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    return f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+
+
+def open_parquet(path: Path, name: str) -> Splits:
+    """One file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
+
+    Raises:
+        UserError: not Parquet, no image column, a label column that cannot be read, files that differ.
+    """
+    if path.is_file():
+        return _listing([path], name), None
+    files = sorted(path.rglob("*.parquet"))
+    train = [f for f in files if "train" in f.name.lower()]
+    test = [f for f in files if "test" in f.name.lower()] or [f for f in files if "val" in f.name.lower()]
+    test = [f for f in test if f not in train]
+    if not train:
+        return _listing([f for f in files if f not in test] or files, name), None
+    first = _listing(train, name)
+    if not test:
+        return first, None
+    second = _listing(test, name)
+    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
+    return first, Listing(name, second.reader, labels, first.classes)
+
+
+def _listing(paths: Sequence[Path], name: str) -> Listing:
+    import pyarrow.parquet as pq
+
+    files = []
+    for path in paths:
+        try:
+            files.append(pq.ParquetFile(path))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: cannot be read as Parquet ({reason}): make or download it again") from None
+    schema = files[0].schema_arrow
+    for path, file in zip(paths, files, strict=True):
+        if file.schema_arrow.names != schema.names:
+            raise UserError(f"{path}: its columns {file.schema_arrow.names} differ from {paths[0].name}: make them alike")
+    column = _image_column(schema, name)
+    reader = ParquetReader(paths, files, column)
+    if not len(reader):
+        raise UserError(f"{name}: the Parquet file has no rows: give one with images")
+    label, classes = _label_column(schema)
+    if label is None:
+        return Listing(name, reader, None, ())
+    try:
+        values = [v for f in files for v in f.read(columns=[label]).column(label).to_pylist()]
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name}: column {label!r} is broken ({reason}): write the file again") from None
+    labels, found = as_labels(values, classes, len(reader), f"{name}: column {label!r}")
+    return Listing(name, reader, labels, found)
+
+
+def _image_column(schema: Any, name: str) -> str:
+    import pyarrow as pa
+
+    def holds_images(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return any(kind.field(i).name == "bytes" and binary(kind.field(i).type) for i in range(kind.num_fields))
+        return binary(kind)
+
+    def binary(kind: Any) -> bool:
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    fitting = [f.name for f in schema if holds_images(f.type)]
+    named = [f for f in fitting if f.lower() in ("image", "img")]
+    if not fitting:
+        columns = ", ".join(f"{f.name}: {f.type}" for f in schema)
+        raise UserError(f"{name}: no image column: expected `image: struct<bytes: binary, path: string>`, found {columns}")
+    return str((named or fitting)[0])
+
+
+def _label_column(schema: Any) -> tuple[str | None, tuple[str, ...]]:
+    """Name of the label column, if any, and the class names that the Hub's metadata give it."""
+    features: dict[str, Any] = {}
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        features = {}
+    typed = {k: v for k, v in features.items() if isinstance(v, dict) and k in schema.names}
+    declared = {k: v for k, v in typed.items() if v.get("_type") == "ClassLabel"}
+    known = {n.lower(): n for n in schema.names}
+    column = next((known[c] for c in COLUMNS if c in known), next(iter(declared), None))
+    return column, tuple(map(str, declared.get(column or "", {}).get("names") or ()))

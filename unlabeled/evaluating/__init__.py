@@ -1,0 +1,1 @@
+"""How good an encoder is, in words and tables."""

@@ -1,0 +1,299 @@
+"""The verb `evaluate`: one classifier, one draw of labels, several representations; so that the comparison is fair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from unlabeled import registry
+from unlabeled.console import console
+from unlabeled.data import Source
+from unlabeled.data.split import parse_amount
+from unlabeled.errors import UserError
+from unlabeled.evaluating.answer import called, spell
+from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
+from unlabeled.evaluating.splits import new_classes, splits
+from unlabeled.evaluating.subjects import subjects
+from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
+from unlabeled.files import cannot_write, write_whole
+from unlabeled.probes.base import Draws, Shown
+from unlabeled.probes.draws import evaluate_features, evaluate_images, evaluate_new_classes
+from unlabeled.probes.score import Score, file_name, of_file
+from unlabeled.probes.spelling import Asked, parse_protocol, takes_labels
+from unlabeled.probes.subject import Subject
+from unlabeled.run import Run, environment
+
+Opened = tuple[Source, Source, str, np.ndarray]
+"""Training and test split, the latter in words, and the classes to judge on that are new to the run."""
+
+PICTURES = "pictures"
+"""Folder of a run that protocols draw into."""
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: Any,
+    protocol: Sequence[str],
+    labels: Sequence[str],
+    draws: int | None,
+    against: Sequence[str],
+    seed: int,
+    root: str | Path | None,
+    accelerator: str,
+    out: str | Path | None,
+) -> Evaluation | Transfer:
+    """See `unlabeled.api.evaluate`."""
+    sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
+    asked = [text for word in several(protocol) for text in spelled_out(word)]
+    opened_run = Run.open(run)
+    path = Path(out) if out else opened_run.path / "evaluation.json"
+    alone = len(sets) == 1 and asked == several(protocol)
+    path = path if alone or out else path.with_name("transfer.json")
+    question = _Question(
+        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed
+    )
+    question.check()
+    judged = subjects(opened_run, question.rivals, accelerator)
+    opened = [question.open(one, root) for one in sets]
+    if alone:
+        return _evaluate(question, judged, opened[0], path.with_name(PICTURES if not out else f"{path.stem}-{PICTURES}"))
+    return transfer(path, [_evaluate(question, judged, one, None) for one in opened])
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a run, whatever the images."""
+
+    run: Run
+    called: str
+    path: Path
+    protocols: list[Asked]
+    amounts: list[str]
+    against: list[str]
+    draws: int | None
+    seed: int
+
+    @property
+    def rivals(self) -> list[str]:
+        return [name for name in self.against if name != "none"]
+
+    def kind(self, item: Asked) -> Any:
+        return registry.get("probes", item.choice.name).make
+
+    def flags(self, name: str, default: bool) -> list[bool]:
+        """What each protocol says of itself."""
+        return [bool(getattr(self.kind(item), name, default)) for item in self.protocols]
+
+    def check(self) -> None:
+        """Refuses what cannot be meant, before any image is opened."""
+        for text in self.amounts:
+            parse_amount(text)
+        if self.draws is not None and self.draws < 1:
+            raise UserError(f"draws = {self.draws}: must be at least 1")
+        if not self.path.parent.is_dir():
+            raise UserError(f"there is no folder {str(self.path.parent)!r}: make it, or write elsewhere")
+        if self.path.is_dir():
+            raise UserError(f"{str(self.path)!r} is a folder: give the name of a JSON file as --out")
+        if "none" in self.against and self.rivals:
+            raise UserError(f"--against none, and against {', '.join(self.rivals)}: give either")
+        if not self.amounts or not self.protocols:
+            raise UserError(
+                "nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)"
+            )
+
+    def open(self, data: Any, root: str | Path | None) -> Opened:
+        """The data, as the protocols need them."""
+        recipe, channels = self.run.recipe, len(self.run.encoder().mean)
+        train, test, words = splits(data, recipe, channels, root, all(self.flags("needs_labels", True)))
+        if train.channels != channels:
+            raise UserError(
+                f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
+                f"images with {channels}: give other --data, or pretrain on such images"
+            )
+        new = new_classes(self.run, train) if any(self.flags("new_classes", False)) else np.empty(0, np.int64)
+        return train, test, words, new
+
+
+def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictures: Path | None) -> Evaluation:
+    """On one set of images; into the question's file, unless it is one of several sets, which draw no `pictures`.
+
+    A protocol that cannot be had is left out and named, as long as another can.
+    """
+    train, test, split, new = opened
+    same = identity(question.run.encoder(), train, test)
+    before = earlier(question.path, same) if train.lasting and test.lasting else Earlier()
+    if pictures and not before.scores:
+        _forget(pictures)
+    asked = list(question.protocols)
+    if test.labels is not None and train.labels is not None and not _answered(question, before.scores):
+        asked.append(parse_protocol("knn:100%"))
+    scores: dict[tuple[str, str], list[Score]] = {}
+    failed: dict[str, UserError] = {}
+    drawn: list[Path] = []
+    supervised: list[str] = []
+    columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task("", total=len(judged) * len(asked), said="")
+        for build in judged:
+            subject = build(train)
+            supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
+            drawer = _drawer(pictures, subject, train, test, drawn)
+            judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
+            for item in asked:
+                bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
+                try:
+                    for text, score in judge(item, question.kind(item), question.amounts):
+                        if subject.saw_labels and subject.name != "run":
+                            told = f"pretrained with {spell(subject.saw_labels)} of the labels, in every row"
+                            score.notes.append(told)
+                        scores.setdefault((subject.name, text), []).append(score)
+                except UserError as error:
+                    failed.setdefault(item.choice.name, error)
+                bar.advance(task)
+    if not {item.choice.name for item in question.protocols} - set(failed):
+        raise next(iter(failed.values()))
+    about = environment()
+    commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
+    saw_labels = list(dict.fromkeys([*before.saw_labels, *supervised]))
+    metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
+    names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
+    made = Evaluation(
+        question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons, saw_labels
+    )
+    if pictures:
+        write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+    return made
+
+
+def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Score]]) -> bool:
+    """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
+    judged = {subject for (subject, labels), found in before.items() if labels != NONE and found}
+    full = any(takes_labels(kind) and not hasattr(kind, "on_images") for kind in map(question.kind, question.protocols))
+    return not question.rivals or full or {*question.rivals, "run"} <= judged
+
+
+def _forget(pictures: Path) -> None:
+    """Removes what protocols drew of other images, or of another encoder; nothing else that stands there."""
+    for path in pictures.glob("*"):
+        if path.is_file() and of_file(path.stem)[0] in registry.names("probes"):
+            path.unlink()
+
+
+class _Judge:
+    """All protocols on one subject."""
+
+    def __init__(
+        self, subject: Subject, train: Source, test: Source, new: np.ndarray, draws: int | None, seed: int, then: Any
+    ) -> None:
+        self.subject, self.train, self.test, self.new = subject, train, test, new
+        self.draws, self.seed, self.then = draws, seed, then
+
+    def __call__(self, item: Asked, kind: Any, amounts: Sequence[str]) -> list[tuple[str, Score]]:
+        """Scores by the amount of labels; none where raw pixels cannot be judged."""
+        shared: dict[str, Any] = {"protocol": item.choice, "seed": self.seed}
+        texts = [item.labels] if item.labels else amounts
+        if getattr(kind, "new_classes", False):
+            learning = labelled(self.train, self.subject.features) if getattr(kind, "fits", True) else None
+            known = learning and _of(learning, self.new, invert=True)
+            tested = _of(labelled(self.test, self.subject.features), self.new)
+            return [(NEW, evaluate_new_classes(known, tested, draws=self.draws or 10, **shared))]
+        if getattr(kind, "on_images", False):
+            if kind.needs_encoder and self.subject.encoder is None:
+                return []
+            texts = texts if kind.needs_labels else [NONE]
+            return [
+                (
+                    text,
+                    evaluate_images(
+                        self.subject, self.train, self.test, draws=self.draws,
+                        then=partial(self.then, _drawn_as(item, text), None), amount=_amount(text), **shared,
+                    ),
+                )
+                for text in texts
+            ]  # fmt: skip
+        if not getattr(kind, "fits", True):
+            texts = [TESTED if getattr(kind, "needs_labels", True) else NONE]
+        splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
+        rows = _good(self.train), _good(self.test)
+        return [
+            (
+                text,
+                evaluate_features(
+                    *splits, draws=self.draws or 10, amount=_amount(text),
+                    then=partial(self.then, _drawn_as(item, text), rows), **shared,
+                ),
+            )
+            for text in texts
+        ]  # fmt: skip
+
+
+def _amount(text: str) -> int | float:
+    return 1.0 if text in (NONE, TESTED) else parse_amount(text)
+
+
+def _drawn_as(item: Asked, text: str) -> str:
+    """What its pictures are called: by the amount of labels, too, unless that is all of them or none."""
+    return file_name(item.choice, None if text in (NONE, TESTED, "100%") else text)
+
+
+def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
+    """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
+
+    What it returns takes the name of the files, the positions of the rows of features, if it works on those, the
+    probe, and what it was fitted and scored on.
+    """
+
+    def then(
+        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+    ) -> None:
+        if folder is None or subject.name != "run" or not isinstance(probe, Draws):
+            return
+        if rows is not None:
+            fitted, scored = rows[0][fitted], rows[1][scored]
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
+        files = probe.draw(folder, name, *shown)
+        drawn.extend(path for path in files if path not in drawn and path.suffix != ".json")
+
+    return then
+
+
+def _labels(source: Source) -> np.ndarray:
+    return np.full(len(source), -1, np.int64) if source.labels is None else source.labels
+
+
+def _good(source: Source) -> np.ndarray:
+    return np.flatnonzero(source.good())
+
+
+def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = False) -> tuple[Tensor, Tensor]:
+    """The images of these classes, or of all others; without unlabelled ones."""
+    x, y = labelled
+    kept = torch.isin(y, torch.from_numpy(classes), invert=invert) & (y >= 0)
+    return x[kept], y[kept]
+
+
+def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
+    """Representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
+    x = represent(source)
+    good = torch.from_numpy(source.good())
+    return x[good], torch.from_numpy(_labels(source))[good]
+
+
+def several(given: str | int | Path | Sequence[Any]) -> list[str]:
+    """One word or several, each once, as text."""
+    words = [given] if isinstance(given, str | int | Path) else given
+    return list(dict.fromkeys(map(str, words)))

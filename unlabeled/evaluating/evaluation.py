@@ -1,0 +1,194 @@
+"""What an evaluation found: the sentence, the tables, the JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from unlabeled.data import Source, told
+from unlabeled.encoders import Encoder
+from unlabeled.evaluating.answer import answer, called, spell
+from unlabeled.probes.score import Score
+from unlabeled.probes.subject import weights
+
+NEW = "new classes"
+"""Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
+NONE = "no labels"
+"""Likewise: what is judged without labels."""
+TESTED = "test labels"
+"""Likewise: what learns from no label, and is judged by those of the test images."""
+
+UNSUPERVISED = (
+    "Not compared with supervised pretraining: run unlabeled pretrain DATA --method supervised --out runs/supervised on "
+    "what this run was trained on, and evaluate with --against random --against runs/supervised."
+)
+"""What to say where no rival learned from labels."""
+
+
+def identity(encoder: Encoder, train: Source, test: Source) -> str:
+    """The same for the same encoder, images, labels and names of classes; the encoder's part comes first."""
+    return f"{weights(encoder)} {train.fingerprint} {test.fingerprint} {told(train, test)}"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a file holds of the same identity: scores, the commands that they came from, subjects that saw labels."""
+
+    scores: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
+    commands: Sequence[list[str]] = ()
+    saw_labels: Sequence[str] = ()
+
+
+def held(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in a file, of one set of images or of several; none if it is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    every = found.get("transfer", [found]) if isinstance(found, dict) else []
+    return [one for one in every if isinstance(one, dict)]
+
+
+def earlier(path: Path, identity: str) -> Earlier:
+    """What a file holds of this identity; nothing if it is of another encoder, other images or other labels, or no such."""
+    try:
+        one = next(one for one in held(path) if one.get("identity") == identity)
+        commands = [list(map(str, words)) for words in one.get("commands", [one["command"]])]
+        names = {f.name for f in fields(Score)}
+        found: dict[tuple[str, str], list[Score]] = {}
+        for line in one["scores"]:
+            score = Score(**{name: value for name, value in line.items() if name in names})
+            found.setdefault((line["subject"], line["labels"]), []).append(score)
+    except (StopIteration, LookupError, TypeError):
+        return Earlier()
+    return Earlier(found, commands, list(map(str, one.get("saw_labels", []))))
+
+
+def lacks_supervised(protocols: Iterable[str], saw_labels: Sequence[str]) -> bool:
+    """Whether it was asked for what supervised pretraining is the measure of, fine-tuning, and none was compared with."""
+    return "finetune" in protocols and not saw_labels
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several representations of the same images.
+
+    Attributes:
+        path: the JSON file written.
+        run: folder of the run.
+        data: name of the data.
+        split: what was tested on, in words.
+        scores: (subject, labels as the user wrote them) -> one score for each protocol; those on new classes are under
+            `"new classes"`, those that need no labels under `"no labels"`, those that only the labels of test images judge
+            under `"test labels"`.
+        metadata: recipe, versions and hardware.
+        new: the classes whose labels the encoder never saw, where any protocol asks for such.
+        pictures: files that protocols drew.
+        earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and labelled
+            images.
+        failed: protocol -> why it could not be had, of some subject at least.
+        saw_labels: the other runs among the subjects whose method learned from labels.
+    """
+
+    path: Path
+    run: str
+    data: str
+    split: str
+    scores: dict[tuple[str, str], list[Score]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    new: Sequence[str] = ()
+    pictures: Sequence[Path] = ()
+    earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    saw_labels: Sequence[str] = ()
+
+    def score(self, subject: str, labels: str, protocol: str) -> Score:
+        """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
+        found = self.scores[subject, labels]
+        return next(s for name in ("title", "protocol") for s in found if getattr(s, name) == protocol)
+
+    @property
+    def answer(self) -> str | None:
+        """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
+        every = self.every
+        return answer(every, list({s.title for (_, labels), found in every.items() if labels != NONE for s in found}))
+
+    @property
+    def every(self) -> dict[tuple[str, str], list[Score]]:
+        """All scores that are written: those of this call, then earlier ones that it did not repeat."""
+        merged = {key: list(found) for key, found in self.scores.items()}
+        for key, found in self.earlier.items():
+            titles = {score.title for score in merged.get(key, ())}
+            merged.setdefault(key, []).extend(score for score in found if score.title not in titles)
+        return merged
+
+    def lines(self) -> Iterator[RenderableType]:
+        """What a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is written."""
+        if self.answer:
+            yield self.answer
+        for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
+            yield self._table(title)
+        notes = {
+            (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
+        }
+        said: dict[str, list[str]] = {}
+        for subject, note in sorted(notes):
+            said.setdefault(note, []).append(subject)
+        yield from (f"{note} ({', '.join(subjects)})" for note, subjects in said.items())
+        if lacks_supervised((score.protocol for found in self.scores.values() for score in found), self.saw_labels):
+            yield UNSUPERVISED
+        yield from self.left_out()
+        yield from (f"written: {path}" for path in [*self.pictures, self.path])
+
+    def left_out(self) -> Iterator[str]:
+        """A line for each protocol that could not be had."""
+        yield from (f"not judged by {name}: {reason}" for name, reason in self.failed.items())
+
+    def json(self) -> dict[str, Any]:
+        """Everything, in JSON's own types."""
+        scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
+        where = {
+            "split": self.split,
+            "saw_labels": list(self.saw_labels),
+            **({"new_classes": list(self.new)} if self.new else {}),
+        }
+        said = [self.answer] if self.answer else []
+        failed = {"failed": dict(self.failed)} if self.failed else {}
+        return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **failed, **self.metadata}
+
+    def _table(self, title: str) -> Table:
+        found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}
+        subjects = list(dict.fromkeys(subject for subject, _ in found))
+        amounts = list(dict.fromkeys(labels for _, labels in found))
+        where = looked_at(self.split, found.values())
+        if amounts == [NEW]:
+            tested = next(iter(found.values())).tested
+            where = f"{tested:,} images of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
+        table = Table("labels", "images", "", title=f"{self.data}: {title}, {where}", title_justify="left")
+        for subject in subjects:
+            table.add_column(called(subject), justify="right")
+        for amount in amounts:
+            row = [found.get((subject, amount)) for subject in subjects]
+            metrics = dict.fromkeys(metric for score in row if score for metric in score.metrics)
+            images = next(f"{images_of(score, amount):,}" for score in row if score)
+            for i, metric in enumerate(metrics):
+                first = (spell(amount), images) if i == 0 else ("", "")
+                table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
+        return table
+
+
+def looked_at(split: str, scores: Iterable[Score]) -> str:
+    """A split in words, with how many of its images were looked at where not all: `2,000 of 10,000 images of ...`."""
+    tested = f"{max(score.tested for score in scores):,}"
+    return split if split.startswith(f"{tested} ") else f"{tested} of {split}"
+
+
+def images_of(score: Score, labels: str) -> int:
+    """How many images stand beside a figure: those learned from, or tested where no label is learned from."""
+    return score.tested if labels in (NONE, TESTED) else score.labelled[0]

@@ -1,0 +1,212 @@
+"""The verb `search`: the images of a data set that are most similar to one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+from torch.nn import functional as F
+
+from unlabeled.data import Source, open_data
+from unlabeled.data.kinds.image import BadImageError, open_image, to_pixels
+from unlabeled.errors import UserError
+from unlabeled.evaluating.subjects import FEATURES
+from unlabeled.probes.knn import nearest
+from unlabeled.probes.row_picture import Row, Tile, draw_rows
+from unlabeled.probes.subject import Subject
+from unlabeled.run import Run
+from unlabeled.training.setup import make_fabric
+
+MOST = 100
+"""Images that a picture shows beside each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An image of the data: its number, where it came from, the name of its class ("" if unlabelled), and its cosine."""
+
+    number: int
+    path: str
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images most similar to one, the most similar first.
+
+    Attributes:
+        query: what was searched for, as the user would say it.
+        label: the name of its class, "" where it is not known.
+        neighbours: what was found.
+        path: the picture.
+    """
+
+    query: str
+    label: str
+    neighbours: list[Neighbour]
+    path: Path
+
+    def lines(self) -> Iterator[RenderableType]:
+        """What a terminal shows: a table, then where the picture is."""
+        title = f"nearest to {self.query}" + f" ({self.label})" * bool(self.label)
+        table = Table("number", "path", "label", title=Text(title), title_justify="left")
+        table.columns[0].justify = "right"
+        table.columns[1].overflow = "fold"
+        table.add_column("similarity", justify="right")
+        for n in self.neighbours:
+            table.add_row(f"{n.number}", Text(n.path), Text(n.label), f"{n.similarity:.4f}")
+        yield table
+        yield f"written: {self.path}"
+
+
+def search(
+    run: str | Path,
+    image: str | Path | int,
+    *,
+    data: Any,
+    k: int,
+    out: Path,
+    root: str | Path | None,
+    accelerator: str,
+) -> Found:
+    """See `unlabeled.api.search.search`."""
+    if k < 1:
+        raise UserError(f"k is {k}, and must be at least 1")
+    if k > MOST:
+        raise UserError(f"k is {k}, and a picture shows {MOST} images at most: give --k {MOST} or less")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+    opened_run = Run.open(run)
+    encoder, recipe = opened_run.encoder(), opened_run.recipe
+    raw = None if str(image).isdecimal() else _opened(Path(image))  # type: ignore[arg-type]
+    if data is None and not recipe.data:
+        raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
+    channels = len(encoder.mean)
+    named = recipe.data if data is None else data
+    opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=None)
+    sources = [source for source in (opened.train, opened.test) if source is not None]
+    if opened.train.channels != channels:
+        raise UserError(
+            f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "
+            f"trained on images with {channels}: give other --data"
+        )
+    everything = _Images(sources)
+    number = _number(image, everything) if raw is None else None
+    query = _pixels(raw, image, channels, opened.train.size) if number is None else everything.fetch(number)
+    device = make_fabric(recipe, accelerator, 1).device
+    subject = Subject("run", encoder.to(device), device=device, cache=opened_run.path / FEATURES)
+    h = F.normalize(torch.cat([subject.features(source) for source in sources]), dim=1)
+    if number is None:
+        with torch.no_grad():
+            asked, label, said = encoder(query[None].to(device)).float().cpu(), "", str(image)
+    else:
+        asked, label, said = h[number : number + 1], everything.label(number), f"image {number} of {opened.train.name}"
+    found = _nearest(asked, h, everything, number, k)
+    neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
+    tiles = [
+        Tile(
+            everything.fetch(n.number),
+            [*([n.label] if n.label else []), f"{n.similarity:.3f}", f"image {n.number}"],
+            n.label == label if label and n.label else None,
+        )
+        for n in neighbours
+    ]
+    first = Row(Tile(query, ["query", label] if label else ["query"]), tiles)
+    draw_rows(out, [first], f"nearest to {said}, with their cosine")
+    return Found(said, label, neighbours, out)
+
+
+def _nearest(asked: Tensor, h: Tensor, images: _Images, number: int | None, k: int) -> list[tuple[int, float]]:
+    """Numbers and cosines of the k images most similar to `asked` (1, D), less that of this number, of h (n, D).
+
+    Features may have been kept from another time, so what is bad shows only when images are fetched.
+    """
+    while True:
+        good = images.good()
+        if number is not None and not good[number]:
+            raise UserError(f"image {number} is {images.path(number)!r}, which cannot be read: give another image")
+        candidates = np.flatnonzero(good & (np.arange(len(good)) != number))
+        if not len(candidates):
+            raise UserError("the data have no other image to find: give --data with more images")
+        cosine, position = nearest(asked, h[torch.from_numpy(candidates)], min(k, len(candidates)))
+        found = candidates[position[0].numpy()]
+        for i in found:
+            images.fetch(int(i))
+        if images.good()[found].all():
+            return list(zip(found.tolist(), cosine[0].tolist(), strict=True))
+
+
+class _Images:
+    """The images of several splits, numbered from one to the next."""
+
+    def __init__(self, sources: list[Source]) -> None:
+        self._sources = sources
+        self._at = [(source, i) for source in sources for i in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def good(self) -> np.ndarray[Any, Any]:
+        """(n,) bool, False for those that are known to be bad."""
+        return np.concatenate([source.good() for source in self._sources])
+
+    def fetch(self, number: int) -> Tensor:
+        """uint8 (C, S, S)."""
+        source, i = self._at[number]
+        return source.fetch([i])[0]
+
+    def path(self, number: int) -> str:
+        source, i = self._at[number]
+        return source.path(i)
+
+    def label(self, number: int) -> str:
+        source, i = self._at[number]
+        return "" if source.labels is None or source.labels[i] < 0 else source.classes[source.labels[i]]
+
+
+def _number(image: Any, images: _Images) -> int:
+    if int(image) >= len(images):
+        raise UserError(f"there is no image {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}")
+    return int(image)
+
+
+def _opened(path: Path) -> Any:
+    """An image file, of which the header is read.
+
+    Raises:
+        UserError: it is missing, or not an image.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no image {str(path)!r}: give an image file, or the number of an image of the data")
+    try:
+        return open_image(path)
+    except (BadImageError, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _pixels(raw: Any, path: Any, channels: int, size: int) -> Tensor:
+    """The image as those of the data are: uint8 (C, S, S).
+
+    Raises:
+        UserError: it is broken, or cannot be brought to so many channels.
+    """
+    try:
+        return torch.from_numpy(np.array(to_pixels(raw, channels, size)))
+    except (BadImageError, OSError, SyntaxError, ValueError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Any, error: Exception) -> UserError:
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return UserError(f"{str(path)!r} cannot be used ({reason}): give another image")

@@ -1,0 +1,134 @@
+"""What a run is compared with: raw pixels, the same network untrained, other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unlabeled import registry
+from unlabeled.batch import DataShape
+from unlabeled.compute.speed import usual
+from unlabeled.data import Source
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.evaluating.answer import SUBJECTS
+from unlabeled.methods.base import Method
+from unlabeled.probes.extract import precision_of
+from unlabeled.probes.subject import Subject
+from unlabeled.run import RECIPE, Run
+from unlabeled.training.setup import chosen_images, finished_encoder, initial_encoder, make_fabric
+
+FEATURES = "features"
+"""Folder of a run that keeps extracted features."""
+
+
+def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable[[Source], Subject]]:
+    """Makers of the subjects, rivals first and the run last; each takes the training images, by which an untrained encoder
+    is initialised.
+
+    Args:
+        run: what is judged.
+        rivals: `pixels`, `random`, or folders of other runs.
+        accelerator: auto, cpu, cuda, mps.
+
+    Raises:
+        UserError: a rival that is neither, or of another number of channels; hardware that is not there.
+    """
+    fabric = make_fabric(run.recipe, accelerator, 1)
+    shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
+    judged = run.encoder()
+    channels = len(judged.mean)
+    layout = usual(fabric.device).layout
+
+    def placed(encoder: Encoder) -> Encoder:
+        return encoder.to(fabric.device).to(memory_format=layout)
+
+    def fresh(of: Run, source: Source) -> Callable[[int], Encoder]:
+        return lambda seed: initial_encoder(replace(of.recipe, seed=seed), source).to(memory_format=layout)
+
+    def trained(name: str, of: Run) -> Callable[[Source], Subject]:
+        encoder = of.encoder()
+        if len(encoder.mean) != channels:
+            raise UserError(
+                f"{name!r} was trained on images with {len(encoder.mean)} channels, and the run on images with {channels}: "
+                "leave it out"
+            )
+        return lambda source: replace(
+            shared,
+            name=name,
+            encoder=placed(encoder),
+            method=lambda: whole(of, encoder, source).to(fabric.device),
+            saw_labels=of.recipe.labels if learned_from_labels(of) else "",
+            fresh=fresh(of, source),
+        )
+
+    def untrained(source: Source) -> Subject:
+        fresh_one, images = placed(initial_encoder(run.recipe, source)), np.arange(len(source))
+        encoder = finished_encoder(
+            fresh_one, source, images, fabric, looks=judged.looks, whiten=judged.whitening is not None
+        ).eval()
+        return replace(
+            shared,
+            name="random",
+            encoder=encoder,
+            method=lambda: whole(run, encoder, source, trained=False).to(fabric.device),
+            fresh=fresh(run, source),
+            trained=False,
+        )
+
+    made: list[Callable[[Source], Subject]] = []
+    for name in [*(r for r in SUBJECTS if r in rivals), *(r for r in rivals if r not in SUBJECTS)]:
+        if name == "pixels":
+            made.append(lambda source: replace(shared, name="pixels"))
+        elif name == "random":
+            made.append(untrained)
+        elif (Path(name) / RECIPE).is_file():
+            made.append(trained(f"./{name}" if name in SUBJECTS else name, Run.open(name)))
+        else:
+            raise UserError(
+                f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none, or the "
+                "folder of another run"
+            )
+    return [*made, trained("run", run)]
+
+
+def learned_from_labels(run: Run) -> bool:
+    """Whether the run's method saw labels."""
+    return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
+
+
+def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -> Method:
+    """The method of a run with its heads, around a copy of an encoder, on the CPU, in evaluation mode.
+
+    Args:
+        run: what the method is of.
+        encoder: trained or not.
+        source: images; where they are those that the run was trained on, they tell how many it chose of them.
+        trained: whether with the weights of the run's checkpoint.
+
+    Raises:
+        UserError: there is no checkpoint, or it is not of this method.
+    """
+    recipe, data = run.recipe, run.environment["data"]
+    assert recipe.image_size is not None
+    same = source.fingerprint == data["fingerprint"]
+    n = len(chosen_images(recipe, source)[0]) if same else data["train"]
+    shape = DataShape(n, data["channels"], recipe.image_size, len(data["classes"]), frozenset(data["invariances"]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        method: Method = registry.build("methods", recipe.method, encoder.plain().cpu(), shape)
+    if trained:
+        state = run.read_checkpoint()
+        if state is None:
+            raise UserError(
+                f"{str(run.path)!r} has no checkpoint, and its heads are asked for: evaluate with its checkpoint.pt"
+            )
+        try:
+            method.load_state_dict(state["method"])
+        except RuntimeError as error:
+            raise UserError(f"the checkpoint of {str(run.path)!r} does not fit its recipe: start a new run") from error
+    return method.eval()

@@ -1,0 +1,1 @@
+"""Features and networks, in the form that other tools take."""

@@ -1,0 +1,146 @@
+"""The verb `export`: an encoder for other libraries, whose features are compared before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlabeled.data import open_data
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.exporting.formats import FORMS, Form
+from unlabeled.files import cannot_write, write_whole
+from unlabeled.registry import nearest
+from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, METRICS, RECIPE, Run
+
+TOLERANCE = 1e-4
+"""Largest difference of a feature h from the run's, as a share of max(1, |h|)."""
+RANDOM, REAL = 16, 64
+"""Images to compare on."""
+ELSE = "nothing was written; give another --format, such as safetensors"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        readme: how to use it, in lines of Python that were run.
+        difference: the largest |a - h| / max(1, |h|) of a feature there, a, from the run's, h.
+        images: what it was found on, in words.
+        notes: what to know of the file.
+    """
+
+    path: Path
+    readme: Path
+    difference: float
+    images: str
+    notes: list[str]
+
+    def lines(self) -> list[str]:
+        """What a terminal shows of it."""
+        same = f"same features on {self.images}: they differ by {self.difference:.1e} at most"
+        return [f"written: {self.path}", *self.notes, same, f"how to use it: {self.readme}"]
+
+
+def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str | Path | None) -> Exported:
+    """See `unlabeled.api.export`."""
+    if name not in FORMS:
+        raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
+    opened = Run.open(run)
+    usual, make = FORMS[name]
+    path = opened.path / "export" / usual if out is None else out
+    _check_place(opened, path, out is None)
+    encoder, choice = opened.encoder(), opened.recipe.encoder
+    batches = [*_random(encoder), *([] if data is None else [_real(opened, encoder, data, root)])]
+    form = make(encoder, choice)
+    found: list[float] = []
+
+    def write(temporary: Path) -> None:
+        form.write(temporary)
+        found.append(_difference(name, form, temporary, encoder, batches))
+
+    if out is None:
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
+    write_whole(path, write)
+    real = f" and {len(batches[-1])} of the data" if data is not None else ""
+    exported = Exported(path, path.with_name(f"{path.name}.md"), found[0], f"{2 * RANDOM} random images{real}", form.notes)
+    text = _describe(opened, encoder, name, form, exported)
+    write_whole(exported.readme, lambda p: p.write_text(text, encoding="utf-8"))
+    return exported
+
+
+def _check_place(run: Run, path: Path, own: bool) -> None:
+    if not own and not path.parent.is_dir():
+        raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
+    names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER)
+    if path.resolve() in [(run.path / name).resolve() for name in names]:
+        raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
+
+
+def _random(encoder: Encoder) -> list[Tensor]:
+    """Noise of the size that the encoder judges at, and of another, that is not square."""
+    draw = torch.Generator().manual_seed(0)
+    channels, side = len(encoder.mean), encoder.eval_size
+    shapes = [(RANDOM, channels, side, side), (RANDOM, channels, 2 * side - 1, side + 3)]
+    return [torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in shapes]
+
+
+def _real(run: Run, encoder: Encoder, data: Any, root: str | Path | None) -> Tensor:
+    size = run.recipe.image_size
+    source = open_data(data, image_size=size, channels=len(encoder.mean), root=root, seed=None).train
+    return source.fetch(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))
+
+
+def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: list[Tensor]) -> float:
+    """Runs the lines that the description shows, and compares.
+
+    Raises:
+        UserError: the features are not the same.
+    """
+    program = compile(form.code(str(file)), f"use of {name}", "exec")
+    largest = 0.0
+    for images in batches:
+        space: dict[str, Any] = {"images": images.numpy() if form.array else images}
+        with torch.no_grad():
+            h = encoder(images)
+            exec(program, space)
+        there = torch.as_tensor(space["h"])
+        if there.shape != h.shape:
+            raise UserError(f"format {name!r} gives features of shape {tuple(there.shape)} for {tuple(h.shape)}: {ELSE}")
+        apart = ((there - h).abs() / h.abs().clamp_min(1)).nan_to_num(torch.inf).max()
+        largest = max(largest, float(apart))
+    if largest > TOLERANCE:
+        raise UserError(
+            f"format {name!r} gives features that differ by {largest:.1e}, more than {TOLERANCE:.0e}, from the run's: {ELSE}"
+        )
+    return largest
+
+
+def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
+    recipe, channels, side = run.recipe, len(encoder.mean), encoder.eval_size
+    shape = f"(B, {channels}, H, W)"
+    kind = "an array" if form.array else "a tensor"
+    notes = "".join(f"- {note}\n" for note in form.notes)
+    return f"""# {exported.path.name}
+
+The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.name}), for {name}.
+
+```python
+{form.code(exported.path.name)}```
+
+- `images` is {kind} {shape} of uint8, of any H and W; `h` is (B, {encoder.dim}) float32.
+- Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order.
+{notes}
+These lines were run when the file was written: on {exported.images}, no feature h differed from the run's by more than
+{exported.difference:.1e} · max(1, |h|). The limit is {TOLERANCE:.0e}.
+"""

@@ -1,0 +1,200 @@
+"""A first training for these images and the time there is: a recipe, its command line, and the reasons."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from unlabeled.data import Source
+from unlabeled.encoders.image import SMALL
+from unlabeled.inspecting.pace import Pace
+from unlabeled.recipe import Recipe, compose
+from unlabeled.training.setup import LARGEST, SMALLEST
+
+EPOCHS, STEPS = 20, 600
+"""A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
+LONGEST = 1000
+"""Epochs of the longest pretraining of SimCLR (Chen et al. 2020, figure 9)."""
+BATCHES = 8
+"""Batches in an epoch, at least, for a batch to be as large as 256."""
+IN_USE = 0.9
+"""Share of the time that is left for steps: looks at kNN accuracy, checkpoints and start take the rest."""
+NARROW = 16
+"""Width of the ResNet of all runs on processors in `recipes/`; 64 is the paper's."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images on which methods were compared: side in pixels, how many were trained on, and minutes of each training."""
+
+    name: str
+    side: int
+    images: int
+    minutes: float
+
+
+COMPARED = {1: Compared("Fashion-MNIST", 28, 60_000, 17), 3: Compared("CIFAR-10", 32, 50_000, 8)}
+"""By channels. On both, the default method was the best by linear probe (`results/`): none speaks for another yet."""
+ALIKE = {"side": 2, "images": 4, "minutes": 4}
+"""Factors within which data and time are taken for like those that were compared."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to begin with.
+
+    Attributes:
+        recipe: resolved but for the data.
+        command: the command line.
+        pace: what was measured.
+        minutes: that it takes.
+        enough: whether the time allows for 20 epochs and 600 steps.
+        needed: minutes for these.
+        reasons: one sentence for each choice.
+    """
+
+    recipe: Recipe
+    command: str
+    pace: Pace
+    minutes: float
+    enough: bool
+    needed: float
+    reasons: list[str]
+
+    def json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        speed = {"seconds_per_image": self.pace.seconds, "bytes_per_image": self.pace.bytes}
+        about = {"minutes": self.minutes, "enough": self.enough, "minutes_needed": self.needed, "measured": speed}
+        return {"command": self.command, "recipe": self.recipe.to_dict(), **about, "reasons": self.reasons}
+
+
+def advise(
+    source: Source,
+    n: int,
+    *,
+    data: str,
+    minutes: float,
+    measure: Callable[[Recipe], Pace],
+    more: str = "",
+) -> Advice:
+    """The largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
+
+    Args:
+        source: the images.
+        n: how many of them are trained on.
+        data: how the user calls it.
+        minutes: that the training may take.
+        measure: says what a recipe takes.
+        more: of the command line.
+    """
+    batch = batch_size(n)
+    per_epoch = max(1, n // batch)
+    wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
+    base, reasons = _views(source)
+    for layer in ladder(source):
+        recipe = compose({"data": data, "batch_size": batch}, base, layer)
+        pace = measure(recipe)
+        epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
+        if minutes >= wanted * epoch:
+            break
+    epochs = max(1, min(LONGEST, int(minutes / epoch)))
+    pieces = _pieces(pace, batch)
+    recipe = replace(recipe, epochs=epochs, accumulate=pieces)
+    given = {**base, **layer, "batch_size": batch, **({"accumulate": pieces} if pieces > 1 else {}), "epochs": epochs}
+    words = [f"--method {recipe.method.name} --encoder {recipe.encoder.name}"]
+    words += [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
+    command = f"unlabeled pretrain {shlex.quote(data)} {' '.join(words)}{more} --out runs/a"
+    return Advice(
+        recipe, command, pace, epochs * epoch, epochs >= wanted, wanted * epoch,
+        [*_sizes(source, recipe), *reasons, _batch(n, recipe, pace), _method(source, n, minutes, recipe),
+         *_time(epochs, epoch, wanted, minutes, pace)],
+    )  # fmt: skip
+
+
+def ladder(source: Source) -> Iterator[dict[str, Any]]:
+    """Trainings of these images, the costliest first: with the paper's width where there is an accelerator, narrow, and
+    narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
+    size = max(SMALLEST, min(LARGEST, source.size))
+    if torch.accelerator.is_available():
+        yield {"image_size": size}
+    yield {"encoder.width": NARROW, "image_size": size}
+    smaller = max(SMALLEST, 3 * size // 4 // 8 * 8) if size <= SMALL else max(SMALL + 8, size // 2 // 8 * 8)
+    if smaller < size:
+        yield {"encoder.width": NARROW, "image_size": smaller, "eval_size": size}
+
+
+def batch_size(n: int) -> int:
+    """256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many images.
+
+    >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
+    [256, 128, 16, 10]
+    """
+    return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
+
+
+def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
+    """Options of the views, and why."""
+    if "mirror" not in source.invariances and source.channels == 1:
+        said = "Views: shifted, turned and sheared, as pictures that may be neither mirrored nor coloured allow little else."
+        return {"views": "affine"}, [said]
+    if source.size <= SMALL:
+        said = "Views: crops of a fifth of the picture at least, and half the jitter: small pictures bear no more."
+        return {"views.strength": 0.5, "views.scale": "0.2,1"}, [said]
+    return {}, ["Views: the paper's, for photographs. Where the object of interest is small, give --views.scale 0.5,1."]
+
+
+def _sizes(source: Source, recipe: Recipe) -> list[str]:
+    size = recipe.image_size
+    said = f"Image size: {size} px, of images of {source.size} px."
+    if recipe.eval_size:
+        said = f"Image size: crops of {size} px, judged at {recipe.eval_size} px: larger ones leave too few epochs."
+    width = recipe.encoder.options.get("width")
+    return [said] + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
+
+
+def _batch(n: int, recipe: Recipe, pace: Pace) -> str:
+    size = recipe.batch_size
+    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} images make several steps an epoch"
+    memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
+    return f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")
+
+
+def _method(source: Source, n: int, minutes: float, recipe: Recipe) -> str:
+    """Where the method was the best, and in what these data and this time are unlike that."""
+    there = COMPARED.get(source.channels, COMPARED[3])
+    here = {"side": (source.size, "px"), "images": (n, "images"), "minutes": (minutes, "min")}
+    unlike = [f"{value:,.10g} {unit}" for name, (value, unit) in here.items()
+              if not 1 / ALIKE[name] <= value / getattr(there, name) <= ALIKE[name]]  # fmt: skip
+    unlike += [f"{source.channels} channels"] * (source.channels not in COMPARED)
+    on = f"{there.name} ({there.images:,} images of {there.side} px, about {there.minutes:g} minutes each)"
+    doubt = f", and nothing was compared with {', '.join(unlike)}" if unlike else ""
+    return (
+        f"Method: {recipe.method.name}, the best by linear probe of those that were compared on {on}. Other data may differ"
+        f"{doubt}: where some images are labelled, ask `unlabeled compare`."
+    )
+
+
+def _time(epochs: int, epoch: float, wanted: int, minutes: float, pace: Pace) -> list[str]:
+    speed = f"{1 / pace.seconds:,.0f} images/s were measured"
+    said = [f"Epochs: {epochs:,}, in about {epochs * epoch:,.1f} minutes, where there are {minutes:g} ({speed})."]
+    if epochs < wanted:
+        said.append(
+            f"That is short: features good enough to judge a method by need {wanted:,} epochs or so, "
+            f"{wanted * epoch:,.0f} minutes."
+        )
+    if epochs == LONGEST:
+        said.append("More epochs than these are rarely of use: try a larger encoder, or several seeds.")
+    return said
+
+
+def _pieces(pace: Pace, batch: int) -> int:
+    """Pieces in which half of the free memory holds the batch."""
+    pieces = 1
+    while pace.pieces and pace.bytes * batch / pieces > pace.free / 2 and pieces < batch // 2:
+        pieces *= 2
+    return pieces

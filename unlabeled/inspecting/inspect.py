@@ -1,0 +1,164 @@
+"""The verb `inspect`: what is in the data, what is wrong with it, and what to begin with."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from unlabeled.console import console
+from unlabeled.data import Source, open_data
+from unlabeled.data.split import HELD_OUT
+from unlabeled.errors import UserError
+from unlabeled.files import cannot_write, write_whole
+from unlabeled.inspecting import pictures, words
+from unlabeled.inspecting.advice import Advice, advise
+from unlabeled.inspecting.census import Census, take
+from unlabeled.inspecting.duplicates import Thumbnails
+from unlabeled.inspecting.leakage import Copies, find
+from unlabeled.inspecting.pace import measure
+
+SAMPLE = 5000
+"""Images that the components of the thumbnails are taken from, at most."""
+
+Tell = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        censuses: by the name of the split; `all` where there is but one.
+        copies: images that are there twice.
+        advice: what to begin with.
+        written: the files.
+    """
+
+    censuses: Mapping[str, Census]
+    copies: Copies
+    advice: Advice
+    written: list[Path]
+
+    def lines(self) -> Iterator[RenderableType]:
+        """What a terminal shows."""
+        yield from words.lines(self.censuses, self.copies, self.advice)
+        yield f"written: {', '.join(map(str, self.written))}"
+
+    def json(self) -> dict[str, Any]:
+        """What `inspect.json` holds."""
+        near = self.copies.near
+        exactly, nearly = self.copies.leaked
+        criterion = near and {"threshold": near.threshold, "dimension": near.dimension, "expected_by_chance": near.expected}
+        return {
+            "splits": {name: _split(census) for name, census in self.censuses.items()},
+            "duplicates": {
+                "test_images_in_train": {"exact": exactly, "near": nearly},
+                "near": criterion,
+                "pairs": [_pair(pair) for pair in self.copies.pairs],
+            },
+            "warnings": words.warnings(self.censuses, self.copies),
+            "suggestion": self.advice.json(),
+        }
+
+
+def inspect(data: Any, *, minutes: float, out: Path, root: str | Path | None, accelerator: str) -> Inspection:
+    """See `unlabeled.api.inspect`."""
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--minutes is {minutes}, and must be above 0")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
+    opened = open_data(data, root=root, seed=None)
+    sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
+    with _progress() as stage:
+        thumbnails = Thumbnails().fit(_sample(list(sources.values())))
+        censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
+        copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
+        stage("measuring steps", 1)
+        name = str(data) if isinstance(data, str | Path) else "DATA"
+        more = f" --root {shlex.quote(str(root))}" if root else ""
+        more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
+        n = len(opened.train)
+        trained = n if opened.test else n - round(HELD_OUT * n)
+        advice = advise(
+            opened.train, trained, data=name, minutes=minutes, more=more,
+            measure=lambda recipe: measure(recipe, opened.train, accelerator),
+        )  # fmt: skip
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    drawn = pictures.draw(out, censuses, copies)
+    path = out / "inspect.json"
+    found = Inspection(censuses, copies, advice, [path, *drawn])
+    text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
+    write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    return found
+
+
+def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
+    """Batches of up to 5,000 images, evenly spread over all splits."""
+    share = min(1.0, SAMPLE / sum(map(len, sources)))
+    for source in sources:
+        places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
+        for part in np.array_split(places, math.ceil(len(places) / 128)):
+            yield source.fetch(part)
+
+
+def _split(census: Census) -> dict[str, Any]:
+    source = census.source
+    names = [*source.classes, None]
+    present = [c for c in range(len(names)) if census.counts[c] or c < len(source.classes)]
+    pooled = census.histogram.sum(0)
+    return {
+        "images": len(census),
+        "unreadable": [{"path": s.path, "reason": s.reason} for s in source.skipped],
+        "labelled": int((census.labels >= 0).sum()),
+        "channels": source.channels,
+        "kept_at": source.size,
+        "sizes": words.sizes(census),
+        "blank": census.blank,
+        "mean": words.mean(pooled).tolist(),
+        "std": words.std(pooled).tolist(),
+        "classes": [
+            {
+                "name": names[c],
+                "images": int(census.counts[c]),
+                "entropy_bits": None if math.isnan(census.entropy[c]) else float(census.entropy[c]),
+                "mean": words.mean(census.histogram[c]).tolist(),
+                "std": words.std(census.histogram[c]).tolist(),
+                "histogram": pictures.bins(census.histogram[c]).tolist(),
+            }
+            for c in present
+        ],
+    }
+
+
+def _pair(pair: Any) -> dict[str, Any]:
+    sides = zip(pair.splits, pair.indices, pair.paths, pair.classes, strict=True)
+    images = [{"split": s, "index": i, "path": p, "class": c} for s, i, p, c in sides]
+    return {"kind": "exact" if pair.exact else "near", "ratio": pair.ratio, "images": images}
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], Tell]]:
+    """A bar; called with what is done next and its amount, it gives what tells the bar how far that is."""
+    columns = (BarColumn(None), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task("")
+
+        def stage(said: str, total: int) -> Tell:
+            bar.reset(task, description=said, total=total)
+            return lambda done: bar.update(task, completed=done)
+
+        yield stage

@@ -1,0 +1,41 @@
+"""The verb `views`: a picture of what a method sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlabeled import registry
+from unlabeled.data import open_data
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice
+from unlabeled.training.setup import LARGEST, SMALLEST, shape_of
+from unlabeled.views.sheet import contact_sheet
+
+
+def draw(
+    data: Any,
+    policy: str,
+    options: Mapping[str, Any],
+    out: Path,
+    image_size: int | None,
+    images: int,
+    seed: int,
+    root: str | Path | None,
+) -> Path:
+    """See `unlabeled.api.contact_sheet`."""
+    chosen = {}
+    for key, value in options.items():
+        head, _, option = key.partition(".")
+        if head != "policy" or not option:
+            raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
+        chosen[option] = value
+    source = open_data(data, image_size=image_size, root=root, seed=seed).train
+    size = image_size or max(SMALLEST, min(LARGEST, source.size))
+    views = registry.build("views", Choice(policy, chosen), shape_of(source, size))
+    picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
+    return contact_sheet(source.fetch(picked), views, torch.Generator().manual_seed(seed), out)

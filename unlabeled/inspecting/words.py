@@ -1,0 +1,203 @@
+"""What `inspect` says: tables, and in sentences what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from unlabeled.inspecting.advice import Advice
+from unlabeled.inspecting.census import Census
+from unlabeled.inspecting.duplicates import Near
+from unlabeled.inspecting.leakage import Copies, Pair
+
+CLASSES, PAIRS = 20, 10
+"""Rows of a table in the terminal; `inspect.json` has them all."""
+
+Array = np.ndarray[Any, Any]
+
+
+def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Iterator[RenderableType]:
+    """What a terminal shows: tables, sentences, the suggestion and its command line."""
+    yield _splits(censuses)
+    yield ""
+    yield _classes(censuses)
+    yield ""
+    yield _duplicates(censuses, copies)
+    if copies.near:
+        yield _criterion(copies.near)
+    yield from (_line(pair) for pair in copies.some(PAIRS))
+    if len(copies.pairs) > PAIRS:
+        yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
+    yield ""
+    found = warnings(censuses, copies)
+    yield from (f"- {said}" for said in found or ["Nothing stands out."])
+    yield ""
+    yield Text("To begin with", "bold")
+    yield from (f"- {reason}" for reason in advice.reasons)
+    yield ""
+    yield advice.command
+
+
+def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
+    """What is wrong with the data, or may be, in sentences."""
+    first, *rest = censuses.values()
+    said = [*_leakage(censuses, copies)]
+    wrong = sum(pair.contradicts for pair in copies.pairs)
+    if wrong:
+        said.append(f"Pairs of copies whose labels differ: {wrong:,}. Where they are copies, one of the labels is wrong.")
+    counts = first.counts[:-1]
+    if len(counts) and counts.min() * 10 <= counts.max():
+        rare, common = (_cut(first.source.classes[i]) for i in (int(counts.argmin()), int(counts.argmax())))
+        said.append(
+            f"Classes are uneven: {counts.max():,} images of {common}, {counts.min():,} of {rare}. Accuracy then says "
+            "little of rare classes."
+        )
+    for test in rest:
+        missing = [c for c, a, b in zip(first.source.classes, counts, test.counts, strict=False) if a and not b]
+        if missing and (test.labels >= 0).any():
+            shown = [*map(_cut, missing[:10]), *["..."] * (len(missing) > 10)]
+            said.append(f"Classes that are not in the test split: {', '.join(shown)}")
+    blank = sum(census.blank for census in censuses.values())
+    bad = sum(len(census.source.skipped) for census in censuses.values())
+    if blank:
+        said.append(f"Images of a single value: {blank:,}. Nothing can be learned from them.")
+    if bad:
+        said.append(f"Images that cannot be read: {bad:,}. They are left out; inspect.json lists them as `unreadable`.")
+    if any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
+        said.append("Not all images are square: only the central square is used.")
+    return said
+
+
+def _leakage(censuses: Mapping[str, Census], copies: Copies) -> Iterator[str]:
+    exactly, nearly = copies.leaked
+    if exactly or nearly:
+        tested = len(censuses["test"])
+        kinds = [f"{exactly:,} exactly"] * bool(exactly) + [f"{nearly:,} nearly"] * bool(nearly)
+        share = (exactly + nearly) / tested
+        yield (
+            f"Leakage: {exactly + nearly:,} of {tested:,} test images ({share:.1%}) are in train as well "
+            f"({', '.join(kinds)}). Take them out of train; pairs are listed in inspect.json."
+        )
+    elif len(censuses) == 1 and copies.pairs:
+        yield (
+            f"Pairs of copies, and no test split: {len(copies.pairs):,}. One held out at random would share images with "
+            "training: remove them, or split by hand."
+        )
+    if copies.near is None:
+        yield "Too few different images to tell near-duplicates from images that are alike: only exact ones were looked for."
+
+
+def mean(histogram: Array) -> Array:
+    """(C,) of values in [0, 1], from histograms (C, 256); NaN without images."""
+    total = histogram.sum(-1)
+    found: Array = np.divide(histogram @ np.arange(256) / 255, total, out=np.full(len(total), np.nan), where=total > 0)
+    return found
+
+
+def std(histogram: Array) -> Array:
+    """(C,) the same of the standard deviation."""
+    total = histogram.sum(-1)
+    square = np.divide(
+        histogram @ (np.arange(256) / 255) ** 2, total, out=np.full(len(total), np.nan), where=total > 0
+    )  # fmt: skip
+    found: Array = np.sqrt(np.maximum(square - mean(histogram) ** 2, 0))
+    return found
+
+
+def sizes(census: Census) -> dict[str, Any]:
+    """Smallest, median and largest native height and width of those looked at."""
+    found = census.sizes
+    if not len(found):
+        return {"looked_at": 0}
+    about = {"smallest": found.min(0), "median": np.median(found, 0).astype(int), "largest": found.max(0)}
+    return {"looked_at": len(found), **{k: v.tolist() for k, v in about.items()}}
+
+
+def _splits(censuses: Mapping[str, Census]) -> Table:
+    table = _table("split", "images", "labelled", "classes", "size", "mean", "std")
+    for name, census in censuses.items():
+        size, c = sizes(census), census.source.channels
+        pooled = census.histogram.sum(0)
+        seen = [f"{h}×{w}×{c}" for h, w in (size.get(k, ("–", "–")) for k in ("smallest", "median", "largest"))]
+        spread = seen[1] if len(set(seen)) == 1 else f"{seen[1]} ({seen[0]} to {seen[2]})"
+        table.add_row(
+            name, f"{len(census):,}", f"{(census.labels >= 0).sum():,}", f"{(census.counts[:-1] > 0).sum():,}", spread,
+            _numbers(mean(pooled)), _numbers(std(pooled)),
+        )  # fmt: skip
+    return table
+
+
+def _classes(censuses: Mapping[str, Census]) -> Table:
+    """Counts and entropy of each class, the splits side by side; the largest classes first, if there are many."""
+    first = next(iter(censuses.values()))
+    names = [*map(_cut, first.source.classes), "no label" if first.source.classes else "images"]
+    counts = np.sum([census.counts for census in censuses.values()], axis=0)
+    shown = [c for c in range(len(names)) if counts[c] or c < len(names) - 1]
+    left = len(shown) - CLASSES
+    if left > 0:
+        shown = sorted(shown, key=lambda c: -int(counts[c]))[:CLASSES]
+    table = _table("class", *(f"{what}{_of(name)}" for name in censuses for what in ("images", "share", "bits")))
+    for c in shown:
+        row: list[str | Text] = [Text(names[c])]
+        for census in censuses.values():
+            bits = "–" if math.isnan(census.entropy[c]) else f"{census.entropy[c]:.2f}"
+            share = census.counts[c] / max(1, len(census))
+            row += [f"{census.counts[c]:,}", f"{share:.1%}", bits]
+        table.add_row(*row)
+    if left > 0:
+        table.add_row(f"... and {left:,} more")
+    return table
+
+
+def _duplicates(censuses: Mapping[str, Census], copies: Copies) -> Table:
+    names = list(censuses)
+    columns = [(f"pairs within {name}", (name, name)) for name in names]
+    columns += [(f"{a} and {b}", (a, b)) for a, b in pairwise(names)]
+    table = _table("copies", *(title for title, _ in columns))
+    for kind in ("exact", "near"):
+        found = [f"{copies.count(kind == 'exact', *splits):,}" for _, splits in columns]
+        table.add_row(kind, *(found if kind == "exact" or copies.near else ["–"] * len(columns)))
+    return table
+
+
+def _criterion(near: Near) -> str:
+    return (
+        f"near: closer than {near.threshold:.2f} of the distance to the 10th neighbour, where chance alone would bring "
+        f"{near.expected:.1g} images of all"
+    )
+
+
+def _line(pair: Pair) -> str:
+    """Both images of a pair, by which they were found."""
+    sides = zip(pair.splits, pair.paths, pair.classes, strict=True)
+    first, second = (f"{split}: {path}" + (f" ({_cut(c)})" if c is not None else "") for split, path, c in sides)
+    return f"{'exact' if pair.exact else f'{pair.ratio:.2f}'}  {first}  {second}"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None)
+    table.add_column(first, overflow="fold")
+    for other in others:
+        table.add_column(other, justify="right", overflow="fold")
+    return table
+
+
+def _numbers(values: Array) -> str:
+    return "–" if np.isnan(values).any() else " ".join(f"{v:.2f}" for v in values)
+
+
+def _of(split: str) -> str:
+    return "" if split == "all" else f", {split}"
+
+
+def _cut(name: str) -> str:
+    """A class name in one short line."""
+    whole = " ".join(name.split())
+    return whole if len(whole) <= 30 else whole[:29] + "…"

@@ -1,0 +1,1 @@
+"""The loop, its step, and all that a step needs."""

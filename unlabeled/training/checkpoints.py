@@ -1,0 +1,61 @@
+"""What a resumed run needs, written and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from unlabeled.distributed import rank, world
+from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.parts.memory import Ema
+from unlabeled.run import Run
+
+
+def save(
+    run: Run,
+    method: Method,
+    judged: Encoder,
+    average: Ema | None,
+    optimizer: torch.optim.Optimizer | None,
+    step: int,
+    *,
+    finished: bool = False,
+) -> None:
+    """Writes the checkpoint, and the encoder that is judged from now on; once for all processes."""
+    if rank() == 0:
+        memory = optimizer.state_dict() if optimizer else {}
+        state = {
+            "step": step,
+            "finished": finished,
+            "processes": world(),
+            "method": method.state_dict(),
+            "average": average.state_dict() if average else {},
+            "optimizer": memory,
+        }
+        run.write_encoder(judged)
+        run.write_checkpoint(state)
+
+
+def restore(
+    state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None, average: Ema | None
+) -> int:
+    """Puts back what a checkpoint holds; returns the steps taken."""
+    if state is None or optimizer is None:
+        return 0
+    if state["processes"] != world():
+        raise UserError(
+            f"the run began on {state['processes']} devices, and its views depend on their number: "
+            f"give --devices {state['processes']}"
+        )
+    try:
+        method.load_state_dict(state["method"])
+    except RuntimeError as error:
+        raise UserError("the checkpoint is of another network than this version builds: start a new run") from error
+    optimizer.load_state_dict(state["optimizer"])
+    if average:
+        average.load_state_dict(state["average"])
+    return int(state["step"])

@@ -1,0 +1,166 @@
+"""The verb `pretrain`: from what the user said to a trained run in a folder."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from unlabeled.compute.speed import Speed
+from unlabeled.console import console
+from unlabeled.data import Data, Source, open_data
+from unlabeled.distributed import rank
+from unlabeled.errors import UserError
+from unlabeled.recipe import Recipe, compose, read
+from unlabeled.registry import nearest
+from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.training.setup import with_size
+from unlabeled.training.train import train
+from unlabeled.training.tuning import Trial, settled
+
+
+def pretrain(
+    data: Any,
+    layer: Mapping[str, Any],
+    out: Path,
+    recipe_file: str | Path | None,
+    resume: bool,
+    root: str | Path | None,
+    accelerator: str,
+    devices: int,
+    logger: Sequence[str],
+) -> Run:
+    """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
+    named = {"data": data if isinstance(data, str | Path) else ""}
+    layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
+    run = Run(out)
+    existing = _existing(out, resume)
+    writers = _loggers(logger, out)
+    recipe = _continued(run, layers) if existing else compose(*layers)
+    if existing and run.finished:
+        console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
+        return run
+    opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    recipe = with_size(recipe, opened)
+    about = {**environment(), "data": _identity(opened)}
+    if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
+        raise UserError(
+            f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
+        )
+    if not existing:
+        recipe, trial = settled(recipe, opened.train, accelerator, devices)
+        about |= {"speed": asdict(trial)} if trial else {}
+        _tell_speed(recipe, trial)
+    try:
+        train(recipe, opened, run, about, accelerator=accelerator, devices=devices, loggers=writers)
+    finally:
+        if rank() == 0:
+            _tell_skipped(run, opened)
+    return run
+
+
+def _existing(out: Path, resume: bool) -> bool:
+    """Whether `out` holds a run to go on with.
+
+    Raises:
+        UserError: it holds one, and `resume` was not asked for; or it holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
+    if (out / CHECKPOINT).is_file():
+        if not resume:
+            raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
+        return True
+    if resume:
+        console(quiet=rank() > 0).print(f"nothing to resume in {str(out)!r}: starting", soft_wrap=True)
+    if out.is_dir() and any(out.iterdir()) and not (out / RECIPE).is_file():
+        raise UserError(f"{str(out)!r} is a folder that holds other things: give a new folder as --out")
+    return False
+
+
+def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The recipe of a run to be resumed, once what was said again agrees with it."""
+    before = run.recipe.to_dict()
+    now = compose(before, *layers).to_dict()
+    chosen = {"speed"} if now["speed"] == "auto" else set()
+    for name in now.keys() - {"about", "monitor_every", "data"} - chosen:
+        if now[name] != before[name]:
+            raise UserError(
+                f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
+                "leave it out, or start a new run with another --out"
+            )
+    return run.recipe
+
+
+def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
+    if trial:
+        gain = trial.gain(Speed.parse(recipe.speed))
+        said = f"speed: {recipe.speed}, {gain:.1f} times the slowest way by timed steps; `unlabeled tune` shows them"
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
+
+
+def _identity(data: Data) -> dict[str, Any]:
+    def split(source: Source | None) -> int:
+        return 0 if source is None else len(source)
+
+    source = data.train
+    return {
+        "name": source.name,
+        "fingerprint": source.fingerprint,
+        "train": len(source),
+        "test": split(data.test),
+        "held_out": data.held_out,
+        "channels": source.channels,
+        "native": list(source.native),
+        "classes": list(source.classes),
+        "invariances": sorted(source.invariances),
+    }
+
+
+def _tell_skipped(run: Run, data: Data) -> None:
+    """Lists bad samples in skipped.csv, and says how many there were."""
+    splits = {"train": data.train, **({"test": data.test} if data.test else {})}
+    bad = [(name, s.path, s.reason) for name, source in splits.items() for s in source.skipped]
+    if not bad or not run.path.is_dir():
+        return
+    text = io.StringIO()
+    csv.writer(text).writerows([("split", "path", "reason"), *bad])
+    path = run.write_text("skipped.csv", text.getvalue())
+    console().print(f"skipped {len(bad):,} bad image{'s' * (len(bad) > 1)}: see {path}", soft_wrap=True)
+
+
+def _loggers(names: Sequence[str], out: Path) -> list[Any]:
+    """TensorBoard's, and those asked for, of Fabric and Lightning."""
+    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+    made: list[Any] = [TensorBoardLogger(out, name="", version="", sub_dir="tensorboard")]
+    lightning = {"wandb": "WandbLogger", "mlflow": "MLFlowLogger"}
+    for name in names:
+        if name == "csv":
+            made.append(CSVLogger(out, name="", version=""))
+        elif name in lightning:
+            try:
+                tracker = importlib.import_module(name)
+                module = importlib.import_module("pytorch_lightning.loggers")
+            except ImportError as error:
+                raise UserError(
+                    f"logger {name!r} needs a package that is missing: pip install {name} pytorch-lightning"
+                ) from error
+            place = {"save_dir": str(out), "project": "unlabeled", "name": out.name}
+            if name == "mlflow":
+                where = tracker.get_tracking_uri()  # Lightning's own default, a folder, is one that MLflow 3 refuses
+                place = {"experiment_name": "unlabeled", "run_name": out.name, "tracking_uri": where}
+            try:
+                made.append(getattr(module, lightning[name])(**place))
+            except Exception as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"logger {name!r} cannot be started ({reason}): leave it out, or see its manual") from error
+        elif name != "tensorboard":
+            known = ["tensorboard", "csv", *lightning]
+            raise UserError(f"unknown logger {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return made

@@ -1,0 +1,124 @@
+"""What stands before the first step: hardware, encoder, method, samples; and what is judged after the last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from unlabeled import registry
+from unlabeled.batch import DataShape
+from unlabeled.compute.speed import Speed, keep_memory, usual
+from unlabeled.data import Data, Source, balanced_draw, held_out_classes
+from unlabeled.data.split import parse_amount
+from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.probes.extract import features, precision_of
+from unlabeled.recipe import Recipe
+
+SMALLEST, LARGEST = 16, 224
+"""Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
+WHITENED = 50_000
+"""Images that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
+
+
+def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
+    """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it.
+
+    Raises:
+        UserError: no such hardware here.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    device = torch.device("cpu" if on_cpu else "cuda")
+    if on_cpu:
+        keep_memory()
+    half = (usual(device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)).bf16
+    strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+    try:
+        return Fabric(
+            accelerator="cpu" if on_cpu else accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision="bf16-mixed" if half else "32-true",
+            loggers=list(loggers),
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--accelerator {accelerator} --devices {devices} cannot be had here: {reason}") from error
+
+
+def shape_of(source: Source, size: int) -> DataShape:
+    """What methods and views may know of a source."""
+    return DataShape(len(source), source.channels, size, len(source.classes), source.invariances)
+
+
+def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
+    """The encoders in a module beside the one that learns."""
+    return [part for part in module.modules() if isinstance(part, Encoder) and part is not encoder]
+
+
+def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
+    """The untrained encoder of a recipe: a function of its seed and of the training images' mean and deviation."""
+    sample = np.unique(np.linspace(0, len(source) - 1, min(len(source), 2048)).astype(np.int64))
+    pixels = source.fetch(sample).float() / 255
+    assert recipe.image_size is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
+
+
+def built(recipe: Recipe, source: Source, n: int) -> Method:
+    """The untrained method of a recipe, for n training images of the source.
+
+    Raises:
+        UserError: options that do not go together, or with so many images.
+    """
+    assert recipe.image_size is not None
+    shape = replace(shape_of(source, recipe.image_size), n=n)
+    method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape)
+    return method
+
+
+def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a held-out
+    class, only labelled ones if the method takes no others, labels of the recipe's share only."""
+    held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+    if source.labels is None:
+        return np.arange(len(source)), np.full(len(source), -1)
+    labels = np.where(np.isin(source.labels, held), -2, source.labels)
+    if recipe.labels != "100%":
+        known = np.flatnonzero(labels >= 0)
+        seen = known[balanced_draw(labels[known], parse_amount(recipe.labels), recipe.seed)]
+        labels = np.where(np.isin(np.arange(len(labels)), seen) | (labels == -2), labels, -1)
+    only_labelled = getattr(registry.get("methods", recipe.method.name).make, "only_labelled", False)
+    chosen = np.flatnonzero(labels >= (0 if only_labelled else -1))
+    return chosen, labels[chosen]
+
+
+def finished_encoder(
+    encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, looks: int, whiten: bool
+) -> Encoder:
+    """What is judged and exported after training: the encoder, if asked a copy that looks more than once at an image, and is
+    whitened by `chosen` images of the source, at most `WHITENED` of them, evenly spread."""
+    encoder = encoder.looking(looks) if looks > 1 else encoder
+    if not whiten:
+        return encoder
+    taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]
+    h = features(encoder, source, device=fabric.device, indices=taken, precision=precision_of(fabric))
+    return encoder.whitened(h) if h.isfinite().all() else encoder
+
+
+def with_size(recipe: Recipe, data: Data) -> Recipe:
+    """With an image size: that of the data, if none was given."""
+    return replace(recipe, image_size=recipe.image_size or max(SMALLEST, min(LARGEST, data.train.size)))

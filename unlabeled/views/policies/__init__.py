@@ -1,0 +1,1 @@
+"""The papers' policies of views, found by name."""
