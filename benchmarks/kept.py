@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from steps import USUAL, WIDTHS, noise, rehearsal
+from steps import USUAL, WIDTHS, noise, timed_steps
 
 import unlabeled.training.train
 from unlabeled.files import write_whole
@@ -33,7 +33,7 @@ def measured(width: int, kept: bool, given: argparse.Namespace) -> dict[str, Any
     torch.set_num_threads(given.threads)
     if not kept:
         unlabeled.training.train.keep_memory = lambda: None
-    step = rehearsal(noise(given.batch), width, given.batch, USUAL)
+    step = timed_steps(noise(given.batch), width, given.batch, USUAL)
     for _ in range(WARM_UP):
         step(given.batch)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

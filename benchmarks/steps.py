@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from unlabeled.training.setup import make_fabric
 
 from unlabeled.compute.speed import Speed, usual
 from unlabeled.data import Source, open_data
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
 from unlabeled.run import environment
-from unlabeled.training.timed_steps import Rehearsal
+from unlabeled.training.setup import make_fabric
+from unlabeled.training.timed_steps import TimedSteps
 
 WIDTHS, SIDE, VIEWS = (16, 64), 32, 2
 WAYS = ["workers=1", "channels-last workers=1", "bf16 workers=1", "bf16 channels-last workers=1",
@@ -81,20 +81,20 @@ def noise(count: int) -> Source:
         return open_data(path, image_size=SIDE).train
 
 
-def rehearsal(source: Source, width: int, batch: int, way: str) -> Rehearsal:
+def timed_steps(source: Source, width: int, batch: int, way: str) -> TimedSteps:
     """SimCLR's step on them."""
     recipe = compose({"method": "simclr", "encoder.width": width, "image_size": SIDE, "batch_size": batch, "speed": way})
-    return Rehearsal(recipe, source, make_fabric(recipe, "cpu", 1), Speed.parse(way), method=True)
+    return TimedSteps(recipe, source, make_fabric(recipe, "cpu", 1), Speed.parse(way))
 
 
-def operations(step: Rehearsal, batch: int) -> float:
+def operations(step: TimedSteps, batch: int) -> float:
     """Floating-point operations of the encoder in one step."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         step.module.encoder(torch.zeros(2, 3, SIDE, SIDE))
     return 3 * counter.get_total_flops() / 2 * VIEWS * batch
 
 
-def kinds(step: Rehearsal, batch: int, rounds: int) -> dict[str, float]:
+def kinds(step: TimedSteps, batch: int, rounds: int) -> dict[str, float]:
     """Each kind's share of the time that operations take themselves, largest first."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(rounds):
@@ -120,7 +120,7 @@ def main() -> None:
     steps: list[dict[str, Any]] = []
     shares = {}
     for width in WIDTHS:
-        made = {way: rehearsal(source, width, given.batch, way) for way in {*WAYS, *COMPILED, USUAL}}
+        made = {way: timed_steps(source, width, given.batch, way) for way in {*WAYS, *COMPILED, USUAL}}
         first = {way: step(given.batch) for way, step in made.items()}
         for step in made.values():
             step(given.batch)  # compiles, and chooses kernels

@@ -133,7 +133,7 @@ def test_a_trial_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert first.compile is None
     assert first.choose(1000).bf16 in (False, speed.computes_in_bf16(torch.device("cpu")))
     assert torch.equal(torch.get_rng_state(), before)
-    monkeypatch.setattr(tuning, "Rehearsal", None)
+    monkeypatch.setattr(tuning, "TimedSteps", None)
     assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS) == first
     with pytest.raises(TypeError):
         tuned(compose({"encoder.width": 5, "batch_size": 16, "image_size": 8}), source, "cpu", tuning.WORTH_STEPS)
@@ -160,7 +160,7 @@ def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: py
 
 FAULTS = """
 import resource, sys, torch
-from unlabeled.speed import keep_memory
+from unlabeled.compute.speed import keep_memory
 if sys.argv[1:]: keep_memory()
 for _ in range(30): torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

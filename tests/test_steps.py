@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 from command import ONE, SMALL, file, images, mistake, ok
-from torch import Tensor, nn
-from unlabeled.training.setup import chosen_images
+from torch import Tensor
 
-from unlabeled import registry
 from unlabeled.data import balanced_draw, open_data
 from unlabeled.encoders import Encoder
-from unlabeled.methods.base import Method
-from unlabeled.optim.optim import groups
 from unlabeled.recipe import compose
 from unlabeled.run import Run
 from unlabeled.training.batches import Clock, batches, order
+from unlabeled.training.setup import chosen_images
 
 
 def test_an_order_is_each_image_once_or_drawn_by_weights() -> None:
@@ -92,27 +89,6 @@ def test_a_batch_larger_than_the_queue_is_refused_before_anything_is_written(tmp
     said = mistake("pretrain", data, *ONE, "--method", "moco", "--method.queue", 8, "--out", tmp_path / "run")
     assert "a batch of 16 does not fit a queue of 8" in said
     assert not (tmp_path / "run").exists()
-
-
-def test_a_part_may_keep_its_learning_rate() -> None:
-    net = nn.ModuleDict({"encoder": nn.Linear(2, 2), "predictor": nn.Linear(2, 2)})
-    made = groups(net, ("predictor",))
-    flags = {id(p): group["constant"] for group in made for p in group["params"]}
-    assert {name: flags[id(p)] for name, p in net.named_parameters()} == {
-        "encoder.weight": False,
-        "encoder.bias": False,
-        "predictor.weight": True,
-        "predictor.bias": True,
-    }
-
-
-@pytest.mark.parametrize("name", registry.names("methods"))
-def test_names_of_parts_with_a_constant_rate_are_parts(name: str) -> None:
-    made = registry.get("methods", name).make
-    assert isinstance(made, type)
-    assert issubclass(made, Method)
-    parts = registry.get("methods", name).make.__init__.__code__.co_names
-    assert set(made.constant_lr) <= set(parts)
 
 
 def test_views_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,16 +15,19 @@ class Batch:
     """What a method sees of one step. Human labels are not in it, unless the method says `needs_labels = True`.
 
     Attributes:
-        views: each (B, C, H, W), float in [0, 1], on the device; sizes may differ (multi-crop). Or
-            (B, P, C, H, W), of P patches.
-        index: (B,) int64, positions in the source: memory banks and pseudo-labels need them.
+        views: what the policy drew, such as images (B, C, H, W), float in [0, 1], on the device; sizes may differ
+            (multi-crop). Or (B, P, C, H, W), of P patches.
+        index: (B,) int64, which of the training samples: memory banks and pseudo-labels need them.
         targets: what the views drew themselves (rotation (B,), permutation (B,), mask (B, N) ...), and `"label"` (B,)
             int64, -1 where unlabelled, for methods that need labels.
+        labelled: samples beside those, all with a label, drawn in an order of their own by the same policy; None unless the
+            method asks for some (`labelled_beside`).
     """
 
     views: list[Tensor]
     index: Tensor
     targets: dict[str, Tensor] = field(default_factory=dict)
+    labelled: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +61,17 @@ class Loss:
     """What one forward pass gives back.
 
     Attributes:
-        total: scalar, differentiated by the loop.
+        total: scalar, what every part of the method minimises but the rivals.
         terms: scalars to be logged, detached.
         memory: tensors for `observe`, detached. Methods whose objective sees an image through its embedding put that under
             `"z"` (B, D): the loop logs its spread and rank, and says when it collapses.
+        rivals: part of the method -> the scalar that this part alone minimises, against the others: a critic.
     """
 
     total: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    rivals: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import yaml
 
 from unlabeled.errors import UserError
-from unlabeled.optim.schedules import Scaling
 from unlabeled.registry import Choice, coerce, get, nearest
+
+Scaling = Literal["linear", "sqrt", "none"]
+"""How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
 
 CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None}
 """Fields that are a name with options, and the registry's kind of each (encoders are timm's)."""

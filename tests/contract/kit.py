@@ -14,11 +14,11 @@ from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder, Lab, build_encoder
 from unlabeled.methods.base import Method
-from unlabeled.optim.optim import groups
+from unlabeled.optim.optimizers import Optimizers
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.training.batches import generator
+from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
 NAMES = registry.names("methods")
@@ -133,17 +133,30 @@ def policy(name: str) -> Views:
     return made
 
 
-def optimizer(method: Method, name: str = "adamw", **options: object) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = registry.build("optim", Choice(name, options), groups(method, method.constant_lr))
+def optimizer(method: Method, name: str = "adamw", **options: object) -> Optimizers:
+    """Of all parts, with constant learning rates."""
+    made = Optimizers(method, Choice(name, options), method.parts, scaling="none")
+    made.steady = set(made.held)
     return made
+
+
+def samples(method: Method, step: int, size: int = 16) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """The `step`-th samples that `train` would draw, their places and labels."""
+    source = source_of(method.encoder)
+    index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
+    return source.x[index], index.numpy(), source.y[index].numpy()
+
+
+def stepper(name: str, method: Method, optimizers: Optimizers | None = None) -> Step:
+    """Takes the method's steps, as `training.train` does."""
+    views = policy(name)
+    return Step(method, lambda at: views, optimizers or optimizer(method))
 
 
 def batch(name: str, method: Method, step: int, size: int = 16) -> Batch:
     """The `step`-th batch that `train` would draw."""
-    source = source_of(method.encoder)
-    index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
-    views, targets = policy(name)(source.x[index], generator(0, 0, step))
-    return Batch(views, index, targets | ({"label": source.y[index]} if method.needs_labels else {}))
+    x, index, labels = samples(method, step, size)
+    return stepper(name, method).batch(x, index, Progress(step, TOTAL, step // PER_EPOCH), labels)
 
 
 def learns(method: Method) -> bool:
@@ -160,7 +173,7 @@ def forward(method: Method, of: Batch, at: Progress) -> Loss:
 def train(
     name: str,
     method: Method,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     steps: Iterable[int],
     *,
     total: int = TOTAL,
@@ -168,21 +181,15 @@ def train(
     per_epoch: int = PER_EPOCH,
     each: Callable[[Loss], None] = lambda loss: None,
 ) -> list[Loss]:
-    """The loop of train.py, without what a run writes; `each` is called between backward and the writes."""
-    losses = []
-    for step in steps:
-        at = Progress(step, total, step // per_epoch)
-        if step % per_epoch == 0:
+    """Takes steps as the loop does; `each` is called after each, while its gradients are there."""
+    losses, step = [], stepper(name, method, optimizers)
+    for number in steps:
+        at = Progress(number, total, number // per_epoch)
+        if number % per_epoch == 0:
             begin_epoch(method, at)
-        loss = forward(method, batch(name, method, step, size), at)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        each(loss)
-        with torch.no_grad():
-            method.observe(loss, at)
-            optimizer.step()
-            method.after_step(at)
-        losses.append(loss)
+        x, index, labels = samples(method, number, size)
+        losses.append(step(x, index, at, labels))
+        each(losses[-1])
     return losses
 
 

@@ -14,9 +14,9 @@ from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import any_process, gather, share_statistics
 from unlabeled.methods.base import Comparison
 from unlabeled.registry import Choice
-from unlabeled.training import accumulate
+from unlabeled.training.step import Step
 
-from .kit import NAMES, RESNET, TOTAL, VIT, batch, forward, learns, make, optimizer, snapshot
+from .kit import NAMES, RESNET, TOTAL, VIT, batch, learns, make, optimizer, policy, snapshot
 
 WORLD, STEPS, SIZE, PIECES = 2, 3, 16, 2
 RATE = 0.001
@@ -40,24 +40,22 @@ def part(of: Batch, rank: int) -> Batch:
 def run(name: str, encoder: str, rank: int | None, pieces: int = 1) -> dict[str, Any]:
     """A few steps as train.py takes them: images, losses, first gradients, state. `rank` None is one process."""
     choice, options = ENCODERS[encoder]
-    method = share_statistics(make(name, choice, **options))
-    step = optimizer(method, "sgd", lr=RATE)
-    callable_: Any = method if rank is None else DistributedDataParallel(method, broadcast_buffers=False)
+    method = share_statistics(make(name, choice, **options)).train()
+    optimizers = optimizer(method, "sgd", lr=RATE)
+    module = None if rank is None or pieces > 1 else DistributedDataParallel(method, broadcast_buffers=False)
+    step = Step(method, lambda at: policy(name), optimizers, module=module, pieces=pieces)
     losses, images = [], []
     for number in range(STEPS):
         at = Progress(number, TOTAL, number)  # an epoch a step: what begins later has begun, too
         drawn = batch(name, method, number, SIZE)
         mine = drawn if rank is None else part(drawn, rank)
-        step.zero_grad(set_to_none=True)
-        if pieces > 1:
-            loss = accumulate.backward(method.train(), mine, at, [*range(pieces), 1000 + number])
-        else:
-            loss = forward(callable_, mine, at)
-            loss.total.backward()
+        optimizers.zero_grad()
+        torch.manual_seed(1000 + number)
+        loss = step.backward(mine, at)
         gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
         with torch.no_grad():
             method.observe(loss, at)
-            step.step()
+            optimizers.step()
             method.after_step(at)
         losses.append(float(loss.total.detach()))
         images.append(mine.index.tolist())

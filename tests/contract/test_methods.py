@@ -58,7 +58,7 @@ def test_frozen_parameters_are_moved_by_nothing_but_after_step(name: str) -> Non
     loss = forward(method, batch(name, method, 0), AT)
     if learns(method):
         step = optimizer(method)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        step.backward(loss)
         with torch.no_grad():
             method.observe(loss, AT)
             step.step()

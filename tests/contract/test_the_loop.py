@@ -14,7 +14,7 @@ import unlabeled
 from unlabeled import registry
 from unlabeled.methods.base import Comparison
 from unlabeled.run import Run
-from unlabeled.training import train
+from unlabeled.training import step
 
 from .kit import NAMES, clusters, learns, make, small
 
@@ -38,14 +38,14 @@ def pretrain(out: Path, method: str, **more: Any) -> Run:
 
 def interrupt(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the views of that step are drawn."""
-    draw = train.generator
+    draw = step.generator
 
-    def pressing(seed: int, rank: int, step: int) -> torch.Generator:
-        if step == at:
+    def pressing(seed: int, rank: int, number: int) -> torch.Generator:
+        if number == at:
             signal.raise_signal(signal.SIGINT)
-        return draw(seed, rank, step)
+        return draw(seed, rank, number)
 
-    monkeypatch.setattr(train, "generator", pressing)
+    monkeypatch.setattr(step, "generator", pressing)
 
 
 def bits(value: Any) -> Any:
@@ -103,5 +103,5 @@ def test_the_learning_rate_is_scaled_once_and_follows_the_schedule(tmp_path: Pat
     assert state is not None
     total, warmup = 8, 2
     last = base * (1 + math.cos(math.pi * (total - 1 - warmup) / (total - warmup))) / 2
-    recorded = [group["lr"] for group in state["optimizer"]["param_groups"]]
+    recorded = [group["lr"] for group in state["optimizers"][""]["param_groups"]]
     assert recorded == pytest.approx([last] * len(recorded))

@@ -16,7 +16,7 @@ from unlabeled.data import Source
 from unlabeled.methods.base import Comparison
 from unlabeled.recipe import Recipe
 from unlabeled.training.setup import make_fabric
-from unlabeled.training.timed_steps import Rehearsal
+from unlabeled.training.timed_steps import TimedSteps
 
 LONG_ENOUGH, PATIENCE = 0.4, 4.0
 """Seconds of a step that is measured well, and after which no other is begun."""
@@ -52,7 +52,7 @@ def measure(recipe: Recipe, source: Source, accelerator: str = "auto") -> Pace:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         fabric = make_fabric(recipe, accelerator, 1)
-        steps = Rehearsal(recipe, source, fabric, usual(fabric.device, recipe.precision), method=True)
+        steps = TimedSteps(recipe, source, fabric, usual(fabric.device, recipe.precision))
         size = min(8, recipe.batch_size)
         steps(size)  # compiles, perhaps
         begun = time.perf_counter()
@@ -66,14 +66,14 @@ def measure(recipe: Recipe, source: Source, accelerator: str = "auto") -> Pace:
         for _ in range(REPEATS):
             if time.perf_counter() - begun < PATIENCE:
                 seconds = min(seconds, steps(size))
-    return Pace(seconds / size, kept / size, _free(fabric.device), isinstance(steps.module, Comparison))
+    return Pace(seconds / size, kept / size, _free(fabric.device), isinstance(steps.method, Comparison))
 
 
-def _kept(steps: Rehearsal, size: int) -> int:
+def _kept(steps: TimedSteps, size: int) -> int:
     """Bytes that a step keeps for its backward pass, the weights themselves left out."""
     held: dict[int, int] = {}
     steps(size, saved_tensors_hooks(_noting(held), lambda tensor: tensor))
-    weights = {p.untyped_storage().data_ptr() for p in steps.module.parameters()}
+    weights = {p.untyped_storage().data_ptr() for p in steps.method.parameters()}
     return sum(size for place, size in held.items() if place not in weights)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -12,6 +13,8 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+
+Parts = Mapping[str, Mapping[str, Any]]
 
 Embedded = dict[str, Tensor]
 """Tensors (B, ...) by name, of the same images in the same order."""
@@ -35,8 +38,11 @@ class Method(nn.Module, ABC):
     only_labelled: ClassVar[bool] = False
     n_views: ClassVar[int | None] = 2
     """Views of each image that it compares; None for any number."""
-    constant_lr: ClassVar[tuple[str, ...]] = ()
-    """Names of its parts whose learning rate follows no schedule."""
+    parts: Parts = MappingProxyType({})
+    """Submodules whose optimiser or schedule differs, and how: `{"critic": {"name": "adamw", "lr": 2e-4}}`,
+    `{"predictor": {"schedule": "constant"}}`. See `Optimizers`."""
+    adds_up: ClassVar[bool] = False
+    """Whether the objective is a mean over samples, so that pieces of a batch simply add (`--accumulate`)."""
     rising: bool = False
     """Whether the momentum of the network that follows the encoder rises to 1 along a cosine."""
 
@@ -70,6 +76,19 @@ class Method(nn.Module, ABC):
         """How often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
         return None
+
+    def labelled_beside(self, batch_size: int) -> int:
+        """How many labelled samples are drawn beside each batch of so many, from an order of their own: `batch.labelled`."""
+        return 0
+
+    def encoders(self) -> dict[str, Encoder]:
+        """What is saved, judged and exported, by name; the encoder under "", and others where there are several."""
+        return {"": self.encoder}
+
+    def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """What it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], side by side in this order; in
+        evaluation mode and without gradient. None by default."""
+        return {}
 
     def full_cost_from(self, epochs: int) -> int:
         """The epoch, counted from 0, of a run of so many, from which steps and what comes before an epoch cost what they do

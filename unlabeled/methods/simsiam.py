@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
@@ -25,7 +27,7 @@ class SimSiam(Comparison):
         bottleneck: width of the predictor's hidden layer; 0 takes a quarter of `dim` (512 of 2048: Chen & He 2021).
     """
 
-    constant_lr = ("predictor",)
+    parts = MappingProxyType({"predictor": {"schedule": "constant"}})
 
     def __init__(
         self, encoder: Encoder, shape: DataShape, *, hidden: Width = 2048, dim: Count = 2048, bottleneck: Width = 0

@@ -1,8 +1,8 @@
-"""Optimisers by name: SGD, AdamW, Muon, LARS; and the two parameter groups that they share."""
+"""Optimisers by name: SGD, AdamW, Muon, LARS; and the two groups of parameters that they share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,21 +15,16 @@ from unlabeled.registry import Decay, Positive, Share, register
 Groups = list[dict[str, Any]]
 
 
-def groups(module: nn.Module, constant: Sequence[str] = ()) -> Groups:
-    """Trainable parameters in groups: matrices and kernels, and vectors (biases, norms), flagged `vector`.
+def groups(parameters: Iterable[nn.Parameter]) -> Groups:
+    """The trainable ones in groups: matrices and kernels, and vectors (biases, norms), flagged `vector`.
 
     Vectors get no weight decay and, under LARS, no adaptation (BYOL, §3.3; SimCLR's published code).
-
-    Args:
-        module: whose parameters.
-        constant: names of its parts whose learning rate follows no schedule; their groups are flagged `constant`.
     """
-    made: Groups = []
-    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    for steady in (False, True):
-        part = [p for name, p in trainable.items() if (name.partition(".")[0] in constant) == steady]
-        made.append({"params": [p for p in part if p.ndim > 1], "vector": False, "constant": steady})
-        made.append({"params": [p for p in part if p.ndim <= 1], "vector": True, "constant": steady})
+    trainable = [p for p in parameters if p.requires_grad]
+    made: Groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "vector": False},
+        {"params": [p for p in trainable if p.ndim <= 1], "vector": True},
+    ]
     return [group for group in made if group["params"]]
 
 

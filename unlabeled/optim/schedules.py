@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from unlabeled.batch import Progress
-
-Scaling = Literal["linear", "sqrt", "none"]
+from unlabeled.recipe import Scaling
 
 
 def scaled_lr(lr: float, batch_size: int, scaling: Scaling) -> float:

@@ -1,10 +1,10 @@
-"""A large batch in the memory of a small one: the gradient of the whole batch by gradient caching (Gao et al. 2021, "Scaling
-Deep Contrastive Learning Batch Size under Memory Limited Setup").
+"""A large batch in the memory of a small one: the gradient of the whole batch.
 
-Averaging the gradients of pieces is not the gradient of a contrastive objective: the negatives of an image would be those of
-its piece. Here the pieces are embedded without graph; the objective compares all of them and is differentiated by the
-embeddings; the pieces are embedded again, with graph, and each backpropagates its part of that gradient. The price is one
-more forward pass.
+Where the objective is a mean over samples, the gradients of pieces simply add. Those of a contrastive objective do not: the
+negatives of a sample would be those of its piece. There the pieces are embedded without graph; the objective compares all of
+them and is differentiated by the embeddings; the pieces are embedded again, with graph, and each backpropagates its part of
+that gradient. The price is one more forward pass (gradient caching: Gao et al. 2021, "Scaling Deep Contrastive Learning
+Batch Size under Memory Limited Setup").
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison, Embedded, Method
 
 
+def _differentiate(loss: Loss, share: float) -> None:
+    (loss.total * share).backward()  # type: ignore[no-untyped-call]
+
+
 def backward(
-    method: Comparison,
+    method: Method,
     batch: Batch,
     at: Progress,
     seeds: Sequence[int],
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    differentiate: Callable[[Loss, float], None] = _differentiate,
 ) -> Loss:
     """Adds to `.grad` what `method(batch, at).total.backward()` would add, a piece at a time.
 
@@ -34,16 +39,63 @@ def backward(
     Equal to the whole batch but for that, and for the draws of drop-out. Over several processes gradients are averaged here.
 
     Args:
-        method: in training mode.
+        method: a `Comparison`, or one that `adds_up`; in training mode.
         batch: this process's part of the batch, all views of it.
         at: progress.
         seeds: of the global generator, one for each piece, whose two passes so draw the same, and one for the comparison.
         autocast: the precision. It is entered anew for each pass: weights cast without graph would otherwise be reused.
+        differentiate: takes a loss and the share of the batch that it is the mean of.
 
     Returns:
         The loss of the whole batch, already differentiated.
     """
     parts = _split(batch, len(seeds) - 1)
+    if isinstance(method, Comparison):
+        loss = _compared(method, parts, at, seeds, autocast)
+    else:
+        loss = _added(method, parts, at, seeds, autocast, differentiate)
+    average_gradients(method)
+    return loss
+
+
+def _added(
+    method: Method,
+    parts: list[Batch],
+    at: Progress,
+    seeds: Sequence[int],
+    autocast: Callable[[], AbstractContextManager[object]],
+    differentiate: Callable[[Loss, float], None],
+) -> Loss:
+    """The mean of the pieces' losses, each weighted by its samples."""
+    whole, losses = sum(len(part.index) for part in parts), []
+    for seed, part in zip(seeds, parts, strict=False):
+        torch.manual_seed(seed)
+        with autocast():
+            loss: Loss = method(part, at)
+        share = len(part.index) / whole
+        differentiate(loss, share)
+        losses.append((loss, share))
+    first = losses[0][0]
+
+    def mean(of: Callable[[Loss], Tensor]) -> Tensor:
+        return torch.stack([share * of(loss).detach() for loss, share in losses]).sum()
+
+    return Loss(
+        mean(lambda loss: loss.total),
+        {name: mean(lambda loss, name=name: loss.terms[name]) for name in first.terms},  # type: ignore[misc]
+        _joined([loss.memory for loss, _ in losses]),
+        {name: mean(lambda loss, name=name: loss.rivals[name]) for name in first.rivals},  # type: ignore[misc]
+    )
+
+
+def _compared(
+    method: Comparison,
+    parts: list[Batch],
+    at: Progress,
+    seeds: Sequence[int],
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> Loss:
+    """Gradient caching."""
     embedded: list[Embedded] = []
     constants: list[Embedded] = []
     with torch.no_grad(), autocast():
@@ -65,7 +117,6 @@ def backward(
         here, first = slice(first, first + len(part.index)), first + len(part.index)
         gradients = {name: leaf.grad[here] for name, leaf in leaves.items() if leaf.grad is not None}
         torch.autograd.backward([again[name] for name in gradients], list(gradients.values()))
-    average_gradients(method)
     return loss
 
 
@@ -77,10 +128,16 @@ def check(method: Method, pieces: int, batch_size: int) -> None:
     """
     if pieces == 1:
         return
-    if not isinstance(method, Comparison):
+    if not isinstance(method, Comparison) and not method.adds_up:
         raise UserError(
-            f"--accumulate {pieces} is for methods that compare embeddings, and {type(method).__name__.lower()!r} does not: "
-            "leave it out, and give a smaller --batch-size if memory is short"
+            f"--accumulate {pieces} is for methods that compare embeddings or whose loss is a mean over samples, and "
+            f"{type(method).__name__.lower()!r} is neither: leave it out, and give a smaller --batch-size if memory is short"
+        )
+    beside = method.labelled_beside(batch_size)
+    if beside % pieces or (beside and batch_size % pieces):
+        raise UserError(
+            f"--accumulate {pieces} cannot share {batch_size} samples and the {beside} labelled ones beside them evenly: "
+            "give a number that divides both"
         )
     if batch_size < 2 * pieces:
         raise UserError(
@@ -92,8 +149,9 @@ def check(method: Method, pieces: int, batch_size: int) -> None:
 def _split(batch: Batch, pieces: int) -> list[Batch]:
     views = [view.tensor_split(pieces) for view in batch.views]
     targets = {name: target.tensor_split(pieces) for name, target in batch.targets.items()}
+    labelled = _split(batch.labelled, pieces) if batch.labelled else [None] * pieces
     return [
-        Batch([view[i] for view in views], index, {name: target[i] for name, target in targets.items()})
+        Batch([view[i] for view in views], index, {name: target[i] for name, target in targets.items()}, labelled[i])
         for i, index in enumerate(batch.index.tensor_split(pieces))
     ]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from unlabeled.distributed import rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
+from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.memory import Ema
 from unlabeled.run import Run
 
@@ -20,31 +19,28 @@ def save(
     method: Method,
     judged: Encoder,
     average: Ema | None,
-    optimizer: torch.optim.Optimizer | None,
+    optimizers: Optimizers | None,
     step: int,
     *,
     finished: bool = False,
 ) -> None:
     """Writes the checkpoint, and the encoder that is judged from now on; once for all processes."""
     if rank() == 0:
-        memory = optimizer.state_dict() if optimizer else {}
         state = {
             "step": step,
             "finished": finished,
             "processes": world(),
             "method": method.state_dict(),
             "average": average.state_dict() if average else {},
-            "optimizer": memory,
+            "optimizers": optimizers.state_dict() if optimizers else {},
         }
         run.write_encoder(judged)
         run.write_checkpoint(state)
 
 
-def restore(
-    state: Mapping[str, Any] | None, method: Method, optimizer: torch.optim.Optimizer | None, average: Ema | None
-) -> int:
+def restore(state: Mapping[str, Any] | None, method: Method, optimizers: Optimizers | None, average: Ema | None) -> int:
     """Puts back what a checkpoint holds; returns the steps taken."""
-    if state is None or optimizer is None:
+    if state is None or optimizers is None:
         return 0
     if state["processes"] != world():
         raise UserError(
@@ -53,9 +49,12 @@ def restore(
         )
     try:
         method.load_state_dict(state["method"])
-    except RuntimeError as error:
-        raise UserError("the checkpoint is of another network than this version builds: start a new run") from error
-    optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            "the checkpoint is of another version of unlabeled, whose network or optimisers differ: start a new run with "
+            "another --out"
+        ) from error
     if average:
         average.load_state_dict(state["average"])
     return int(state["step"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,23 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from unlabeled import registry
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Data, Source, balanced_draw, held_out_classes
 from unlabeled.data.split import parse_amount
+from unlabeled.distributed import share_statistics, world
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
+from unlabeled.optim.optimizers import Optimizers
+from unlabeled.optim.schedules import scaled_lr, view_size
+from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
+from unlabeled.training import accumulate
+from unlabeled.training.batches import Clock, generator
+from unlabeled.training.step import Step
+from unlabeled.views.view import Views
 
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
@@ -55,6 +64,120 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"--accelerator {accelerator} --devices {devices} cannot be had here: {reason}") from error
+
+
+@dataclass
+class Setup:
+    """A run before its first step.
+
+    Attributes:
+        fabric: of the device and precision.
+        source: of the training samples.
+        chosen: (n,) positions in it of those that are trained on.
+        labels: (n,) of them, -1 where there is none to be seen.
+        method: on the device.
+        clock: of the steps; none to take where nothing is trainable.
+        speed: how to compute.
+        step: takes a step; None where there is none to take.
+        ema: an average of the encoder's weights, which is judged in its place; None for none.
+        schedule: the learning rate, in words.
+    """
+
+    fabric: Fabric
+    source: Source
+    chosen: np.ndarray
+    labels: np.ndarray
+    method: Method
+    clock: Clock
+    speed: Speed
+    step: Step | None
+    ema: Ema | None
+    schedule: str
+
+    @property
+    def judged(self) -> Encoder:
+        """The encoder that is looked at, saved and exported."""
+        return self.ema.module if self.ema else self.method.encoder  # type: ignore[return-value]
+
+
+def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
+    """Builds everything that a step needs; writes nothing.
+
+    Raises:
+        UserError: a batch larger than the data, and what method and views refuse.
+    """
+    torch.manual_seed(recipe.seed)
+    chosen, labels = chosen_images(recipe, source)
+    method = built(recipe, source, len(chosen))
+    _check_batch(recipe, method, len(chosen))
+    fabric.to_device(method)
+    share_statistics(method)
+    speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
+    method.to(memory_format=speed.layout)
+    trainable = any(p.requires_grad for p in method.parameters())
+    clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
+    views = growing_views(recipe, method)
+    for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
+        drawn, _ = views(first_or_last)(source.fetch(chosen[:2]).to(fabric.device), generator(recipe.seed, 0, 0))
+    if method.n_views not in (None, len(drawn)):
+        raise UserError(
+            f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
+            f"{recipe.method.name!r} compares {method.n_views}: give other --views"
+        )
+    method.encoder.looking(recipe.looks)  # whether it can
+    warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
+    ema = Ema(method.encoder) if recipe.average and clock.total else None
+    step = None
+    if clock.total:
+        optimizers = optimizers_of(recipe, method, speed, round(warmup_epochs * clock.per_epoch))
+        speed.prepare(method.encoder, followers(method, method.encoder))
+        parallel = world() > 1 and recipe.accumulate == 1 and not any("name" in part for part in method.parts.values())
+        step = Step(
+            method, views, optimizers, seed=recipe.seed, autocast=fabric.autocast, pieces=recipe.accumulate, ema=ema,
+            decay=recipe.average, module=fabric.strategy.setup_module(method) if parallel else None,
+        )  # fmt: skip
+    lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
+    schedule = (
+        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
+        f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine"
+    )
+    return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule)
+
+
+def planned_steps(recipe: Recipe, source: Source) -> int:
+    """Steps that a run takes: none where nothing is trainable."""
+    chosen, _ = chosen_images(recipe, source)
+    trainable = any(p.requires_grad for p in built(recipe, source, len(chosen)).parameters())
+    return len(chosen) // recipe.batch_size * recipe.epochs * trainable
+
+
+def growing_views(recipe: Recipe, method: Method) -> Callable[[Progress], Views]:
+    """The recipe's policy at the size that progress asks for."""
+    policy = cache(lambda size: registry.build("views", recipe.views, replace(method.shape, size=size)))
+    first, last = recipe.first_size or method.shape.size, method.shape.size
+    return lambda at: policy(view_size(at, first, last))
+
+
+def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> Optimizers:
+    """The recipe's optimiser for each part of the method."""
+    return Optimizers(
+        method, recipe.optimizer, method.parts, batch_size=recipe.batch_size, scaling=recipe.lr_scaling, warmup=warmup,
+        prepare=speed.fuse,
+    )  # fmt: skip
+
+
+def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
+    if recipe.batch_size > n:
+        raise UserError(
+            f"the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
+            f"give --batch-size {max(1, n // 2)} or less"
+        )
+    if recipe.batch_size % world():
+        raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
+    for part in method.modules():
+        if isinstance(part, Queue):
+            part.check(recipe.batch_size)
+    accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
 
 
 def shape_of(source: Source, size: int) -> DataShape:

@@ -5,84 +5,61 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
-from unlabeled import registry
-from unlabeled.batch import Batch, Loss, Progress
+from unlabeled.batch import Progress
 from unlabeled.compute.speed import Speed
 from unlabeled.data import Source
-from unlabeled.methods.base import Method
-from unlabeled.optim.optim import groups
 from unlabeled.recipe import Recipe
-from unlabeled.training.setup import followers, initial_encoder, shape_of
+from unlabeled.training.setup import built, chosen_images, followers, growing_views, optimizers_of
+from unlabeled.training.step import Step
 
 
-class Rehearsal:
-    """The loop's step (views, forward, backward, optimiser), on batches of any size.
+class TimedSteps:
+    """The loop's step on batches of any size, as late in the run as can be: all that begins late has begun.
 
     Args:
         recipe: with an image size.
-        source: images.
+        source: samples.
         fabric: of the device and precision.
         speed: how to compute.
-        method: whether with the recipe's method; else with its encoder alone, which is most of every method, and needs
-            nothing that a method does before an epoch.
     """
 
-    def __init__(self, recipe: Recipe, source: Source, fabric: Fabric, speed: Speed, *, method: bool) -> None:
-        assert recipe.image_size is not None
+    def __init__(self, recipe: Recipe, source: Source, fabric: Fabric, speed: Speed) -> None:
         self.source, self.fabric = source, fabric
         last = max(0, recipe.epochs - 1)
-        self.at = Progress(last, last + 1, last)  # as of the last epoch, when all that begins late has begun
-        shape = replace(shape_of(source, recipe.image_size), n=len(source))
-        encoder = initial_encoder(recipe, source)
-        self.module: nn.Module = registry.build("methods", recipe.method, encoder, shape) if method else encoder
-        fabric.to_device(self.module)
-        self.module.train().to(memory_format=speed.layout)
-        self.optimizer = speed.fuse(registry.build("optim", recipe.optimizer, groups(self.module)))
-        speed.prepare(encoder, followers(self.module, encoder))
-        self.views = registry.build("views", recipe.views, shape)
+        self.at = Progress(last, last + 1, last)
+        self.chosen, self.labels = chosen_images(recipe, source)
+        self.method = built(recipe, source, len(self.chosen))
+        fabric.to_device(self.method)
+        self.method.train().to(memory_format=speed.layout)
+        optimizers = optimizers_of(recipe, self.method, speed, 0)
+        speed.prepare(self.method.encoder, followers(self.method, self.method.encoder))
+        self.step = Step(self.method, growing_views(recipe, self.method), optimizers, autocast=fabric.autocast)
 
     def __call__(self, size: int, hooks: Any = None) -> float:
-        """Takes one step; `hooks` is a context for the forward pass.
+        """Takes one step of so many samples; `hooks` is a context for all of it.
 
         Returns:
             Seconds of the step.
         """
         start = time.perf_counter()
-        index = np.arange(size) % len(self.source)
-        images = self.source.fetch(index).to(self.fabric.device)
-        drawn, targets = self.views(images, torch.Generator().manual_seed(0))
-        batch = Batch(drawn, torch.from_numpy(index).to(self.fabric.device), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        with hooks or nullcontext(), self.fabric.autocast():
-            loss = _loss(self.module, batch, self.at)
-        self.fabric.backward(loss)
-        self.optimizer.step()
+        index = np.arange(size) % len(self.chosen)
+        with hooks or nullcontext():
+            self.step(self.source.fetch(self.chosen[index]), index, self.at, self.labels[index])
         if self.fabric.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
     def fetch(self, size: int) -> float:
-        """Seconds that a batch of images takes to be fetched."""
+        """Seconds that a batch of samples takes to be fetched."""
         start = time.perf_counter()
-        self.source.fetch(np.arange(size) % len(self.source))
+        self.source.fetch(self.chosen[np.arange(size) % len(self.chosen)])
         return time.perf_counter() - start
-
-
-def _loss(module: nn.Module, batch: Batch, at: Progress) -> Tensor:
-    if isinstance(module, Method):
-        loss: Loss = module(batch, at)
-        return loss.total
-    sides = dict.fromkeys(view.shape[-1] for view in batch.views)
-    features = [module(torch.cat([view for view in batch.views if view.shape[-1] == side])) for side in sides]
-    return torch.cat(features).float().square().mean()
 
 
 def best_of(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:

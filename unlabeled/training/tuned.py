@@ -14,7 +14,7 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
-from unlabeled.training.setup import chosen_images, with_size
+from unlabeled.training.setup import planned_steps, with_size
 from unlabeled.training.tuning import Trial, tuned
 
 
@@ -71,7 +71,7 @@ def tune(
         raise UserError("no data: give a folder, a file or the name of a known set")
     opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
     recipe = with_size(recipe, opened)
-    planned = len(chosen_images(recipe, opened.train)[0]) // recipe.batch_size * recipe.epochs
+    planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None
     return Tuned(trial, recipe.batch_size, planned)

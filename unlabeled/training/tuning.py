@@ -21,8 +21,8 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.recipe import Recipe
 from unlabeled.run import environment
-from unlabeled.training.setup import chosen_images, make_fabric
-from unlabeled.training.timed_steps import Rehearsal, best_of
+from unlabeled.training.setup import make_fabric, planned_steps
+from unlabeled.training.timed_steps import TimedSteps, best_of
 
 WORTH_STEPS = 500
 """A shorter run is not tuned: the trial itself takes about 25 of its steps."""
@@ -83,7 +83,7 @@ def settled(recipe: Recipe, source: Source, accelerator: str, devices: int = 1) 
     """The recipe with a `speed` in place of `auto`, and what the choice came from: None where nothing was timed."""
     if recipe.speed != "auto":
         return recipe, None
-    planned = len(chosen_images(recipe, source)[0]) // recipe.batch_size * recipe.epochs
+    planned = planned_steps(recipe, source)
     trial = tuned(recipe, source, accelerator, planned) if devices == 1 else None
     speed = trial.choose(planned) if trial else usual(make_fabric(recipe, accelerator, 1).device, recipe.precision)
     return replace(recipe, speed=str(speed)), trial
@@ -129,12 +129,12 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
     halves = [False, True] if recipe.precision == "auto" and computes_in_bf16(device) else [given.bf16]
     ways = [Speed(bf16=half, channels_last=last) for half in halves for last in (False, True)]
     common = usual(device, recipe.precision)
-    rehearsals = {str(way): _rehearsal(recipe, source, accelerator, way) for way in dict.fromkeys([*ways, common])}
-    found = best_of({words: _step(r, recipe) for words, r in rehearsals.items()}, ROUNDS)
+    timed = {str(way): _timed_steps(recipe, source, accelerator, way) for way in dict.fromkeys([*ways, common])}
+    found = best_of({words: _step(r, recipe) for words, r in timed.items()}, ROUNDS)
     if not found:
         raise UserError(f"a batch of {recipe.batch_size} images does not fit the memory: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
-    fetch = min(rehearsals[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
+    fetch = min(timed[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
     norms = device.type == "cpu" and Speed.parse(best).channels_last and openmp.available()
     further = ["products"] * (device.type == "cpu") + ["norms"] * norms + ["fused"] * (recipe.optimizer.name in FUSABLE)
     for word in further:
@@ -153,7 +153,7 @@ def _compiled(trial: Trial, recipe: Recipe, source: Source, accelerator: str) ->
     if refused:
         return replace(trial, refused=refused)
     start = time.perf_counter()
-    _step(_rehearsal(recipe, source, accelerator, way), recipe)()
+    _step(_timed_steps(recipe, source, accelerator, way), recipe)()
     took = time.perf_counter() - start
     found = _beside(way, best, trial.steps, recipe, source, accelerator)
     return replace(trial, steps={**trial.steps, **found}, compile=took)
@@ -163,18 +163,18 @@ def _beside(
     way: Speed, known: str, found: Mapping[str, float], recipe: Recipe, source: Source, accelerator: str
 ) -> dict[str, float]:
     """Seconds of a step of another way, as its share of one that was timed before, timed again beside it."""
-    pair = {words: _rehearsal(recipe, source, accelerator, Speed.parse(words)) for words in (known, str(way))}
-    again = best_of({words: _step(rehearsal, recipe) for words, rehearsal in pair.items()}, ROUNDS)
+    pair = {words: _timed_steps(recipe, source, accelerator, Speed.parse(words)) for words in (known, str(way))}
+    again = best_of({words: _step(timed, recipe) for words, timed in pair.items()}, ROUNDS)
     return {str(way): found[known] * again[str(way)] / again[known]} if len(again) == 2 else {}
 
 
-def _step(rehearsal: Rehearsal, recipe: Recipe) -> Callable[[], float]:
-    return lambda: rehearsal(recipe.batch_size // recipe.accumulate)
+def _step(timed: TimedSteps, recipe: Recipe) -> Callable[[], float]:
+    return lambda: timed(recipe.batch_size // recipe.accumulate)
 
 
-def _rehearsal(recipe: Recipe, source: Source, accelerator: str, way: Speed) -> Rehearsal:
+def _timed_steps(recipe: Recipe, source: Source, accelerator: str, way: Speed) -> TimedSteps:
     fabric = make_fabric(replace(recipe, speed=str(way)), accelerator, 1)
-    return Rehearsal(recipe, source, fabric, way, method=False)
+    return TimedSteps(recipe, source, fabric, way)
 
 
 def _key(recipe: Recipe, source: Source, accelerator: str) -> str:
@@ -183,7 +183,7 @@ def _key(recipe: Recipe, source: Source, accelerator: str) -> str:
     parts: Mapping[str, Any] = {
         **{
             name: plain[name]
-            for name in ("encoder", "views", "optimizer", "image_size", "batch_size", "accumulate", "precision")
+            for name in ("method", "encoder", "views", "optimizer", "image_size", "batch_size", "accumulate", "precision")
         },
         "ways": WORDS,
         "channels": source.channels,

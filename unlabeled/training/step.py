@@ -1,0 +1,98 @@
+"""THE step of training: the loop, the timed steps, fine-tuning and the contract suite take this one. It knows no method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.batch import Batch, Loss, Progress
+from unlabeled.distributed import average_gradients, rank, world
+from unlabeled.methods.base import Method
+from unlabeled.optim.optimizers import Optimizers
+from unlabeled.parts.memory import Ema
+from unlabeled.training import accumulate
+from unlabeled.training.batches import generator, seed_of
+from unlabeled.views.view import Views
+
+
+class Step:
+    """Draws views, differentiates, and writes state at its moments: optimiser, `observe`, `after_step`.
+
+    Args:
+        method: on the device where it computes.
+        views: the policy, as a function of progress.
+        optimizers: of the method's parts.
+        seed: of everything random, which with the process and the step decides every draw.
+        autocast: the precision.
+        pieces: in which a batch goes through the encoder.
+        ema: follows the encoder; None for nothing.
+        decay: share of itself that it keeps at each step.
+        module: what is called in place of the method, such as its DistributedDataParallel; None for the method itself.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        views: Callable[[Progress], Views],
+        optimizers: Optimizers,
+        *,
+        seed: int = 0,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        pieces: int = 1,
+        ema: Ema | None = None,
+        decay: float = 0.0,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.method, self.views, self.optimizers, self.seed = method, views, optimizers, seed
+        self.autocast, self.pieces, self.ema, self.decay = autocast, pieces, ema, decay
+        self.module: nn.Module = method if module is None else module
+
+    def __call__(self, x: Tensor, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Loss:
+        """Takes one step.
+
+        Args:
+            x: (B, ...) raw samples.
+            index: (B,) which of the training samples they are.
+            at: progress.
+            labels: (B,) of them, -1 where there is none; for methods that need labels.
+
+        Returns:
+            The loss, already differentiated.
+        """
+        self.method.train()
+        torch.manual_seed(seed_of(self.seed, rank(), at.step, 1))
+        self.optimizers.at(at)
+        batch = self.batch(x, index, at, labels)
+        self.optimizers.zero_grad()
+        loss = self.backward(batch, at)
+        with torch.no_grad():
+            self.method.observe(loss, at)
+            self.optimizers.step()
+            self.method.after_step(at)
+            if self.ema:
+                self.ema.update(self.method.encoder, self.decay)
+        return loss
+
+    def batch(self, x: Tensor, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Batch:
+        """What the method sees of the samples."""
+        device = next(self.method.encoder.parameters()).device
+        drawn, targets = self.views(at)(x.to(device, non_blocking=True), generator(self.seed, rank(), at.step))
+        if self.method.needs_labels and labels is not None:
+            targets = {**targets, "label": torch.from_numpy(labels).to(device, non_blocking=True)}
+        return Batch(drawn, torch.from_numpy(index).to(device, non_blocking=True), targets)
+
+    def backward(self, batch: Batch, at: Progress) -> Loss:
+        """Adds the batch's gradient to `.grad`, averaged over the processes."""
+        if self.pieces > 1:
+            seeds = [seed_of(self.seed, rank(), at.step, 1, piece) for piece in range(self.pieces + 1)]
+            return accumulate.backward(self.method, batch, at, seeds, self.autocast, self.optimizers.backward)
+        with self.autocast():
+            loss: Loss = self.module(batch, at)
+        self.optimizers.backward(loss)
+        if self.module is self.method and world() > 1:
+            average_gradients(self.method)
+        return loss
