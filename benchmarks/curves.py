@@ -18,6 +18,7 @@ from unlabeled import plots
 from unlabeled.data import open_data
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
 from unlabeled.run import Run, environment
 from unlabeled.training import monitor
 from unlabeled.training.train import train
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WAYS = ["workers=1", "channels-last workers=1", "channels-last norms workers=1", "bf16 channels-last workers=1",
         "bf16 channels-last products workers=1", "bf16 channels-last products norms workers=1"]  # fmt: skip
 MEAN = 10
-LAYER = {"encoder": "resnet18", "encoder.width": 16, "image_size": 16, "batch_size": 128, "epochs": 10}
+LAYER = {"encoder": "resnet18", "encoder.width": 16, "kind.size": 16, "batch_size": 128, "epochs": 10}
 LAYER["method.temperature"] = 0.2
 
 
@@ -35,7 +36,7 @@ def losses(way: str, data: str, steps: int) -> list[float]:
     recipe = compose(LAYER, {"data": data, "speed": way, "monitor_every": 0})
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run")
-        opened = open_data(data, image_size=16, seed=0)
+        opened = open_data(data, kind=Choice("", {"size": 16}), seed=0)
         train(recipe, opened, run, {}, accelerator="cpu", watch=lambda step: step == steps)
         found = [line["loss"] for line in run.history if "loss" in line]
     return [statistics.mean(found[i : i + MEAN]) for i in range(0, len(found), MEAN)]

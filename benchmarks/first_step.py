@@ -32,9 +32,9 @@ def first_step(data: Path, out: Path) -> dict[str, float]:
     after = {"imported": time.perf_counter() - START}
     opened = open_data(data)
     after["open"] = time.perf_counter() - START
-    opened.train.fetch(range(256))
+    opened.train.seen(range(256))
     after["first batch"] = time.perf_counter() - START
-    recipe = compose({"data": str(data), "image_size": 32, "encoder.width": 16, "epochs": 1, "batch_size": 256})
+    recipe = compose({"data": str(data), "kind.size": 32, "encoder.width": 16, "epochs": 1, "batch_size": 256})
     train(recipe, opened, Run(out), {}, accelerator="cpu", watch=lambda step: step == 1)
     after["first step"] = time.perf_counter() - START
     return after

@@ -37,6 +37,7 @@ from torchvision.transforms import v2
 from unlabeled.data import open_data, store
 from unlabeled.data.kinds.image import open_image, to_pixels
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
 from unlabeled.training.batches import Clock, batches
 
 CASES = ((2000, 1500, 256, 8), (500, 375, 256, 32), (500, 375, 128, 32), (96, 96, 96, 64), (32, 32, 32, 128))
@@ -122,7 +123,7 @@ def resident(folder: Path, epochs: int) -> list[float]:
         (folder / "flat").mkdir(exist_ok=True)
         (folder / "flat" / f"{i}.jpg").hardlink_to(folder / f"500-{i % 32}.jpg")
     store.MAX_CACHE_BYTES = 0
-    source = open_data(folder / "flat", image_size=112, seed=None).train
+    source = open_data(folder / "flat", kind=Choice("", {"size": 112}), seed=None).train
     clock, found = Clock(per_epoch=8, epochs=epochs), []
     with batches(compose({"batch_size": 64}), source, np.arange(512), clock, 0) as coming:
         for step, _ in enumerate(coming):

@@ -30,6 +30,7 @@ from unlabeled.compute.speed import Speed, usual
 from unlabeled.data import Source, open_data
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
 from unlabeled.run import environment
 from unlabeled.training.setup import make_fabric
 from unlabeled.training.timed_steps import TimedSteps
@@ -78,12 +79,12 @@ def noise(count: int) -> Source:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noise.npz"
         np.savez(path, x=np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8))
-        return open_data(path, image_size=SIDE).train
+        return open_data(path, kind=Choice("", {"size": SIDE})).train
 
 
 def timed_steps(source: Source, width: int, batch: int, way: str) -> TimedSteps:
     """SimCLR's step on them."""
-    recipe = compose({"method": "simclr", "encoder.width": width, "image_size": SIDE, "batch_size": batch, "speed": way})
+    recipe = compose({"method": "simclr", "encoder.width": width, "kind.size": SIDE, "batch_size": batch, "speed": way})
     return TimedSteps(recipe, source, make_fabric(recipe, "cpu", 1), Speed.parse(way))
 
 

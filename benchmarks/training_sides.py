@@ -30,6 +30,7 @@ from benchmarks.views import processor_seconds
 from unlabeled.compute.speed import usual
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.training import monitor
 from unlabeled.training.setup import make_fabric
@@ -76,12 +77,12 @@ class Watch:
 def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`training.train` with its defaults, or tuned as `pretrain` does; every step is logged where losses are compared."""
     layer = {"data": str(folder / "images.parquet"), "method": job["method"], "encoder.width": job["width"]}
-    layer |= {"image_size": SIZE, "batch_size": job["batch"], "precision": job["precision"], "seed": job["round"]}
+    layer |= {"kind.size": SIZE, "batch_size": job["batch"], "precision": job["precision"], "seed": job["round"]}
     if job["kind"] == "losses":
         layer |= SAME
         monitor.LOG_EVERY = 1
     recipe, run = compose(layer), Run(folder / "run")
-    data, watch = open_data(recipe.data, image_size=SIZE, seed=None), Watch(job["warm_up"], job["steps"])
+    data, watch = open_data(recipe.data, kind=Choice("", {"size": SIZE}), seed=None), Watch(job["warm_up"], job["steps"])
     if job["side"] == "unlabeled-tuned":
         whole, _ = settled(replace(recipe, epochs=recipe.epochs * WHOLE // len(data.train)), data.train, "cpu")
         recipe = replace(recipe, speed=whole.speed)

@@ -179,7 +179,7 @@ def serve_ours(asked: Connection, size: int, device: str, threads: int, seconds:
     x = torch.from_numpy(pictures(size)).permute(0, 3, 1, 2).contiguous().to(device)
     policy = registry.build("views", Choice("simclr"), DataShape(len(x), 3, size))
     generator = torch.Generator().manual_seed(0)
-    measured = batched(lambda x: policy(x, generator), x, seconds)
+    measured = batched(lambda x: policy({"image": x}, generator), x, seconds)
     while asked.recv():
         asked.send(measured())
 

@@ -48,6 +48,6 @@ def test_the_first_process_may_take_its_time_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlabeled.training.train.world", lambda: 3)
-    monkeypatch.setattr("unlabeled.training.train.share_statistics", lambda method: method)
+    monkeypatch.setattr("unlabeled.training.setup.world", lambda: 3)
+    monkeypatch.setattr("unlabeled.training.setup.share_statistics", lambda method: method)
     assert "3 devices cannot share" in mistake("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")

@@ -101,7 +101,7 @@ def test_it_normalises_and_judges_at_its_own_size() -> None:
     encoder.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     x = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     encoder.train()(x)
-    torch.testing.assert_close(seen[0], (x / 255 - encoder.mean) / encoder.std)
+    torch.testing.assert_close(seen[0], (x / 255 - encoder.front.mean) / encoder.front.std)
     encoder.eval()(x)
     assert seen[1].shape == (2, 3, 24, 24)
     torch.testing.assert_close(encoder(torch.full((1, 3, 9, 9), 0.5)), encoder(torch.full((1, 3, 40, 40), 0.5)))

@@ -26,7 +26,7 @@ from unlabeled.run import Run
 def made(path: Path, name: str, size: int, eval_size: int, channels: int = 3, **options: Any) -> Run:
     """A run whose encoder has drawn weights and drawn statistics of its batch norms."""
     torch.manual_seed(0)
-    recipe = compose({"encoder": {"name": name, **options}, "image_size": size, "eval_size": eval_size})
+    recipe = compose({"encoder": {"name": name, **options}, "kind.size": size, "kind.eval_size": eval_size})
     mean, std = torch.rand(channels), 0.1 + torch.rand(channels)
     encoder = build_encoder(recipe.encoder, channels, size, mean, std, eval_size)
     for part in encoder.modules():

@@ -108,21 +108,21 @@ def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
 
     def pace(recipe: Recipe) -> Pace:
         asked.append(recipe)
-        assert recipe.image_size
-        return Pace(recipe.image_size**2 * 1e-6, 1e6, 1e12, True)
+        assert recipe.kind.options["size"]
+        return Pace(recipe.kind.options["size"] ** 2 * 1e-6, 1e6, 1e12, True)
 
     images = source(2048, 64)
     rich, poor, none = (advise(images, 2048, data="x", minutes=m, measure=pace) for m in (14.0, 9.0, 0.5))
     epoch = 64**2 * 1e-6 * 2048 / 60 / 0.9
-    assert rich.recipe.image_size == 64
+    assert rich.recipe.kind.options["size"] == 64
     assert rich.recipe.epochs == int(14 / epoch)
-    assert (poor.recipe.image_size, poor.recipe.eval_size) == (48, 64)
+    assert (poor.recipe.kind.options["size"], poor.recipe.kind.options["eval_size"]) == (48, 64)
     assert poor.recipe.epochs == int(9 / epoch * 16 / 9)
     assert rich.enough and poor.enough and not none.enough
     assert none.needed == pytest.approx(75 * epoch * 9 / 16)
     assert any("That is short" in reason for reason in none.reasons)
     assert rich.minutes <= 14
-    assert [r.image_size for r in asked] == [64, 64, 48, 64, 48]
+    assert [r.kind.options["size"] for r in asked] == [64, 64, 48, 64, 48]
 
 
 def test_a_batch_that_memory_does_not_hold_goes_in_pieces() -> None:
@@ -171,14 +171,14 @@ def test_the_method_was_the_best_where_the_reason_says_so() -> None:
 
 
 def test_sizes_of_views_are_those_of_the_images() -> None:
-    assert [layer["image_size"] for layer in ladder(source(4, 8))][-1] == 16
-    assert [layer["image_size"] for layer in ladder(source(4, 32))][-2:] == [32, 24]
-    assert [layer["image_size"] for layer in ladder(source(4, 256))][-2:] == [224, 112]
+    assert [layer["kind.size"] for layer in ladder(source(4, 8))][-1] == 16
+    assert [layer["kind.size"] for layer in ladder(source(4, 32))][-2:] == [32, 24]
+    assert [layer["kind.size"] for layer in ladder(source(4, 256))][-2:] == [224, 112]
 
 
 def test_what_a_step_takes() -> None:
     images = source(64, 16)
-    given = {"image_size": 16, "batch_size": 32, "precision": "32"}  # in which nothing is kept that a narrower one lacks
+    given = {"kind.size": 16, "batch_size": 32, "precision": "32"}  # in which nothing is kept that a narrower one lacks
     small, large = (measure(compose(given, {"encoder.width": width}), images, "cpu") for width in (4, 16))
     assert large.bytes == pytest.approx(4 * small.bytes, rel=0.5)
     assert large.seconds > small.seconds > 0

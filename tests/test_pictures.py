@@ -15,6 +15,7 @@ from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.probes.score import LONGEST, file_name, of_file
 from unlabeled.probes.spelling import parse_protocol
+from unlabeled.registry import Choice
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,10 @@ def test_a_number_is_the_same_image_for_evaluate_and_search(made: Path, tmp_path
     ok("evaluate", made / "run", *[str(word) for word in asked], "--against", "none", "--out", made / "n.json")
     names = "retrieval", "tsne", "attention-images=3"
     found, plane, looks = (json.loads((made / "n-pictures" / f"{name}.json").read_text()) for name in names)
-    split, given = open_data(made / "data", image_size=8), open_data(made / "data", image_size=8, seed=None).train
+    split, given = (
+        open_data(made / "data", kind=Choice("", {"size": 8})),
+        open_data(made / "data", seed=None).train,
+    )
     assert split.test is not None
     for query in found["best"]:
         number, first = query["number"], query["neighbours"][0]

@@ -25,7 +25,7 @@ def test_a_recipe_survives_its_yaml(tmp_path: Path) -> None:
             "encoder.drop_rate": "1e-1",
             "views.scale": "0.2,1",
         },
-        {"optimizer.lr": "1e-6", "eval_size": 32, "warmup_epochs": 0.5, "about": {"minutes": 3}},
+        {"optimizer.lr": "1e-6", "kind.eval_size": 32, "warmup_epochs": 0.5, "about": {"minutes": 3}},
     )
     assert compose(written(tmp_path / "r.yaml", made.to_yaml())) == made
     assert made.encoder.options == {"width": 16, "drop_rate": 0.1}
@@ -38,7 +38,7 @@ def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     layer = written(
         tmp_path / "r.yaml",
         "optimizer: {name: sgd, lr: 1e-3, nesterov: no}\nencoder: {name: resnet18, drop_rate: 1e-3}\n"
-        "views: {name: simclr, scale: [0.2, 1]}\nimage_size: null\nwarmup_epochs: 2\n",
+        "views: {name: simclr, scale: [0.2, 1]}\nwarmup_epochs: 2\n",
     )
     by_file = compose(layer)
     by_words = compose(
@@ -50,7 +50,6 @@ def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     assert by_file.optimizer.options["nesterov"] is False
     assert by_file.encoder.options["drop_rate"] == 0.001
     assert by_file.warmup_epochs == 2.0
-    assert by_file.image_size is None
 
 
 def test_later_layers_win_and_a_new_name_drops_the_options_of_the_old() -> None:

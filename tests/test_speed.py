@@ -22,6 +22,7 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.training import tuning
 from unlabeled.training.tuning import Trial, tuned, workers
@@ -124,8 +125,8 @@ def test_the_choice_follows_the_timings() -> None:
 
 
 def test_a_trial_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = open_data(file(tmp_path / "x.npz"), image_size=8).train
-    recipe = compose({"encoder.width": 4, "batch_size": 16, "image_size": 8})
+    source = open_data(file(tmp_path / "x.npz"), kind=Choice("", {"size": 8})).train
+    recipe = compose({"encoder.width": 4, "batch_size": 16, "kind.size": 8})
     before = torch.get_rng_state()
     assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS - 1) is None
     first = tuned(recipe, source, "cpu", tuning.WORTH_STEPS)
@@ -136,7 +137,7 @@ def test_a_trial_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(tuning, "TimedSteps", None)
     assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS) == first
     with pytest.raises(TypeError):
-        tuned(compose({"encoder.width": 5, "batch_size": 16, "image_size": 8}), source, "cpu", tuning.WORTH_STEPS)
+        tuned(compose({"encoder.width": 5, "batch_size": 16, "kind.size": 8}), source, "cpu", tuning.WORTH_STEPS)
 
 
 def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_an_order_is_each_image_once_or_drawn_by_weights() -> None:
 
 
 def test_weights_are_asked_for_once_an_epoch_and_not_before_it(tmp_path: Path) -> None:
-    data = open_data(file(tmp_path / "a.npz", n=40), image_size=None, root=None, seed=0).train
+    data = open_data(file(tmp_path / "a.npz", n=40), root=None, seed=0).train
     chosen = np.arange(2, 32)
     clock, asked, begun = Clock(per_epoch=3, epochs=2), [], [0]
 
@@ -42,14 +42,14 @@ def test_weights_are_asked_for_once_an_epoch_and_not_before_it(tmp_path: Path) -
     with batches(compose({"batch_size": 10}), data, chosen, clock, 0, sampling) as coming:
         for step in range(clock.total):
             begun[0] = step // 3
-            index, pixels = next(coming)
+            index, fields = next(coming)
             assert (index == step // 3).all()
-            assert torch.equal(pixels, data.fetch(chosen[index]))
+            assert torch.equal(fields["image"], data.seen(chosen[index]))
     assert asked == [0, 1]
 
 
 def test_labels_that_a_method_may_see() -> None:
-    data = open_data(images(60), image_size=None, root=None, seed=0).train
+    data = open_data(images(60), root=None, seed=0).train
     assert data.labels is not None
 
     def chosen(**given: object) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def test_labels_that_a_method_may_see() -> None:
 
 
 def test_labels_are_those_of_classes_that_are_not_held_out() -> None:
-    data = open_data(images(60, classes=5), image_size=None, root=None, seed=0).train
+    data = open_data(images(60, classes=5), root=None, seed=0).train
     kept, labels = chosen_images(compose({"method": "supervised", "labels": "50%", "hold_out_classes": 2}), data)
     assert len(set(labels)) == 3
     assert len(kept) == pytest.approx(0.5 * sum(np.isin(data.labels, labels)), abs=2)
@@ -101,13 +101,13 @@ def test_views_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.Monkey
         return forward(self, x)
 
     monkeypatch.setattr(Encoder, "forward", noting)
-    sizes = ("--first-size", "4", "--epochs", "5")
+    sizes = ("--kind.first-size", "4", "--epochs", "5")
     said = ok("pretrain", file(tmp_path / "x.npz"), *SMALL, *sizes, "--out", tmp_path / "run")
     assert "views of 4 to 8 px" in said
     steps = Run.open(tmp_path / "run").history[-1]["step"]
     assert seen == [min(8, 4 + round(4 * step / steps / 0.8)) for step in range(steps)]
-    text = mistake("pretrain", tmp_path / "x.npz", *SMALL, "--first-size", "2", "--out", tmp_path / "none")
-    assert "first-size is 2" in text
+    text = mistake("pretrain", tmp_path / "x.npz", *SMALL, "--kind.first-size", "2", "--out", tmp_path / "none")
+    assert "first_size is 2" in text
 
 
 def test_an_epoch_is_told_with_the_terms_of_its_loss(tmp_path: Path) -> None:

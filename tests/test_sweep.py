@@ -19,7 +19,7 @@ TEXT = """\
 method: {name: simclr, temperature: 0.5}
 encoder: {name: resnet10t, width: 4}
 batch_size: 16
-image_size: 8
+kind: {name: image, size: 8}
 epochs: 2
 precision: "32"
 """

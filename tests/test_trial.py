@@ -12,7 +12,7 @@ from command import file
 from unlabeled.comparing.budget import MEASURED, WARM_UP, Cost, Plan, Watch, measure
 from unlabeled.recipe import compose
 
-LAYER = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "image_size": 8, "precision": "32"}
+LAYER = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8, "precision": "32"}
 
 
 def trial(folder: Path, data: str, minutes: float, method: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_the_clock_of_a_trial() -> None:
 def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_path: Path) -> None:
     """NMB fills its bank before the first epoch, DeepCluster clusters before each."""
     data = file(tmp_path / "x.npz", n=2000)
-    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "image_size": 8, "data": str(data)}
+    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8, "data": str(data)}
     found = {}
     for name in ("nmb", "deepcluster"):
         recipe, out = tmp_path / f"{name}.yaml", tmp_path / f"{name}.json"
@@ -58,7 +58,7 @@ def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, mon
     layer = {
         "encoder": {"name": "resnet10t", "width": 4},
         "batch_size": 16,
-        "image_size": 8,
+        "kind.size": 8,
         "labels": "6",
         "method": "supervised",
     }

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from command import ONE, file, mistake, ok
-from unlabeled.training.setup import chosen_images
 
 import unlabeled
 from unlabeled.data import open_data
 from unlabeled.evaluating.subjects import subjects, whole
 from unlabeled.probes.extract import features
+from unlabeled.registry import Choice
 from unlabeled.run import Run
+from unlabeled.training.setup import chosen_images
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _trained(runs: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    source = open_data(runs / "x.npz", image_size=8, seed=0).train
+    source = open_data(runs / "x.npz", kind=Choice("", {"size": 8}), seed=0).train
     plain, white = (Run.open(runs / name).encoder() for name in ("plain", "white"))
     return features(plain, source, device="cpu"), features(white, source, device="cpu")
 
@@ -53,7 +54,7 @@ def test_it_is_an_affine_map_of_what_was_trained_which_stays_the_same(runs: Path
     for name, value in encoder.plain().state_dict().items():
         assert torch.equal(value, plain[name])
     x = torch.rand(4, 3, 8, 8)
-    torch.testing.assert_close(encoder.stages(x)[0], encoder(x))
+    torch.testing.assert_close(encoder.local(x)[0], encoder(x))
     with torch.autocast("cpu", torch.bfloat16):
         assert encoder(x).dtype == torch.float32
 
@@ -61,7 +62,7 @@ def test_it_is_an_affine_map_of_what_was_trained_which_stays_the_same(runs: Path
 def test_a_finished_run_says_so_and_its_heads_read_what_they_were_trained_on(runs: Path) -> None:
     assert "finished" in ok("pretrain", runs / "x.npz", *ONE, "--whiten", "--out", runs / "white", "--resume",
                             "--precision", "32", "--speed", "workers=1")  # fmt: skip
-    run, source = Run.open(runs / "white"), open_data(runs / "x.npz", image_size=8, seed=0).train
+    run, source = Run.open(runs / "white"), open_data(runs / "x.npz", kind=Choice("", {"size": 8}), seed=0).train
     assert whole(run, run.encoder(), source).encoder.whitening is None
 
 
@@ -79,7 +80,7 @@ def test_protocols_that_ask_the_heads_or_train_further_take_it_as_it_was_trained
 
 
 def test_the_untrained_rival_is_whitened_alike(runs: Path) -> None:
-    run, source = Run.open(runs / "white"), open_data(runs / "x.npz", image_size=8, seed=0).train
+    run, source = Run.open(runs / "white"), open_data(runs / "x.npz", kind=Choice("", {"size": 8}), seed=0).train
     assert len(chosen_images(run.recipe, source)[0]) == len(source)
     untrained = subjects(run, ["random"], "cpu")[0](source)
     assert untrained.encoder is not None

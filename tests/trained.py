@@ -14,6 +14,7 @@ from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Progress
 from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.image import ImageFront
 from unlabeled.methods.base import Method
 from unlabeled.parts import heads
 from unlabeled.probes.subject import Subject
@@ -27,7 +28,7 @@ VIEWS = Choice("affine", {"shift": 0.1, "mirror": 0.0})
 @cache
 def digits() -> tuple[Source, Source]:
     """The training and the test split."""
-    data = open_data("digits", image_size=8, seed=0)
+    data = open_data("digits", kind=Choice("", {"size": 8}), seed=0)
     assert data.test is not None
     return data.train, data.test
 
@@ -37,7 +38,7 @@ def encoder(seed: int = 0) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = nn.Sequential(nn.Flatten(), *heads.mlp(64, 128, 64), nn.BatchNorm1d(64), nn.ReLU())
-    return Encoder(backbone, 64, 8, 8, torch.tensor([0.3]), torch.tensor([0.37]), [])
+    return Encoder(ImageFront(8, 8, torch.tensor([0.3]), torch.tensor([0.37])), backbone, 64)
 
 
 def train(

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Fields = dict[str, "Tensor"]
+"""Samples by field, each (B, ...): `{"image": uint8 (B, C, S, S)}`, `{"sound": int16 (B, 1, T), "length": int64 (B,)}`."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What a method sees of one step. Human labels are not in it, unless the method says `needs_labels = True`.
@@ -80,11 +84,12 @@ class DataShape:
 
     Attributes:
         n: number of training samples: the size of a memory bank.
-        channels: of each image; 1, 3 or any other number.
-        size: side of a view, in pixels.
+        channels: of each sample; 1, 3 or any other number.
+        size: of a view along each other axis: pixels of a side, numbers of a recording.
         classes: number of human classes, 0 if there are no labels.
-        invariances: transformations that keep the meaning of a picture and that views may therefore use: a subset of
-            `{"mirror", "flip", "rotation", "colour", "intensity"}` (mirror: left-right; flip: top-bottom).
+        invariances: transformations that keep the meaning of a sample and that views may therefore use; of an image a subset
+            of `{"mirror", "flip", "rotation", "colour", "intensity"}` (mirror: left-right; flip: top-bottom).
+        kind: of the samples.
     """
 
     n: int
@@ -92,3 +97,9 @@ class DataShape:
     size: int
     classes: int = 0
     invariances: frozenset[str] = frozenset({"mirror", "colour", "intensity"})
+    kind: str = "image"
+
+
+def moved(fields: Fields, device: torch.device | str) -> Fields:
+    """The samples on that device, without waiting for it."""
+    return {name: values.to(device, non_blocking=True) for name, values in fields.items()}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 import unlabeled
-from unlabeled import api
+from unlabeled import api, registry
 from unlabeled.errors import UserError
 
 app = App(
     name="unlabeled",
-    help="Learn representations from images without labels, and prove what was learned.",
+    help="Learn representations without labels, and prove what was learned. Every command takes --plugin FILE: your own "
+    "methods, views or protocols.",
     version=unlabeled.__version__,
     default_parameter=Parameter(parse=re.compile("^(?!options$)"), negative=()),
     help_format="plaintext",
@@ -30,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command and exits: 0 done, 1 a part of it failed, 2 the user can put it right (one line, no traceback),
     130 interrupted."""
     try:
-        words, options = dotted(sys.argv[1:] if arguments is None else arguments)
+        words = plugged(sys.argv[1:] if arguments is None else arguments)
+        words, options = dotted(words)
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
             raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
@@ -43,6 +47,25 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def plugged(words: list[str]) -> list[str]:
+    """Takes `--plugin FILE` out of the words and imports the files; processes that this one starts get them too.
+
+    Raises:
+        UserError: a file that is not there or fails.
+    """
+    rest: list[str] = []
+    stream = iter(words)
+    for word in stream:
+        if word != "--plugin" and not word.startswith("--plugin="):
+            rest.append(word)
+            continue
+        file = word.partition("=")[2] or next(stream, "")
+        registry.load_plugin(file)
+        held = os.environ.get(registry.PLUGINS, "").split(os.pathsep)
+        os.environ[registry.PLUGINS] = os.pathsep.join(dict.fromkeys([*filter(None, held), str(Path(file).resolve())]))
+    return rest
 
 
 def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:

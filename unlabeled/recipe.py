@@ -11,14 +11,24 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from unlabeled.console import console
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, coerce, get, nearest
 
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
 
-CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None}
-"""Fields that are a name with options, and the registry's kind of each (encoders are timm's)."""
+CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None, "kind": None}
+"""Fields that are a name with options, and where the registry has each. Encoders are timm's or their kind's; the options of
+a kind are resolved when the data are opened, which may name it."""
+RENAMED = {
+    "looks": "tta",
+    "average": "ema",
+    "image_size": "kind.size",
+    "first_size": "kind.first_size",
+    "eval_size": "kind.eval_size",
+}
+"""Fields of recipes that were written before, and what they are called now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +41,23 @@ class Recipe:
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
-        image_size: side of a view in pixels; None: the data's own, at most 224.
-        first_size: side of a view in the first epoch, from which it grows to `image_size`, reached after four fifths of the
-            run; None: `image_size` throughout. Small views cost less, and early training needs no more (Tan and Le 2021,
-            "EfficientNetV2", on progressive learning; by how much is ours).
-        eval_size: side in pixels at which images are judged after training; None: `image_size`. Somewhat more than that
-            helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
-        looks: how often an image is looked at when it is judged after training; the representation is the mean. 1: once; 2:
-            at its mirror image too; 4: at both in three quarters of the size too. Each takes its time, and helps a little
-            (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", appendix B).
-        average: share of itself that an average of the encoder's weights keeps at each step, in [0, 1); it is then judged in
-            place of the encoder (Polyak and Juditsky 1992; as a moving average, Tarvainen and Valpola 2017). 0: no average.
+        kind: of the samples, with its options, such as the size of images or the rate of recordings; by default found from
+            the data.
+        tta: test-time augmentation: how many forms of a sample are encoded when it is judged after training; the
+            representation is the mean. 1: the sample alone; 2: of an image, its mirror image too; 4: both in three quarters
+            of the size too. Each takes its time, and helps a little (Simonyan and Zisserman 2015, "Very Deep Convolutional
+            Networks", appendix B).
+        ema: share of itself that an exponential moving average of the encoder's weights keeps at each step, in [0, 1); it is
+            then judged in place of the encoder (Polyak and Juditsky 1992; as a moving average, Tarvainen and Valpola 2017).
+            0: none.
         whiten: whether the representation is whitened after training, by up to 50,000 of the training images: centred, its
             directions scaled to the same variance. Nearest neighbours often gain much, linear classifiers little.
-        epochs: passes over the training images.
-        batch_size: images per step over all processes.
+        epochs: passes over the training samples.
+        batch_size: samples per step over all processes.
         accumulate: pieces in which a batch goes through the encoder, to train in the memory of one; the gradient is that of
             the whole batch (Gao et al. 2021). Batch norms of the encoder see a piece.
-        labels: of how many images the method may see the label, if it sees any: `100%`, `1%`, or `4` of each class; drawn by
-            the seed, the same number of each class.
+        labels: of how many samples the method may see the label, if it sees any: `100%`, `1%`, or `4` of each class; drawn
+            by the seed, the same number of each class.
         hold_out_classes: how many classes, drawn by the seed, are kept out of training: images and labels. `evaluate` judges
             verification and few-shot on them.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
@@ -67,11 +75,9 @@ class Recipe:
     encoder: Choice = Choice("resnet18")
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
-    image_size: int | None = None
-    first_size: int | None = None
-    eval_size: int | None = None
-    looks: int = 1
-    average: float = 0.0
+    kind: Choice = Choice("")
+    tta: int = 1
+    ema: float = 0.0
     whiten: bool = False
     epochs: int = 100
     batch_size: int = 256
@@ -85,12 +91,6 @@ class Recipe:
     monitor_every: int = 5
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def view_sizes(self) -> str:
-        """Sides of the views, in words: `24 px`, or `16 to 24 px`."""
-        grows = f"{self.first_size} to " if self.first_size not in (None, self.image_size) else ""
-        return f"{grows}{self.image_size} px"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
@@ -116,7 +116,12 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UserError(f"recipe {str(path)!r} must hold a mapping such as 'epochs: 100', and holds {type(found).__name__}")
-    return found
+    if old := [name for name in RENAMED if name in found]:
+        words = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+        console().print(f"{path}: an older recipe, read as it was meant: {words}", soft_wrap=True)
+    return {
+        RENAMED.get(str(name), str(name)): value for name, value in found.items() if not (name in RENAMED and value is None)
+    }
 
 
 def compose(*layers: Mapping[str, Any]) -> Recipe:
@@ -155,15 +160,15 @@ def _checked(plain: dict[str, Any]) -> Recipe:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
     least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "warmup_epochs": 0, "accumulate": 1}
-    least_values |= {"hold_out_classes": 0, "image_size": 4, "first_size": 4, "eval_size": 4}
+    least_values |= {"hold_out_classes": 0}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
-    if recipe.looks not in (1, 2, 4):
-        raise UserError(f"looks is {recipe.looks}, and must be 1, 2 (the mirror image too) or 4 (both smaller, too)")
-    if not 0 <= recipe.average < 1:
-        raise UserError(f"average is {recipe.average:g}, and must be from 0 to below 1, such as 0.999")
+    if recipe.tta not in (1, 2, 4):
+        raise UserError(f"tta is {recipe.tta}, and must be 1, 2 (the mirror image too) or 4 (both smaller, too)")
+    if not 0 <= recipe.ema < 1:
+        raise UserError(f"ema is {recipe.ema:g}, and must be from 0 to below 1, such as 0.999")
     if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
         raise UserError(
             f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {recipe.epochs} epochs of the run"

@@ -1,8 +1,8 @@
 """Finds methods, views, optimisers, probes and named data sets by name, without importing what is not asked for.
 
-A name is given where the thing is written, `@register("simclr")`, in any file of the kind's package. Names are read from
-the syntax tree, so listing them imports nothing; the file is imported when the thing is built. Other packages add theirs
-by an entry point in the group `unlabeled.<kind>`.
+A name is given where the thing is written, `@register("simclr")`, in any file of the kind's folder. Names are read from
+the syntax tree, so listing them imports nothing; the file is imported when the thing is built. Others add theirs in a file
+that is imported (`--plugin FILE`, or any import), or by an entry point in the group `unlabeled.<kind>`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import math
+import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,7 +47,20 @@ Count = Annotated[int, Range(1)]
 Decay = Annotated[float, Range(0)]
 Width = Annotated[int, Range(0)]
 
-KINDS = {"methods": "method", "views": "policy", "optim": "optimizer", "probes": "protocol", "data": "data set"}
+KINDS = {
+    "methods": "method",
+    "views": "policy",
+    "optim": "optimizer",
+    "probes": "protocol",
+    "data": "data set",
+    "kinds": "kind of data",
+}
+"""What each kind of thing is called in sentences."""
+FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data/kinds"}
+"""Where things of a kind are looked for, in files at any depth."""
+
+PLUGINS = "UNLABELED_PLUGINS"
+"""Environment variable: files of plug-ins, separated as in PATH."""
 
 _Made = TypeVar("_Made", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Entry] = {}
@@ -90,9 +106,10 @@ class Entry:
         """The keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere else."""
         from docstring_parser import parse
 
-        documents = [parse(text) for text in (self.make.__doc__, getattr(self.make, "__init__", self.make).__doc__) if text]
-        helps = {p.arg_name: " ".join((p.description or "").split()) for d in documents for p in d.params}
-        spaces = vars(sys.modules[self.make.__module__])
+        classes = [c for c in reversed(self.make.__mro__) if c is not object] if isinstance(self.make, type) else [self.make]
+        texts = [text for c in classes for text in (c.__doc__, vars(c).get("__init__", c).__doc__) if text]
+        helps = {p.arg_name: " ".join((p.description or "").split()) for text in texts for p in parse(text).params}
+        spaces = _constructor(self.make).__globals__
         return {
             p.name: Option(self.preset.get(p.name, p.default), _type(p.annotation, spaces), helps.get(p.name, ""))
             for p in inspect.signature(self.make).parameters.values()
@@ -121,6 +138,7 @@ def register(
     recipe: Mapping[str, Any] | None = None,
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
     says: str = "",
+    kind: str = "",
     **preset: Any,
 ) -> Callable[[_Made], _Made]:
     """Class or function decorator: gives the thing its names.
@@ -131,21 +149,76 @@ def register(
         encoders: what it prescribes beyond that, options of the thing included, for encoders whose name contains a word:
             `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
         says: what these names are, where it is not the docstring's first line.
+        kind: of thing, such as `views`; found for whatever lies in this package or inherits from something that does.
         preset: defaults of its options that differ under these names.
+
+    Raises:
+        UserError: a kind that cannot be found, or a name that is taken.
     """
 
     def decorate(make: _Made) -> _Made:
-        kind = make.__module__.split(".")[1]
+        found = kind or _kind_of(make)
         for name in names:
-            _registered[kind, name] = Entry(kind, name, make, preset, recipe or {}, encoders or {}, says)
+            home = _files(found).get(name, make.__module__)
+            before = _registered.get((found, name))
+            if home != make.__module__ or (before and before.make.__module__ != make.__module__):
+                taken = home if home != make.__module__ else before.make.__module__ if before else ""
+                raise UserError(f"{KINDS[found]} {name!r} of {make.__module__}: {taken} has that name: give another")
+            _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, says)
         return make
 
     return decorate
 
 
+def _kind_of(make: Callable[..., Any]) -> str:
+    """By the place of a thing, or of what it inherits from: the deepest folder that has a kind."""
+    for owner in make.__mro__ if isinstance(make, type) else [make]:
+        place = owner.__module__.replace(".", "/")
+        fitting = [kind for kind, folder in FOLDERS.items() if place.startswith(f"unlabeled/{folder}/")]
+        if fitting:
+            return max(fitting, key=lambda kind: len(FOLDERS[kind]))
+    raise UserError(f"{make.__name__}: say what it is, as in @register(..., kind='views'); kinds: {', '.join(KINDS)}")
+
+
+def load_plugin(path: str | Path) -> None:
+    """Imports a file, for what it registers.
+
+    Raises:
+        UserError: no such file, or one that fails; it says in which line.
+    """
+    file = Path(path).expanduser().resolve()
+    name = f"unlabeled_plugin_{file.stem}"
+    if name in sys.modules and getattr(sys.modules[name], "__file__", "") == str(file):
+        return
+    if not file.is_file() or file.suffix != ".py":
+        raise UserError(f"plug-in {str(path)!r} is no Python file that is there: give one, such as mymethod.py")
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        del sys.modules[name]
+        raise
+    except Exception as error:  # whatever somebody else's file raises
+        del sys.modules[name]
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        at = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
+        raise UserError(f"plug-in {str(path)!r}, line {at}: {type(error).__name__}: {error}") from error
+
+
+def load_plugins() -> None:
+    """Those that `$UNLABELED_PLUGINS` names, by which a process hands its own to the processes that it starts."""
+    for path in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
+        load_plugin(path)
+
+
 def names(kind: str) -> list[str]:
     """Every registered name of a kind, sorted; imports none of them."""
-    return sorted({*_files(kind), *_plugins(kind)})
+    load_plugins()
+    return sorted({*_files(kind), *_points(kind), *(name for of, name in _registered if of == kind)})
 
 
 def get(kind: str, name: str) -> Entry:
@@ -154,11 +227,14 @@ def get(kind: str, name: str) -> Entry:
     Raises:
         UserError: no such name; it says which known one is nearest.
     """
-    if name in _files(kind):
+    load_plugins()
+    if (kind, name) not in _registered and name in _files(kind):
         importlib.import_module(_files(kind)[name])
+    if (kind, name) not in _registered and name in _points(kind):
+        made = _points(kind)[name].load()  # which registers it, if it is decorated
+        _registered.setdefault((kind, name), Entry(kind, name, made))
+    if (kind, name) in _registered:
         return _registered[kind, name]
-    if name in _plugins(kind):
-        return Entry(kind, name, _plugins(kind)[name].load())
     raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}")
 
 
@@ -181,19 +257,22 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
         UserError: it is not such a value; the message begins with `what`.
     """
     origin, inner = get_origin(wanted), get_args(wanted)
+    error = UserError(f"{what} is {value!r}, and must be {_spell(wanted)}")
     if origin is Annotated:
         plain, bounds = inner[0], inner[1]
         number = coerce(value, plain, what)
         if not bounds.low <= number <= bounds.high or (bounds.above and number == bounds.low):
             raise UserError(f"{what} is {value!r}, and must be {bounds}")
         return number
-    error = UserError(f"{what} is {value!r}, and must be {_spell(wanted)}")
     if origin in (Union, UnionType):
         if value is None or (type(None) in inner and str(value).lower() in ("none", "null", "")):
             return None
-        for kind in sorted((t for t in inner if t is not type(None)), key=lambda t: t is str):
+        kinds = sorted((t for t in inner if t is not type(None)), key=lambda t: t is str)
+        for kind in kinds[: len(kinds) if len(kinds) > 1 else 0]:
             with suppress(UserError):
                 return coerce(value, kind, what)
+        if len(kinds) == 1:
+            return coerce(value, kinds[0], what)
         raise error
     if origin is Literal:
         for known in inner:
@@ -201,35 +280,43 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
                 return known
         raise error
     if origin is tuple:
-        if not isinstance(value, str | list | tuple):
-            raise error
-        parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
-        kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
-        if len(parts) != len(kinds):
-            raise error
-        try:
-            return tuple(coerce(p, k, what) for p, k in zip(parts, kinds, strict=True))
-        except UserError:
-            raise error from None
+        return _several(value, inner, what, error)
     if wanted is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if str(value).lower() not in words:
             raise error
         return words[str(value).lower()]
-    if wanted in (int, float, str):
-        try:
-            made = wanted(value)
-        except (TypeError, ValueError, OverflowError):
-            raise error from None
-        cut = wanted is int and isinstance(value, float) and made != value
-        endless = wanted is float and not math.isfinite(made)
-        if cut or endless or value is None or isinstance(value, bool | list | dict):
-            raise error
-        return made
-    return value
+    return _plain(value, wanted, error) if wanted in (int, float, str) else value
+
+
+def _several(value: Any, inner: tuple[Any, ...], what: str, error: UserError) -> tuple[Any, ...]:
+    if not isinstance(value, str | list | tuple):
+        raise error
+    parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
+    kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
+    if len(parts) != len(kinds):
+        raise error
+    try:
+        return tuple(coerce(p, k, what) for p, k in zip(parts, kinds, strict=True))
+    except UserError:
+        raise error from None
+
+
+def _plain(value: Any, wanted: Any, error: UserError) -> Any:
+    try:
+        made = wanted(value)
+    except (TypeError, ValueError, OverflowError):
+        raise error from None
+    cut = wanted is int and isinstance(value, float) and made != value
+    endless = wanted is float and not math.isfinite(made)
+    if cut or endless or value is None or isinstance(value, bool | list | dict):
+        raise error
+    return made
 
 
 def _spell(wanted: Any) -> str:
+    if get_origin(wanted) is Annotated:
+        return f"{_spell(get_args(wanted)[0])} {get_args(wanted)[1]}"
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(repr(v) for v in get_args(wanted))
     if get_origin(wanted) is tuple:
@@ -239,6 +326,11 @@ def _spell(wanted: Any) -> str:
     if get_origin(wanted) in (Union, UnionType):
         return " or ".join("null" if kind is type(None) else _spell(kind) for kind in get_args(wanted))
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(wanted, str(wanted))
+
+
+def _constructor(make: Any) -> Any:
+    """The function with the options: of a class its `__init__`, which it may have inherited from another file."""
+    return make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
 
 
 def _type(annotation: Any, spaces: dict[str, Any]) -> Any:
@@ -256,7 +348,7 @@ def _files(kind: str) -> dict[str, str]:
     """Name -> module, read from the `@register("...")` decorators of the kind's files."""
     root = Path(__file__).parent
     found: dict[str, str] = {}
-    for path in sorted((root / kind).rglob("*.py")):
+    for path in sorted((root / FOLDERS[kind]).rglob("*.py")):
         module = "unlabeled." + ".".join(path.relative_to(root).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "register":
@@ -265,5 +357,5 @@ def _files(kind: str) -> dict[str, str]:
 
 
 @cache
-def _plugins(kind: str) -> dict[str, EntryPoint]:
+def _points(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"unlabeled.{kind}")}

@@ -18,7 +18,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.data.kinds.kind import build
+from unlabeled.encoders import Encoder
+from unlabeled.encoders.encoder import renamed
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.recipe import Recipe, compose, read
@@ -159,7 +161,7 @@ class Run:
 
 
 def load(path: str | Path) -> Encoder:
-    """The encoder of a run: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
+    """The encoder of a run: raw samples (B, ...), such as images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
 
     Args:
         path: the run's folder, or a file that `save_encoder` wrote.
@@ -172,9 +174,14 @@ def load(path: str | Path) -> Encoder:
 
 def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
     """Writes the weights as safetensors, with what is needed to build the network again as metadata."""
-    made = {"name": choice.name, "options": dict(choice.options), "channels": len(encoder.mean)}
-    made |= {"size": encoder.size, "eval_size": encoder.eval_size, "looks": encoder.looks}
-    made |= {"whitened": encoder.whitening is not None}
+    kind = encoder.front.kind
+    made = {
+        "kind": {"name": kind.name, **kind.options},
+        "encoder": {"name": choice.name, **choice.options},
+        "channels": encoder.front.channels,
+        "tta": encoder.front.tta,
+        "whitened": encoder.whitening is not None,
+    }
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
     about = {"unlabeled": json.dumps(made)}
     _saying(lambda p: safetensors.torch.save_file(tensors, p, about))(path)
@@ -188,21 +195,32 @@ def read_encoder(path: Path) -> Encoder:
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            made = json.loads(file.metadata()["unlabeled"])
-        tensors = safetensors.torch.load_file(path)
-        choice = Choice(made["name"], made["options"])
-        channels, size, eval_size = made["channels"], made["size"], made["eval_size"]
+            made = _described(json.loads(file.metadata()["unlabeled"]))
+        tensors = renamed(safetensors.torch.load_file(path))
+        kind, choice = (Choice(made[part].pop("name"), made[part]) for part in ("kind", "encoder"))
+        channels, tta, whitened = made["channels"], made["tta"], made["whitened"]
     except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
-    blank = torch.zeros(channels)
-    encoder = build_encoder(choice, channels, size, blank, blank, eval_size)
-    encoder = encoder.looking(made.get("looks", 1))
-    encoder = encoder.whitened() if made.get("whitened") else encoder
+    encoder = build(kind).encoder(choice, channels, None).with_tta(tta)
+    encoder = encoder.whitened() if whitened else encoder
     try:
         encoder.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{str(path)!r} holds weights of another network than this version builds: train it anew") from error
     return encoder.eval()
+
+
+def _described(made: dict[str, Any]) -> dict[str, Any]:
+    """The description of an encoder as version 0.1 wrote it, in the words of today; that of today as it is."""
+    if "kind" in made:
+        return made
+    return {
+        "kind": {"name": "image", "size": made["size"], "eval_size": made["eval_size"]},
+        "encoder": {"name": made["name"], **made["options"]},
+        "channels": made["channels"],
+        "tta": made.get("looks", 1),
+        "whitened": made.get("whitened", False),
+    }
 
 
 def environment() -> dict[str, Any]:

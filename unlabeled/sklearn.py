@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from unlabeled import api
+from unlabeled.registry import Choice
 
 Array = np.ndarray[Any, Any]
 
@@ -113,7 +114,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         elif given:
             raise ValueError(f"{', '.join(given)}: of no use with a trained run; leave out these options, or run")
         else:
-            self.encoder_, self._seen_at = api.load(self.run), _image_size(self.run)
+            self.encoder_, self._kind = api.load(self.run), _kind(self.run)
         self._images_fit()
         return self
 
@@ -135,7 +136,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             raise ValueError(f"X holds images of shape {shape}, and fit met {self.image_shape_}: give images of one shape")
         device = make_fabric(Recipe(), self.accelerator, 1).device
         encoder = self.encoder_ if device.type == "cpu" else copy.deepcopy(self.encoder_).to(device)
-        source = open_data(self._images(rows), image_size=self._seen_at, seed=None).train
+        source = open_data(self._images(rows), kind=self._kind, seed=None).train
         filled = np.arange(math.ceil(len(rows) / ROWS) * ROWS) % len(rows)
         h = features(encoder, source, device=device, batch_size=ROWS, indices=filled)[: len(rows)].numpy()
         return h.astype(np.float64 if rows.dtype == np.float64 else np.float32)
@@ -177,24 +178,25 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         seed = int(self.random_state) if isinstance(self.random_state, int | np.integer) else seed
         given["batch_size"] = min(given.get("batch_size", 256), len(images))
-        data = open_data(images, image_size=self.image_size, seed=None)
+        sized = {} if self.image_size is None else {"size": self.image_size}
+        data = open_data(images, kind=Choice("", sized), seed=None)
         silence = contextlib.nullcontext() if self.verbose else contextlib.redirect_stdout(io.StringIO())
         with tempfile.TemporaryDirectory() as folder, silence:
             run = api.pretrain(data, out=Path(folder) / "run", seed=seed, accelerator=self.accelerator, **given)
-            self.encoder_, self._seen_at = run.encoder(), run.recipe.image_size
+            self.encoder_, self._kind = run.encoder(), run.recipe.kind
 
     def _images_fit(self) -> None:
-        wanted = len(self.encoder_.mean)
+        wanted = self.encoder_.front.channels
         shape = self.image_shape_
         found = 1 if len(shape) == 2 else shape[0] if shape[0] <= 4 < shape[2] else shape[2]
         if found != wanted:
             raise ValueError(f"X holds images of {found} channels (shape {shape}), and the run's encoder takes {wanted}")
 
 
-def _image_size(run: str | Path) -> int | None:
+def _kind(run: str | Path) -> Choice:
     from unlabeled.run import Run
 
-    return None if Path(run).is_file() else Run.open(run).recipe.image_size
+    return Choice("image") if Path(run).is_file() else Run.open(run).recipe.kind
 
 
 def _row_shape(values: int, said: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from unlabeled import registry
-from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.batch import Batch, DataShape, Fields, Loss, Progress
 from unlabeled.encoders import Encoder, Lab, build_encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
+from unlabeled.training.batches import generator
 from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
@@ -78,7 +79,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.x)
 
-    def fetch(self, index: np.ndarray) -> Tensor:
+    def seen(self, index: np.ndarray) -> Tensor:
         return self.x[torch.from_numpy(index)]
 
 
@@ -140,11 +141,11 @@ def optimizer(method: Method, name: str = "adamw", **options: object) -> Optimiz
     return made
 
 
-def samples(method: Method, step: int, size: int = 16) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def samples(method: Method, step: int, size: int = 16) -> tuple[Fields, np.ndarray, np.ndarray]:
     """The `step`-th samples that `train` would draw, their places and labels."""
     source = source_of(method.encoder)
     index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
-    return source.x[index], index.numpy(), source.y[index].numpy()
+    return {"image": source.x[index]}, index.numpy(), source.y[index].numpy()
 
 
 def stepper(name: str, method: Method, optimizers: Optimizers | None = None) -> Step:
@@ -154,9 +155,12 @@ def stepper(name: str, method: Method, optimizers: Optimizers | None = None) -> 
 
 
 def batch(name: str, method: Method, step: int, size: int = 16) -> Batch:
-    """The `step`-th batch that `train` would draw."""
+    """The `step`-th batch that one process would draw."""
     x, index, labels = samples(method, step, size)
-    return stepper(name, method).batch(x, index, Progress(step, TOTAL, step // PER_EPOCH), labels)
+    views, targets = policy(name)(x, generator(0, 0, step))
+    return Batch(
+        views, torch.from_numpy(index), targets | ({"label": torch.from_numpy(labels)} if method.needs_labels else {})
+    )
 
 
 def learns(method: Method) -> bool:

@@ -60,7 +60,7 @@ def bits(value: Any) -> Any:
 OPTIMIZERS = [("simclr", {"optimizer": name}) for name in registry.names("optim")]
 
 
-@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in NAMES), *OPTIMIZERS, ("byol", {"average": 0.9})])
+@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in NAMES), *OPTIMIZERS, ("byol", {"ema": 0.9})])
 def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
     method: str, more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,7 @@ def test_the_average_of_the_weights_is_judged_in_place_of_the_encoder(tmp_path: 
     plain = pretrain(tmp_path / "plain", "simclr").encoder().state_dict()
     first = pretrain(tmp_path / "first", "simclr", epochs=0, warmup_epochs=0).encoder().state_dict()
     for share, expected in ((1e-7, plain), (1 - 1e-7, first)):
-        run = pretrain(tmp_path / f"{share}", "simclr", average=share)
+        run = pretrain(tmp_path / f"{share}", "simclr", ema=share)
         state = run.read_checkpoint()
         assert state is not None
         for name, value in run.encoder().state_dict().items():

@@ -23,14 +23,14 @@ def class_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts how many samples are decoded."""
-    from unlabeled.data import store
+    from unlabeled.data.kinds import image
 
     counted: list[int] = []
-    decode: Callable[..., np.ndarray] = store.to_pixels
+    decode: Callable[..., np.ndarray] = image.to_pixels
 
     def counting(raw: object, channels: int, size: int) -> np.ndarray:
         counted.append(1)
         return decode(raw, channels, size)
 
-    monkeypatch.setattr(store, "to_pixels", counting)
+    monkeypatch.setattr(image, "to_pixels", counting)
     return counted

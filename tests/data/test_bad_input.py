@@ -62,7 +62,7 @@ def test_lists(tmp_path: Path, name: str) -> None:
     for text, words in (
         ("", "the list is empty"),
         ("path\n", "the list is empty"),
-        ("notes of a day\n", "'notes of a day', which is neither an image file nor the header"),
+        ("notes of a day\n", "'notes of a day', neither a file that can be read nor the header"),
         ("gone.png\nlost.png\n", "none of its images can be read"),
     ):
         listed.write_text(text)

@@ -49,7 +49,7 @@ def copies(train: Any, test: Any) -> Copies:
     data = open_data({"x_train": train, "x_test": test})
     assert data.test
     splits = {"train": data.train, "test": data.test}
-    thumbnails = Thumbnails().fit(source.fetch(np.arange(len(source))) for source in splits.values())
+    thumbnails = Thumbnails().fit(source.seen(np.arange(len(source))) for source in splits.values())
     return find({name: take(source, thumbnails) for name, source in splits.items()})
 
 
@@ -174,7 +174,7 @@ def test_a_bad_image_is_no_copy_of_the_one_in_its_place(tmp_path: Any) -> None:
         Image.fromarray(image).save(tmp_path / f"{i:02}.png")
     (tmp_path / "07.png").write_bytes(b"not an image")
     source = open_data(tmp_path, seed=None).train
-    census = take(source, Thumbnails().fit([source.fetch(np.arange(40))]))
+    census = take(source, Thumbnails().fit([source.seen(np.arange(40))]))
     assert len(census) == 39
     assert 7 not in census.positions
     assert not any(pair.exact for pair in find({"all": census}).pairs)

@@ -19,13 +19,14 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from unlabeled.data import Data, open_data
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
 from .pictures import encoded, noise, write
 
 
 def everything(data: Data) -> torch.Tensor:
     assert data.test is not None
-    return torch.cat([s.fetch(range(len(s))) for s in (data.train, data.test)])
+    return torch.cat([s.seen(range(len(s))) for s in (data.train, data.test)])
 
 
 def test_a_folder_of_classes(class_folder: Path) -> None:
@@ -37,11 +38,11 @@ def test_a_folder_of_classes(class_folder: Path) -> None:
     assert np.bincount(data.test.labels).tolist() == [2, 2, 2]
     assert (data.train.channels, data.train.size, data.train.native) == (3, 16, (16, 16))
     assert data.train.invariances == {"mirror", "colour", "intensity"}
-    x = data.train.fetch(torch.tensor([0, 5]))
+    x = data.train.seen(torch.tensor([0, 5]))
     assert (x.dtype, x.shape) == (torch.uint8, (2, 3, 16, 16))
     originals = {noise(s).transpose(2, 0, 1).tobytes(): s // 10 for s in range(30)}
     for i in range(24):
-        assert originals[data.train.fetch([i])[0].numpy().tobytes()] == data.train.labels[i]
+        assert originals[data.train.seen([i])[0].numpy().tobytes()] == data.train.labels[i]
 
 
 def test_a_flat_folder_is_unlabelled(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_grey_files_are_opened_with_the_channels_that_an_encoder_wants(tmp_path:
     for i in range(4):
         write(tmp_path / "d" / f"{i}.png", noise(i)[..., 0])
     assert open_data(tmp_path / "d", seed=None).train.channels == 1
-    assert open_data(tmp_path / "d", seed=None, channels=3).train.fetch([0]).shape[1] == 3
+    assert open_data(tmp_path / "d", seed=None, channels=3).train.seen([0]).shape[1] == 3
 
 
 def test_a_test_split_is_numbered_by_the_names_of_train(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_parquet_of_the_hub(tmp_path: Path) -> None:
     assert data.train.classes == ("x", "y", "z")
     i = len(data.train) - 1
     row = int(data.train._rows[i])
-    assert np.array_equal(data.train.fetch([i])[0].numpy(), noise(row).transpose(2, 0, 1))
+    assert np.array_equal(data.train.seen([i])[0].numpy(), noise(row).transpose(2, 0, 1))
     assert data.train.labels[i] == row % 3
 
 
@@ -162,7 +163,7 @@ def test_parquet_shards_with_splits(tmp_path: Path) -> None:
     assert not data.held_out
     assert data.train.labels.tolist() == [0, -1, 1] * 4
     assert data.test.labels.tolist() == [1, 1]
-    assert np.array_equal(data.train.fetch([7])[0].numpy(), noise(7).transpose(2, 0, 1))
+    assert np.array_equal(data.train.seen([7])[0].numpy(), noise(7).transpose(2, 0, 1))
     both = open_data(f"train={folder / 'train-00000-of-00002.parquet'},test={folder / 'test-00000-of-00001.parquet'}")
     assert (len(both.train), len(both.test)) == (6, 2)
 
@@ -175,7 +176,7 @@ def test_npz_with_splits(tmp_path: Path, form: str) -> None:
     data = open_data(tmp_path / "a.npz")
     assert data.train.classes == ("5", "6")
     assert data.test.labels.tolist() == [0, 1, 0, 1]
-    assert np.array_equal(data.train.fetch([3])[0].numpy(), x[3].transpose(2, 0, 1))
+    assert np.array_equal(data.train.seen([3])[0].numpy(), x[3].transpose(2, 0, 1))
 
 
 def test_arrays_in_memory() -> None:
@@ -183,13 +184,13 @@ def test_arrays_in_memory() -> None:
     assert open_data(grey).train.channels == 1
     assert open_data(grey).train.invariances == {"mirror", "intensity"}
     many = np.random.default_rng(0).random((10, 9, 9, 7), np.float32)
-    assert open_data((many, ["a", "b"] * 5)).train.fetch([0]).shape == (1, 7, 9, 9)
+    assert open_data((many, ["a", "b"] * 5)).train.seen([0]).shape == (1, 7, 9, 9)
     tensors = torch.rand(10, 3, 8, 8)
     data = open_data({"images": tensors, "labels": torch.arange(10) % 2})
     assert data.train.channels == 3
     oblong = open_data(np.zeros((10, 12, 30, 3), np.uint8))
     assert (oblong.train.size, oblong.train.native) == (12, (12, 30))
-    assert open_data(grey.astype(np.uint16) * 257).train.fetch([0]).max() > 100
+    assert open_data(grey.astype(np.uint16) * 257).train.seen([0]).max() > 100
     assert open_data(data) is data
 
 
@@ -211,7 +212,7 @@ def test_any_dataset() -> None:
     assert open_data(Items(pictures)).train.labels is None
     data = open_data(Items([(p, i % 2) for i, p in enumerate(pictures)]))
     assert data.train.classes == ("0", "1")
-    assert data.train.fetch([0]).shape == (1, 3, 16, 16)
+    assert data.train.seen([0]).shape == (1, 3, 16, 16)
     tensors = TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 4)
     assert open_data(tensors).train.channels == 1
     assert len(open_data(Subset(tensors, list(range(0, 20, 2)))).train.classes) == 2
@@ -224,7 +225,7 @@ def test_native_size_is_that_of_the_file_and_pictures_of_a_dataset_stay_as_they_
     assert open_data(tmp_path / "grey").train.native == (300, 400)
     assert open_data(tmp_path / "grey").train.channels == 1
     pictures = [Image.open(tmp_path / "grey" / f"{i}.jpg") for i in range(4)]
-    assert open_data(pictures, image_size=28).train.fetch([0]).shape == (1, 1, 32, 32)
+    assert open_data(pictures, kind=Choice("", {"size": 28})).train.seen([0]).shape == (1, 1, 32, 32)
     assert pictures[0].size == (400, 300)
 
 
@@ -232,10 +233,10 @@ def test_image_sizes(tmp_path: Path) -> None:
     for i in range(4):
         write(tmp_path / "big" / f"{i}.jpg", noise(i, (300, 400)))
     assert open_data(tmp_path / "big").train.size == 256
-    assert open_data(tmp_path / "big", image_size=112).train.size == 128
-    assert open_data(tmp_path / "big", image_size=512).train.size == 300
+    assert open_data(tmp_path / "big", kind=Choice("", {"size": 112})).train.size == 128
+    assert open_data(tmp_path / "big", kind=Choice("", {"size": 512})).train.size == 300
     assert open_data(tmp_path / "big").train.native == (300, 400)
     square = np.zeros((6, 96, 96, 3), np.uint8)
-    assert open_data(square, image_size=96).train.size == 96
-    assert open_data(square, image_size=56).train.size == 64
-    assert open_data(np.zeros((6, 32, 32, 3), np.uint8), image_size=16).train.size == 32
+    assert open_data(square, kind=Choice("", {"size": 96})).train.size == 96
+    assert open_data(square, kind=Choice("", {"size": 56})).train.size == 64
+    assert open_data(np.zeros((6, 32, 32, 3), np.uint8), kind=Choice("", {"size": 16})).train.size == 32

@@ -41,7 +41,7 @@ def test_lists_of_files(tmp_path: Path, name: str, head: str, line: str, classes
     if classes:
         assert source.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 1]
     for at, seed in ((3, 3), (7, 7), (8, 5)):
-        assert np.array_equal(source.fetch([at])[0].numpy(), noise(seed).transpose(2, 0, 1))
+        assert np.array_equal(source.seen([at])[0].numpy(), noise(seed).transpose(2, 0, 1))
         assert Path(source.path(at)) == tmp_path / "d" / f"{seed}.png"
 
 
@@ -76,4 +76,4 @@ def test_a_changed_file_or_list_is_other_data(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr("unlabeled.data.formats.listed._STAMPED", 3)
     long = open_data(listed, seed=None).train
     assert not long._store.reader.lasting
-    assert torch.equal(long.fetch([6]), long.fetch([0]))
+    assert torch.equal(long.seen([6]), long.seen([0]))

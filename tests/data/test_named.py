@@ -15,6 +15,7 @@ from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.data.sets import named
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
 from .pictures import noise, write
 
@@ -51,7 +52,7 @@ def test_digits() -> None:
     assert (len(data.train), len(data.test)) == (1438, 359)
     assert (data.train.channels, data.train.size) == (1, 8)
     assert data.train.invariances == {"intensity"}
-    assert data.train.fetch(range(1438)).max() == 255
+    assert data.train.seen(range(1438)).max() == 255
     assert np.ptp(np.bincount(data.test.labels)) <= 1
 
 
@@ -81,7 +82,7 @@ def test_fashion_mnist_as_debian_has_it(tmp_path: Path, monkeypatch: pytest.Monk
     data = open_data("fashion-mnist", root=tmp_path / "empty")
     assert (len(data.train), len(data.test)) == (20, 10)
     assert data.train.invariances == {"mirror", "intensity"}
-    assert np.array_equal(data.train.fetch([3])[0, 0].numpy(), x[3])
+    assert np.array_equal(data.train.seen([3])[0, 0].numpy(), x[3])
     (tmp_path / f"{named._IDX[0]}.gz").write_bytes(gzip.compress(idx(x))[:100])
     with pytest.raises(UserError, match="broken"):
         open_data("fashion-mnist")
@@ -97,7 +98,7 @@ def test_cifar10(tmp_path: Path, any_hash: None) -> None:
     data = open_data("cifar10", root=tmp_path)
     assert (len(data.train), len(data.test)) == (20, 4)
     assert data.train.classes == tuple("abcdefghij")
-    assert np.array_equal(data.train.fetch([5])[0].numpy(), noise(11, (32, 32)).transpose(2, 0, 1))
+    assert np.array_equal(data.train.seen([5])[0].numpy(), noise(11, (32, 32)).transpose(2, 0, 1))
 
 
 def test_svhn(tmp_path: Path, any_hash: None) -> None:
@@ -108,7 +109,7 @@ def test_svhn(tmp_path: Path, any_hash: None) -> None:
     data = open_data("svhn", root=tmp_path)
     assert data.train.labels.tolist() == [0, 1, 2, 3, 4, 5]
     assert "mirror" not in data.train.invariances
-    assert np.array_equal(data.train.fetch([2])[0].numpy(), noise(2, (32, 32)).transpose(2, 0, 1))
+    assert np.array_equal(data.train.seen([2])[0].numpy(), noise(2, (32, 32)).transpose(2, 0, 1))
 
 
 def test_stl10_with_its_unlabelled_images(tmp_path: Path, any_hash: None) -> None:
@@ -121,10 +122,10 @@ def test_stl10_with_its_unlabelled_images(tmp_path: Path, any_hash: None) -> Non
     for name in ("train", "test"):
         (folder / f"{name}_y.bin").write_bytes(bytes([1, 2, 3, 1, 2]))
     (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
-    data = open_data("stl10", root=tmp_path, image_size=96)
+    data = open_data("stl10", root=tmp_path, kind=Choice("", {"size": 96}))
     assert data.train.labels.tolist() == [0, 1, 2, 0, 1] + [-1] * 5
     for i in range(10):
-        assert np.array_equal(data.train.fetch([i])[0].numpy(), x[i % 5].transpose(2, 0, 1))
+        assert np.array_equal(data.train.seen([i])[0].numpy(), x[i % 5].transpose(2, 0, 1))
 
 
 def make_food101(root: Path) -> None:
@@ -186,7 +187,7 @@ def test_photographs_with_a_test_split(make, tmp_path: Path) -> None:
     assert sorted(data.train.labels.tolist()) == [0, 0, 1, 1]
     assert len(data.train.classes) == 2
     assert data.train.skipped == []
-    assert data.train.fetch(range(4)).shape == (4, 3, 16, 16)
+    assert data.train.seen(range(4)).shape == (4, 3, 16, 16)
     assert ("flip" in data.train.invariances) == (name == "dtd")
 
 

@@ -33,7 +33,7 @@ def test_cifar100(tmp_path: Path, any_hash: None) -> None:
     assert (len(data.train), len(data.test)) == (4, 4)
     assert data.train.classes == ("a", "b", "c")
     assert data.train.labels.tolist() == [2, 0, 1, 2]
-    assert np.array_equal(data.test.fetch([3])[0].numpy(), noise(13, (32, 32)).transpose(2, 0, 1))
+    assert np.array_equal(data.test.seen([3])[0].numpy(), noise(13, (32, 32)).transpose(2, 0, 1))
 
 
 def test_flowers102(tmp_path: Path, any_hash: None) -> None:
@@ -50,7 +50,7 @@ def test_flowers102(tmp_path: Path, any_hash: None) -> None:
     assert sorted(data.train.labels.tolist()) == [0, 0, 1, 101]
     assert sorted(data.test.labels.tolist()) == [0, 1, 2]
     assert data.train.skipped == []
-    assert data.train.fetch(range(4)).shape[:2] == (4, 3)
+    assert data.train.seen(range(4)).shape[:2] == (4, 3)
 
 
 def test_cars(tmp_path: Path) -> None:
@@ -84,4 +84,4 @@ def test_pcam(tmp_path: Path) -> None:
     assert data.train.classes == ("normal", "tumour")
     assert data.train.labels.tolist() == [1, 0, 0, 1]
     assert {"flip", "rotation"} <= data.train.invariances
-    assert np.array_equal(data.test.fetch([2])[0].numpy(), noise(12, (96, 96)).transpose(2, 0, 1))
+    assert np.array_equal(data.test.seen([2])[0].numpy(), noise(12, (96, 96)).transpose(2, 0, 1))

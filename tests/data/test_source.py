@@ -30,10 +30,10 @@ def one_bad(tmp_path: Path) -> Path:
 def test_small_sets_are_decoded_once_for_ever(class_folder: Path, reads: list[int]) -> None:
     first = open_data(class_folder)
     assert len(reads) == 30
-    pixels = first.train.fetch(range(24))
+    pixels = first.train.seen(range(24))
     reads.clear()
     second = open_data(class_folder)
-    assert torch.equal(second.train.fetch(range(24)), pixels)
+    assert torch.equal(second.train.seen(range(24)), pixels)
     assert reads == []
     assert second.train.fingerprint == first.train.fingerprint
     write(class_folder / "ant" / "0.png", seed=99)
@@ -47,18 +47,18 @@ def test_what_the_check_did_not_reach_is_decoded_when_fetched(class_folder: Path
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     data = open_data(class_folder)
     assert reads == []
-    data.train.fetch([3, 3, 4])
-    data.train.fetch([4])
+    data.train.seen([3, 3, 4])
+    data.train.seen([4])
     assert len(reads) == 2
 
 
 def test_too_large_for_a_cache_is_decoded_every_time(class_folder: Path, reads: list[int], monkeypatch, cache: Path) -> None:
-    cached = open_data(class_folder).train.fetch([5, 1, 5])
+    cached = open_data(class_folder).train.seen([5, 1, 5])
     monkeypatch.setattr(store, "MAX_CACHE_BYTES", 10)
     data = open_data(class_folder)
     reads.clear()
-    assert torch.equal(data.train.fetch([5, 1, 5]), cached)
-    assert torch.equal(data.train.fetch([5, 1, 5]), cached)
+    assert torch.equal(data.train.seen([5, 1, 5]), cached)
+    assert torch.equal(data.train.seen([5, 1, 5]), cached)
     assert len(reads) == 4
     assert len(list(cache.iterdir())) == 1
 
@@ -70,7 +70,7 @@ def test_a_cache_that_cannot_be_written_is_replaced(class_folder: Path, tmp_path
     (tmp_path / "temporary").mkdir()
     data = open_data(class_folder)
     assert len(list((tmp_path / "temporary").iterdir())) == 1
-    assert data.train.fetch([0]).shape == (1, 3, 16, 16)
+    assert data.train.seen([0]).shape == (1, 3, 16, 16)
     del data
     assert list((tmp_path / "temporary").iterdir()) == []
 
@@ -78,21 +78,21 @@ def test_a_cache_that_cannot_be_written_is_replaced(class_folder: Path, tmp_path
 def test_a_bad_sample_is_replaced_counted_and_listed_once(one_bad: Path) -> None:
     data = open_data(f"train={one_bad},test={one_bad}")
     source = data.train
-    assert torch.equal(source.fetch([7]), source.fetch([8]))
+    assert torch.equal(source.seen([7]), source.seen([8]))
     assert [(s.index, Path(s.path).name, s.reason) for s in source.skipped] == [(7, "07.png", "empty file (0 bytes)")]
     assert np.flatnonzero(~source.good()).tolist() == [7]
     part = source.subset([6, 7])
-    assert torch.equal(part.fetch([1]), part.fetch([0]))  # cyclic, and within the subset
+    assert torch.equal(part.seen([1]), part.seen([0]))  # cyclic, and within the subset
     assert part.skipped[0].index == 1
     assert len(source.subset([7]).good()) == 1
     with pytest.raises(UserError, match="none of its 1 images"):
-        source.subset([7]).fetch([0])
+        source.subset([7]).seen([0])
 
 
 def test_bad_samples_without_a_cache(one_bad: Path, monkeypatch) -> None:
     monkeypatch.setattr(store, "MAX_CACHE_BYTES", 10)
     source = open_data(f"train={one_bad},test={one_bad}").train
-    x = source.fetch([7, 8, 6])
+    x = source.seen([7, 8, 6])
     assert torch.equal(x[0], x[1])
     assert len(source.skipped) == 1
 
@@ -104,9 +104,9 @@ def test_more_than_a_tenth_bad_stops_at_once_or_later(one_bad: Path, monkeypatch
         open_data(one_bad)
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     source = open_data(f"train={one_bad},test={one_bad}").train
-    source.fetch([1, 2])
+    source.seen([1, 2])
     with pytest.raises(UserError, match="more than a tenth"):
-        source.fetch([7])
+        source.seen([7])
 
 
 def test_the_check_ends_when_it_has_seen_enough(tmp_path: Path, monkeypatch) -> None:
@@ -129,7 +129,7 @@ def test_threads_and_processes_may_fill_a_cache_together(class_folder: Path, mon
 
     def work(who: int) -> None:
         for i, indices in enumerate(order):
-            results[who, i] = (one, other)[who % 2].fetch(indices)
+            results[who, i] = (one, other)[who % 2].seen(indices)
 
     threads = [threading.Thread(target=work, args=(w,)) for w in range(4)]
     for thread in threads:
@@ -137,7 +137,7 @@ def test_threads_and_processes_may_fill_a_cache_together(class_folder: Path, mon
     for thread in threads:
         thread.join()
     for i, indices in enumerate(order):
-        assert all(torch.equal(results[w, i], one.fetch(indices)) for w in range(4))
+        assert all(torch.equal(results[w, i], one.seen(indices)) for w in range(4))
 
 
 def test_grey_arrays_become_colour_and_colour_grey_where_an_encoder_wants_them() -> None:
@@ -145,22 +145,22 @@ def test_grey_arrays_become_colour_and_colour_grey_where_an_encoder_wants_them()
     as_colour = open_data({"x_train": grey, "x_test": grey[:5]}, channels=3)
     for split in (as_colour.train, as_colour.test):
         assert split.channels == 3
-        pixels = split.fetch(range(len(split)))
+        pixels = split.seen(range(len(split)))
         assert torch.equal(pixels, torch.from_numpy(grey[: len(split)]).permute(0, 3, 1, 2).expand(-1, 3, -1, -1))
-    assert open_data(colour, channels=1).train.fetch([0]).shape == (1, 1, 8, 8)
-    assert open_data(colour, channels=3).train.fetch([0]).shape == (1, 3, 8, 8)
+    assert open_data(colour, channels=1).train.seen([0]).shape == (1, 1, 8, 8)
+    assert open_data(colour, channels=3).train.seen([0]).shape == (1, 3, 8, 8)
     assert open_data(np.repeat(grey, 5, axis=3), channels=3).train.channels == 5
 
 
 def test_indices(class_folder: Path) -> None:
     source = open_data(class_folder).train
-    assert source.fetch([]).shape == (0, 3, 16, 16)
+    assert source.seen([]).shape == (0, 3, 16, 16)
     with pytest.raises(IndexError, match="outside"):
-        source.fetch([24])
+        source.seen([24])
     with pytest.raises(IndexError, match="outside"):
-        source.fetch([-1])
+        source.seen([-1])
     sub = source.subset(torch.tensor([5, 2]))
-    assert torch.equal(sub.fetch([0, 1]), source.fetch([5, 2]))
+    assert torch.equal(sub.seen([0, 1]), source.seen([5, 2]))
     assert sub.labels.tolist() == source.labels[[5, 2]].tolist()
     assert sub.fingerprint != source.fingerprint
 
@@ -181,7 +181,7 @@ def test_many_files_start_at_once(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     start = time.perf_counter()
     opened = open_data(tmp_path / "many")
-    opened.train.fetch(range(256))
+    opened.train.seen(range(256))
     assert time.perf_counter() - start < 3
     assert len(opened.train) == 8000
 
@@ -194,7 +194,7 @@ def test_many_listed_paths_start_at_once(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
     start = time.perf_counter()
     opened = open_data(tmp_path / "many.txt")
-    opened.train.fetch(range(256))
+    opened.train.seen(range(256))
     assert time.perf_counter() - start < 5
     assert len(opened.train) == 80_000
 

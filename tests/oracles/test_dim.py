@@ -88,7 +88,7 @@ def test_the_objective_compares_h_with_the_places_of_one_stage(stage: int | None
     of = Batch([torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))], torch.arange(4))
     made.train()
     loss = made(of, AT)
-    h, maps = made.encoder.stages(of.views[0])
+    h, maps = made.encoder.local(of.views[0])
     torch.testing.assert_close(h, made.encoder(of.views[0]))
     places = maps[-2 if stage is None else stage]
     assert places.shape[2:] == (side, side)
@@ -104,7 +104,7 @@ def test_the_objective_compares_h_with_the_places_of_one_stage(stage: int | None
 def test_stages_of_a_transformer_and_a_stage_that_is_not_there() -> None:
     made = method("vit_tiny_patch16_224")
     x = torch.rand(2, 3, 16, 16)
-    h, maps = made.encoder.eval().stages(x)
+    h, maps = made.encoder.eval().local(x)
     torch.testing.assert_close(h, made.encoder(x))
     assert [m.shape for m in maps] == [(2, 16, 8, 8)] * 2
     with pytest.raises(UserError, match=r"stage is 5, and this encoder has 5: give a --method.stage from -5 to 4"):

@@ -40,7 +40,7 @@ def test_lars_is_the_algorithm(start: str, steps: str) -> None:
     grads = {n: [k * numbers.normal(size=p.shape) for k in keep] for n, p in layer.named_parameters()}
     expected = {n: lars_by_loops(p.detach().numpy(), grads[n], vector=p.ndim == 1) for n, p in layer.named_parameters()}
     options = {"lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY, "trust": TRUST}
-    optimizer = registry.build("optim", Choice("lars", options), groups(layer))
+    optimizer = registry.build("optim", Choice("lars", options), groups(layer.parameters()))
     for step in range(len(keep)):
         for name, p in layer.named_parameters():
             p.grad = torch.from_numpy(grads[name][step])
@@ -53,7 +53,9 @@ def test_lars_moves_a_kernel_by_a_share_of_its_norm_whatever_the_gradient() -> N
     for size in (1e-6, 1.0, 1e6):
         layer = nn.Linear(8, 8, bias=False)
         before = layer.weight.detach().clone()
-        optimizer = registry.build("optim", Choice("lars", {"lr": 0.5, "weight_decay": 0, "trust": 0.001}), groups(layer))
+        optimizer = registry.build(
+            "optim", Choice("lars", {"lr": 0.5, "weight_decay": 0, "trust": 0.001}), groups(layer.parameters())
+        )
         layer.weight.grad = size * torch.randn(8, 8)
         optimizer.step()
         moved = (layer.weight.detach() - before).norm() / before.norm()
@@ -68,7 +70,7 @@ def test_muon_moves_a_kernel_by_the_orthogonal_factor_of_its_gradient(size: floa
     layer = nn.Conv2d(4, 8, 3)
     before, bias = layer.weight.detach().clone(), layer.bias.detach().clone()  # type: ignore[union-attr]
     options = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0, "nesterov": False}
-    optimizer = registry.build("optim", Choice("muon", options), groups(layer))
+    optimizer = registry.build("optim", Choice("muon", options), groups(layer.parameters()))
     gradient = np.random.default_rng(0).normal(size=(8, 36))
     layer.weight.grad = torch.from_numpy(size * gradient).float().view(8, 4, 3, 3)
     layer.bias.grad = torch.full((8,), size)  # type: ignore[union-attr]
@@ -87,7 +89,7 @@ def test_vectors_are_not_decayed_and_kernels_are(name: str) -> None:
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(1.0)
-    optimizer = registry.build("optim", Choice(name, {"lr": 0.1, "weight_decay": 0.5}), groups(net))
+    optimizer = registry.build("optim", Choice(name, {"lr": 0.1, "weight_decay": 0.5}), groups(net.parameters()))
     for p in net.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -106,7 +108,7 @@ def test_the_state_is_saved(name: str) -> None:
     def fresh() -> tuple[nn.Linear, torch.optim.Optimizer]:
         torch.manual_seed(0)
         net = nn.Linear(3, 2)
-        return net, registry.build("optim", Choice(name), groups(net))
+        return net, registry.build("optim", Choice(name), groups(net.parameters()))
 
     whole, of_whole = fresh()
     train(whole, of_whole, range(6))
@@ -122,5 +124,5 @@ def test_the_state_is_saved(name: str) -> None:
 
 def test_frozen_parameters_are_in_no_group() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
-    held = {id(p) for group in groups(net) for p in group["params"]}
+    held = {id(p) for group in groups(net.parameters()) for p in group["params"]}
     assert held == {id(p) for p in net[0].parameters()}

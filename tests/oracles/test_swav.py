@@ -137,7 +137,7 @@ def test_the_largest_views_get_the_codes_wherever_they_stand() -> None:
     of = views(8, 16, 8, 16)
     loss: Loss = made(of, LATER)
     with torch.no_grad():
-        made.encoder.eval_size = 16
+        made.encoder.front.eval_size = 16
         expected = F.normalize(made.projector(made.encoder(of.views[1])), dim=1)
     torch.testing.assert_close(loss.memory["view 0"], expected, rtol=1e-4, atol=1e-5)
 

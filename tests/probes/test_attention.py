@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unlabeled.data import open_data
 from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.encoders.image import ImageFront
 from unlabeled.errors import UserError
 from unlabeled.probes.attention import Attention, focus, overlay, pixels
 from unlabeled.probes.base import Draws, Shown
@@ -42,7 +43,7 @@ class Averaged(nn.Module):
 
 
 def encoder(backbone: nn.Module, size: int = 8) -> Encoder:
-    return Encoder(backbone, 3, size, size, torch.zeros(3), torch.ones(3), [])
+    return Encoder(ImageFront(size, size, torch.zeros(3), torch.ones(3)), backbone, 3)
 
 
 def built(name: str, size: int = 16, **options: Any) -> Encoder:
@@ -106,7 +107,7 @@ def test_grad_cam_clips_what_speaks_against() -> None:
 
 def test_maps_are_of_the_deepest_stage_that_is_fine_enough() -> None:
     made = built("resnet10t", 8, width=4)
-    assert made.stages(pictures(1, 8))[1][-1].shape[-1] < 4
+    assert made.local(pictures(1, 8))[1][-1].shape[-1] < 4
     found = saliency(made, pictures(2, 8))
     assert found.maps.shape == (2, 4, 4)
     assert "deepest stage" in found.means
@@ -115,7 +116,7 @@ def test_maps_are_of_the_deepest_stage_that_is_fine_enough() -> None:
 
 def rolled_out(made: Encoder, image: Tensor) -> np.ndarray:
     """Of one image: attention from the queries and keys themselves, multiplied in loops. (N, N)."""
-    x = (image[None].float() / 255 - made.mean) / made.std
+    x = (image[None].float() / 255 - made.front.mean) / made.front.std
     backbone: Any = made.backbone
     inputs: list[Tensor] = []
     hooks = [b.attn.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for b in backbone.blocks]
@@ -233,7 +234,7 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     source = data(tmp_path)
     probe, figures = scored(source, vit(), "attention:images=5")
     assert isinstance(probe, Draws)
-    values = np.array([focus(m) for m in saliency(vit(), source.fetch(probe.chosen_)).maps])
+    values = np.array([focus(m) for m in saliency(vit(), source.seen(probe.chosen_)).maps])
     assert probe.focus_ == pytest.approx(values.tolist(), abs=1e-5)
     assert figures["focus"].value == pytest.approx(values.mean(), abs=1e-5)
     assert figures["focus"].interval == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(5), abs=1e-5)

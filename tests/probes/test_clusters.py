@@ -163,7 +163,7 @@ def test_the_picture_and_its_json(tmp_path: Path, k: int | None) -> None:
     train = Shown(data.train, np.arange(400), data.train.labels[:400])
     test = Shown(data.test, np.arange(10, 210), data.test.labels[10:210].copy())
     test.y[:20] = -1
-    h, q = (s.source.fetch(s.indices).flatten(1).float() for s in (train, test))
+    h, q = (s.source.seen(s.indices).flatten(1).float() for s in (train, test))
     probe = Clusters(k=k, seeds=2).fit(h, torch.from_numpy(train.y))
     probe.score(q, torch.from_numpy(test.y))
     assert isinstance(probe, Draws)

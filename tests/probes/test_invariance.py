@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.data import Source, open_data
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.image import ImageFront
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.probes.base import Figure, binomial
@@ -61,7 +62,7 @@ def sources() -> tuple[Source, Source]:
 
 
 def subject(backbone: nn.Module, projector: nn.Module | None = None) -> Subject:
-    encoder = Encoder(backbone, 192, 8, 8, torch.zeros(3), torch.ones(3), []).eval()
+    encoder = Encoder(ImageFront(8, 8, torch.zeros(3), torch.ones(3)), backbone, 192).eval()
     return Subject("run", encoder, lambda: Head(encoder, projector))
 
 
@@ -127,7 +128,7 @@ def test_the_same_seed_gives_the_same(sources: tuple[Source, Source]) -> None:
 def test_without_colour_and_without_an_upright_position_these_are_not_asked(sources: tuple[Source, Source]) -> None:
     x, y = images(60, channels=1)
     train = open_data((x, y), seed=0).train
-    encoder = Encoder(nn.Flatten(), 64, 8, 8, torch.zeros(1), torch.ones(1), [])
+    encoder = Encoder(ImageFront(8, 8, torch.zeros(1), torch.ones(1)), nn.Flatten(), 64)
     monkey = Invariance()
     train.invariances = frozenset({"rotation"})
     monkey.fit(Subject("run", encoder), train, np.arange(len(train)), y, seed=0)

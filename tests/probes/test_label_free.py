@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trained import VIEWS, digits, encoder, neither, no_predictor, no_stop_gradient, subject, train
 
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.image import ImageFront
 from unlabeled.errors import UserError
 from unlabeled.probes import health
 from unlabeled.probes.base import Figure
@@ -68,7 +69,7 @@ def test_byol_trained_as_long_and_as_fast_does_not_collapse() -> None:
 
 
 def test_an_encoder_that_says_zero_of_everything() -> None:
-    blank = Encoder(Zero(), 32, 8, 8, torch.zeros(1), torch.ones(1), []).eval()
+    blank = Encoder(ImageFront(8, 8, torch.zeros(1), torch.ones(1)), Zero(), 32).eval()
     figures, probe = judged(Subject("run", blank))
     assert probe.verdict_.state == "complete collapse"
     assert "nearly the same h" in probe.verdict_.reason
@@ -80,7 +81,7 @@ def test_an_encoder_that_says_zero_of_everything() -> None:
 def test_an_encoder_of_rank_three(trained: bool) -> None:
     made = train("simclr", 60).encoder if trained else encoder()
     squeeze = nn.Sequential(nn.Linear(64, 3), nn.Linear(3, 64))
-    flat = Encoder(nn.Sequential(made.backbone, squeeze), 64, 8, 8, made.mean, made.std, []).eval()
+    flat = Encoder(ImageFront(8, 8, made.front.mean, made.front.std), nn.Sequential(made.backbone, squeeze), 64).eval()
     _, probe = judged(Subject("run", flat, views=VIEWS))
     assert probe.verdict_.state == "dimensional collapse"
     assert "of 64 dimensions" in probe.verdict_.reason

@@ -25,7 +25,7 @@ def encoder(name: str = "resnet10t", size: int = 8, **options: object) -> Encode
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Source, Source]:
-    data = open_data("digits", image_size=8)
+    data = open_data("digits", kind=Choice("", {"size": 8}))
     assert data.test is not None
     return data.train, data.test
 
@@ -79,7 +79,7 @@ def test_networks_of_several_kinds_show_their_stages(
 ) -> None:
     train, test = digits
     judged = encoder(name, 32, **options)
-    assert stage_names(judged, len(judged.stages(torch.zeros(1, 1, 32, 32))[1])) == stages
+    assert stage_names(judged, len(judged.local(torch.zeros(1, 1, 32, 32))[1])) == stages
     probe = LinearLayers(train_images=60, test_images=40, dimensions=50, C=1.0)
     figures = probe.fit(Subject("run", judged), train, *everything(train), seed=0).score(test, *everything(test))
     assert list(figures) == [f"{stage} {kind}" for stage in reversed(stages) for kind in ("linear", "knn")]
@@ -93,7 +93,7 @@ def test_without_sampling_or_pooling_each_stage_is_the_linear_probe_on_its_map(d
         test, *everything(test)
     )  # fmt: skip
     with torch.no_grad():
-        learning, tested = (judged.stages(s.fetch(np.arange(300)))[1] for s in (train, test))
+        learning, tested = (judged.local(s.seen(np.arange(300)))[1] for s in (train, test))
     y, truth = (torch.from_numpy(s.labels) for s in (train, test))
     for at, (h, t) in enumerate(zip(learning, tested, strict=True), 1):
         alone = Linear(C=0.5).fit(h.flatten(1), y).score(t.flatten(1), truth)["top1"]

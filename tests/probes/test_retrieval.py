@@ -159,7 +159,7 @@ def test_the_picture_and_its_json(tmp_path: Path) -> None:
     assert data.test is not None
     train = Shown(data.train, np.arange(5, 305), data.train.labels[5:305])
     test = Shown(data.test, np.arange(20, 80), data.test.labels[20:80])
-    h, q = (s.source.fetch(s.indices).flatten(1).float() for s in (train, test))
+    h, q = (s.source.seen(s.indices).flatten(1).float() for s in (train, test))
     probe = Retrieval().fit(h, torch.from_numpy(train.y))
     probe.score(q, torch.from_numpy(test.y))
     assert isinstance(probe, Draws)
@@ -175,9 +175,9 @@ def test_the_picture_and_its_json(tmp_path: Path) -> None:
         assert cases[0]["average_precision"] == extreme(probe.precision_)
         for case in cases:
             assert case["label"] == data.test.labels[case["position"]]
-            assert torch.equal(given.fetch([case["number"]]), data.test.fetch([case["position"]]))
+            assert torch.equal(given.seen([case["number"]]), data.test.seen([case["position"]]))
             assert probe.precision_[case["position"] - 20] == case["average_precision"]
-            query = data.test.fetch([case["position"]]).flatten(1).double()
+            query = data.test.seen([case["position"]]).flatten(1).double()
             cosine = torch.cosine_similarity(query, h.double())
             assert [n["position"] - 5 for n in case["neighbours"]] == cosine.topk(10).indices.tolist()
             for n in case["neighbours"]:

@@ -12,6 +12,7 @@ from browser import CONTRASTS, chromium, needs_chromium, page
 from PIL import Image
 
 from unlabeled.data import open_data
+from unlabeled.registry import Choice
 
 pytestmark = needs_chromium
 
@@ -46,9 +47,9 @@ def assert_shows(opened: Any, made: Path, dot: int) -> None:
     assert f"image {60 + dot}" in opened.locator(".bubble").inner_text()
     side, pixels = opened.evaluate(SHOWN)
     seen = np.array(pixels, float).reshape(side, side, 4)[..., :3]
-    test = open_data(str(made / "x.npz"), image_size=8, channels=3).test
+    test = open_data(str(made / "x.npz"), kind=Choice("", {"size": 8}), channels=3).test
     assert test is not None
-    true = test.fetch(np.arange(len(test))).permute(0, 2, 3, 1).numpy().astype(float)
+    true = test.seen(np.arange(len(test))).permute(0, 2, 3, 1).numpy().astype(float)
     far = np.abs(true - seen).mean((1, 2, 3))
     assert far.argmin() == dot
     assert far[dot] == 0

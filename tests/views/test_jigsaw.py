@@ -40,7 +40,7 @@ def test_each_patch_shows_the_cell_that_the_permutation_names() -> None:
     side = 90
     ramp = torch.arange(side, dtype=torch.uint8) * 2
     x = torch.stack([ramp.expand(side, side), ramp[:, None].expand(side, side), torch.zeros(side, side, dtype=torch.uint8)])
-    (_, patches), targets = policy(side, **STILL)(x.expand(200, -1, -1, -1), seeded())
+    (_, patches), targets = policy(side, **STILL)({"image": x.expand(200, -1, -1, -1)}, seeded())
     order = targets["permutation"]
     assert order.dtype == torch.int64
     assert torch.equal(order.sort(1).values, torch.arange(9).expand(200, 9))
@@ -57,7 +57,7 @@ def test_each_patch_shows_the_cell_that_the_permutation_names() -> None:
 
 def test_a_patch_that_fills_its_cell_is_that_part_of_the_picture() -> None:
     x = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=seeded())
-    (_, patches), targets = policy(8, **STILL, patch=4)(x, seeded())
+    (_, patches), targets = policy(8, **STILL, patch=4)({"image": x}, seeded())
     for b in range(6):
         for j, place in enumerate(targets["permutation"][b].tolist()):
             row, column = 4 * (place // 3), 4 * (place % 3)
@@ -67,7 +67,7 @@ def test_a_patch_that_fills_its_cell_is_that_part_of_the_picture() -> None:
 
 def test_patches_are_lit_each_by_itself_and_stay_within_the_crop() -> None:
     x = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
-    (_, patches), _ = policy(32)(x, seeded())
+    (_, patches), _ = policy(32)({"image": x}, seeded())
     assert len({round(float(p.mean()), 5) for p in patches.flatten(0, 1)}) > 30
     made = policy(32, patch_scale=(0.6, 0.6))
     drawn, _ = made.draw(300, 32, seeded())
@@ -81,12 +81,12 @@ def test_patches_are_lit_each_by_itself_and_stay_within_the_crop() -> None:
 def test_large_batches_are_cut_in_pieces_without_a_seam() -> None:
     x = torch.randint(0, 256, (60, 3, 64, 64), dtype=torch.uint8, generator=seeded())
     made = policy(64)
-    (_, patches), _ = made(x, seeded(1))
-    (_, again), _ = made(x.clone(), seeded(1))
+    (_, patches), _ = made({"image": x}, seeded(1))
+    (_, again), _ = made({"image": x.clone()}, seeded(1))
     assert torch.equal(patches, again)
     other = x.clone()
     other[7] = 0
-    (_, changed), _ = made(other, seeded(1))
+    (_, changed), _ = made({"image": other}, seeded(1))
     same = [i for i in range(60) if torch.equal(changed[i], patches[i])]
     assert same == [i for i in range(60) if i != 7]
 
@@ -103,13 +103,13 @@ def test_patches_are_shown_as_a_mosaic(tmp_path: Path) -> None:
     assert [float(mosaic[0, 5 * i, 5 * j]) for i in range(3) for j in range(3)] == pytest.approx([i / 10 for i in range(9)])
     assert torch.equal(_mosaic(patches[0]), patches[0])
     x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=seeded())
-    sheet = contact_sheet(x, policy(32), seeded(), tmp_path / "sheet.png", draws=2)
+    sheet = contact_sheet({"image": x}, policy(32), seeded(), tmp_path / "sheet.png", draws=2)
     assert np.asarray(Image.open(sheet)).std() > 10
 
 
 def test_one_policy_draws_as_many_views_as_asked() -> None:
     for views in (1, 3):
         made = Distorted(DataShape(9, 3, 16), views=views)
-        assert len(made(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), seeded())[0]) == views
+        assert len(made({"image": torch.zeros(2, 3, 16, 16, dtype=torch.uint8)}, seeded())[0]) == views
     with pytest.raises(UserError, match="views 0"):
         Distorted(DataShape(9, 3, 16), views=0)

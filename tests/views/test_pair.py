@@ -30,7 +30,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def views(x: torch.Tensor, of: DataShape | None = None, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
-    (changed, plain), targets = registry.build("views", Choice("pair", options), of or shape())(x, seeded())
+    (changed, plain), targets = registry.build("views", Choice("pair", options), of or shape())({"image": x}, seeded())
     assert targets == {}
     return changed, plain
 
@@ -121,9 +121,9 @@ def test_every_pair_stays_in_range_at_every_size(first: str, second: str) -> Non
 
 def test_pieces_of_a_large_batch_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Pair(shape(), first="noise", second="cutout")
-    whole = made(images(30), seeded())[0]
+    whole = made({"image": images(30)}, seeded())[0]
     monkeypatch.setattr("unlabeled.views.policies.pair.pieces", lambda x, size: [slice(0, 7), slice(7, 30)])
-    for a, b in zip(made(images(30), seeded())[0], whole, strict=True):
+    for a, b in zip(made({"image": images(30)}, seeded())[0], whole, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 

@@ -57,7 +57,7 @@ def test_every_option_has_a_default_and_a_line_of_help(name: str) -> None:
 def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, side: int, size: int, batch: int) -> None:
     x = images(batch, channels, side, side)
     kept = x.clone()
-    views, targets = policy(name, shape(channels, size))(x, seeded())
+    views, targets = policy(name, shape(channels, size))({"image": x}, seeded())
     assert targets.keys() == ({"permutation"} if name == "pirl" else set())
     assert torch.equal(x, kept)
     if name == "pirl":
@@ -88,7 +88,8 @@ def test_the_same_state_gives_the_same_views_bit_by_bit_and_another_does_not(nam
     x, made = images(70, 3, 32, 32), policy(name, shape(size=32), **ALL_ON.get(name, {}))
     generator = seeded()
     first, again, state, later = (
-        made(x, seeded())[0], made(x, seeded())[0], made(x, generator), made(x, generator)[0],
+        made({"image": x}, seeded())[0], made({"image": x}, seeded())[0],
+        made({"image": x}, generator), made({"image": x}, generator)[0],
     )  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(first, state[0], strict=True))
@@ -104,7 +105,7 @@ def test_a_sample_does_not_depend_on_the_others_given_its_parameters(name: str) 
     made = policy(name, shape(size=32), **ALL_ON.get(name, {}))
     others = images(90, 3, 32, 32, seed=1)
     others[[3, 77]] = x[[3, 77]]
-    for a, b in zip(made(x, seeded())[0], made(others, seeded())[0], strict=True):
+    for a, b in zip(made({"image": x}, seeded())[0], made({"image": others}, seeded())[0], strict=True):
         assert torch.equal(a[[3, 77]], b[[3, 77]])
         assert not torch.equal(a[4], b[4])
 
@@ -122,7 +123,7 @@ def test_a_large_batch_is_made_of_the_same_views_as_its_parts() -> None:
 
 def test_none_is_the_picture() -> None:
     x = images(4, 3, 16, 16)
-    assert torch.equal(policy("none")(x, seeded())[0][0], x.float() / 255)
+    assert torch.equal(policy("none")({"image": x}, seeded())[0][0], x.float() / 255)
 
 
 PROBABILITIES = {"mirror": 0.5, "flip": 0.3, "turn": 0.6, "jitter": 0.8, "grey": 0.2, "blur": 0.5, "solarise": 0.2}
@@ -193,11 +194,11 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     for name in NAMES:
         if name not in ("multi-crop", "multi-patch", "byol", "pirl"):  # small crops may show nothing of it, two solarise
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
-            views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)(x, seeded())
+            views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
     grey = images(50, 1, 32, 32).expand(-1, 3, -1, -1).contiguous()
     for name in NAMES:
-        for view in policy(name, shape(3, 32))(grey, seeded())[0]:
+        for view in policy(name, shape(3, 32))({"image": grey}, seeded())[0]:
             red, green, blue = view.unbind(-3)
             torch.testing.assert_close(red, green, rtol=0, atol=1e-5)
             torch.testing.assert_close(red, blue, rtol=0, atol=1e-5)
@@ -240,7 +241,7 @@ def test_the_numbers_are_the_papers() -> None:
 
 def test_a_shifted_crop_moves_by_at_most_an_eighth() -> None:
     x = torch.full((300, 1, 32, 32), 255, dtype=torch.uint8)
-    view = policy("crop", shape(1, 32))(x, seeded())[0][0]
+    view = policy("crop", shape(1, 32))({"image": x}, seeded())[0][0]
     dark = 32 - view.amax((1, 3)).sum(1)
     assert set(dark.int().tolist()) == {0, 1, 2, 3, 4}
 
@@ -288,12 +289,12 @@ def test_flips_and_turns_need_the_invariance(option: str, invariance: str) -> No
 def test_affine_without_distortion_is_the_picture_and_shifts_by_no_more_than_asked() -> None:
     still = {"shift": 0.0, "rotation": 0.0, "shear": 0.0, "scale": (1.0, 1.0), "jitter": 0.0, "mirror": 0.0}
     x = images(5, 1, 16, 16)
-    for view in policy("affine", shape(1, 16), **still)(x, seeded())[0]:
+    for view in policy("affine", shape(1, 16), **still)({"image": x}, seeded())[0]:
         torch.testing.assert_close(view, x.float() / 255, rtol=0, atol=2e-5)
-    for view in policy("affine", shape(1, 16), **{**still, "mirror": 1.0})(x, seeded())[0]:
+    for view in policy("affine", shape(1, 16), **{**still, "mirror": 1.0})({"image": x}, seeded())[0]:
         torch.testing.assert_close(view, x.flip(3).float() / 255, rtol=0, atol=2e-5)
     dot = torch.zeros(500, 1, 17, 17, dtype=torch.uint8)
     dot[..., 8, 8] = 255
-    view = policy("affine", shape(1, 17), **{**still, "shift": 0.2})(dot, seeded())[0][0]
+    view = policy("affine", shape(1, 17), **{**still, "shift": 0.2})({"image": dot}, seeded())[0][0]
     at = (view.sum((1, 2)) * torch.arange(17)).sum(1) / view.sum((1, 2, 3))
     assert 3.2 < float((at - 8).abs().max()) <= 0.2 * 17 + 1e-3

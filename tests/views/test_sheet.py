@@ -9,20 +9,21 @@ from PIL import Image
 from torch import Tensor
 
 from unlabeled import registry
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 from unlabeled.views.sheet import contact_sheet
 
 
-def inverted_and_half(x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+def inverted_and_half(fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+    x = fields["image"]
     return [1 - x.float() / 255, x[..., ::2, ::2].float() / 255], {}
 
 
 def test_originals_come_first_and_then_each_view(tmp_path: Path) -> None:
     x = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     x[0, 0], x[1, 2] = 255, 255  # red, blue
-    path = contact_sheet(x, inverted_and_half, torch.Generator(), tmp_path / "new" / "sheet.png", draws=2)
+    path = contact_sheet({"image": x}, inverted_and_half, torch.Generator(), tmp_path / "new" / "sheet.png", draws=2)
     assert list(path.parent.iterdir()) == [path]
     image = np.asarray(Image.open(path))
     assert image.shape[0] > 2 * 96
@@ -42,7 +43,7 @@ def test_any_channels_and_the_same_generator_the_same_sheet(tmp_path: Path, chan
     x = torch.randint(0, 256, (3, channels, 9, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     policy = registry.build("views", Choice("simclr"), DataShape(3, channels, 16))
     files = [
-        contact_sheet(x, policy, torch.Generator().manual_seed(seed), tmp_path / f"{n}.png").read_bytes()
+        contact_sheet({"image": x}, policy, torch.Generator().manual_seed(seed), tmp_path / f"{n}.png").read_bytes()
         for n, seed in enumerate((1, 1, 2))
     ]
     assert files[0] == files[1] != files[2]
@@ -58,5 +59,5 @@ def test_a_failure_leaves_the_old_sheet_alone(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(UserError, match="disk full"):
-        contact_sheet(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), inverted_and_half, torch.Generator(), path)
+        contact_sheet({"image": torch.zeros(1, 3, 8, 8, dtype=torch.uint8)}, inverted_and_half, torch.Generator(), path)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]

@@ -22,7 +22,6 @@ def compare(
     minutes: float | None = None,
     batch_size: int | None = None,
     image_size: int | None = None,
-    eval_size: int | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
     precision: str | None = None,
@@ -49,7 +48,6 @@ def compare(
         minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
         batch_size: images per step (default: 256).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
-        eval_size: side in pixels at which images are judged (default: image_size).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
         precision: auto, bf16 or 32 (default: auto).
@@ -72,8 +70,7 @@ def compare(
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
-        "image_size": image_size,
-        "eval_size": eval_size,
+        "kind.size": image_size,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,
         "precision": precision,

@@ -24,10 +24,8 @@ def pretrain(
     labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
-    first_size: int | None = None,
-    eval_size: int | None = None,
-    average: float | None = None,
-    looks: int | None = None,
+    ema: float | None = None,
+    tta: int | None = None,
     whiten: bool | None = None,
     warmup_epochs: float | None = None,
     lr_scaling: str | None = None,
@@ -65,12 +63,10 @@ def pretrain(
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
-        first_size: side of a view in the first epoch, which then grows to image_size (default: image_size).
-        eval_size: side in pixels at which images are judged after training (default: image_size).
-        average: share of itself that an average of the encoder's weights keeps at each step; it is then judged in place of
-            the encoder (default: 0, no average).
-        looks: how often an image is looked at when it is judged: 1; 2, at its mirror image too; 4, at both in three quarters
-            of the size too (default: 1).
+        ema: share of itself that an exponential moving average of the encoder's weights keeps at each step; it is then
+            judged in place of the encoder (default: 0, none).
+        tta: test-time augmentation, how many forms of an image are encoded when it is judged: 1; 2, its mirror image too; 4,
+            both in three quarters of the size too (default: 1).
         whiten: whether the representation is whitened after training, by the training images (default: false).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
         lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
@@ -106,11 +102,9 @@ def pretrain(
         "accumulate": accumulate,
         "labels": labels,
         "hold_out_classes": hold_out_classes,
-        "image_size": image_size,
-        "first_size": first_size,
-        "eval_size": eval_size,
-        "average": average,
-        "looks": looks,
+        "kind.size": image_size,
+        "ema": ema,
+        "tta": tta,
         "whiten": whiten,
         "warmup_epochs": warmup_epochs,
         "lr_scaling": lr_scaling,

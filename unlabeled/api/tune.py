@@ -59,7 +59,7 @@ def tune(
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
-        "image_size": image_size,
+        "kind.size": image_size,
         "precision": precision,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})

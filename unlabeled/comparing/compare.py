@@ -12,16 +12,17 @@ from rich.console import RenderableType
 
 from unlabeled import plots, registry
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled
+from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled, settled
 from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks, short
 from unlabeled.comparing.table import Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.data import Data
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
+from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.setup import chosen_images
 
-SHARED = ("encoder", "image_size", "eval_size", "looks", "whiten", "batch_size", "hold_out_classes", "precision")
+SHARED = ("encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
 LABELS = "supervised"
@@ -66,14 +67,15 @@ def compare(
     common = compose(*[_shared(recipe) for recipe in stated[:1]], *base)
     if isinstance(data, Path):
         data = str(data)
-    opened, size = open_labelled(data if data is not None else common.data, common, root)
-    common = compose(common.to_dict(), {"image_size": size, "data": opened.train.name if data is None else data})
+    opened = open_labelled(data if data is not None else common.data, common, root)
+    name = opened.train.name if data is None else data
+    common = compose(common.to_dict(), {"kind": settled(opened), "data": name})
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
     question = {
         "verb": "compare", "data": identity(opened), "protocol": judge.protocol, "budget": budget, "seed": common.seed,
-        **{name: value for name, value in common.to_dict().items() if name in SHARED},
+        "views": opened.train.kind.views(), **{name: v for name, v in common.to_dict().items() if name in SHARED},
     }  # fmt: skip
     order = [row.name for row in rows]
     board = Board(
@@ -155,8 +157,8 @@ def _row(
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif _is_file(text):
         recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
-        if recipe.image_size is None:
-            recipe = compose(recipe.to_dict(), {"image_size": fixed["image_size"]})
+        if not recipe.kind.options.get("size"):
+            recipe = compose(recipe.to_dict(), {"kind": fixed["kind"]})
         _same(text, recipe, common, (*SHARED, "seed"))
         row = Row(Path(text).stem, compose(recipe.to_dict(), {"epochs": fixed["epochs"]}))
     else:
@@ -181,8 +183,7 @@ def _same(text: str, recipe: Recipe, common: Recipe, fields: Sequence[str]) -> N
     """Refuses a row that would not be compared with its like."""
     ours, theirs = common.to_dict(), recipe.to_dict() | {"encoder": _encoder(recipe)}
     for name in fields:
-        same = ours[name] == theirs[name] or (name == "eval_size" and _judged(recipe) == _judged(common))
-        if not same:
+        if ours[name] != theirs[name] and not (name == "kind" and _alike(recipe.kind, common.kind)):
             option = "--" + name.replace("_", "-")
             raise UserError(
                 f"{text!r} has {name} = {theirs[name]}, and the others have {ours[name]}: all rows must share it; give "
@@ -190,8 +191,10 @@ def _same(text: str, recipe: Recipe, common: Recipe, fields: Sequence[str]) -> N
             )
 
 
-def _judged(recipe: Recipe) -> int | None:
-    return recipe.eval_size or recipe.image_size
+def _alike(a: Choice, b: Choice) -> bool:
+    """Whether samples are the same to both: what is left open, or said to be what it is anyway, makes no difference."""
+    one, two = ({k: v for k, v in kind.options.items() if v not in (None, kind.options.get("size"))} for kind in (a, b))
+    return (a.name, a.options.get("size"), one) == (b.name, b.options.get("size"), two)
 
 
 def _encoder(recipe: Recipe) -> dict[str, Any]:
@@ -245,8 +248,7 @@ def _setting(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     encoder = ", ".join(f"{v}" if k == "name" else f"{k} {v}" for k, v in question["encoder"].items())
     ((unit, amount),) = question["budget"].items()
     return (
-        f"{question['data']['name']}; {encoder}; views of {question['image_size']} px, judged at "
-        f"{question['eval_size'] or question['image_size']} px; batches of {question['batch_size']}; "
+        f"{question['data']['name']}; {encoder}; views of {question['views']}; batches of {question['batch_size']}; "
         f"{amount:g} {unit} of training each; {hardware(rows)}; seed {question['seed']}"
     )
 

@@ -17,7 +17,7 @@ from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
 from unlabeled.registry import get
 from unlabeled.run import Run
-from unlabeled.training.setup import LARGEST, SMALLEST, make_fabric
+from unlabeled.training.setup import make_fabric
 
 FEW, DRAWS = 0.01, 5
 """Share of the labels of which there are few, and how many class-balanced draws of them kNN is judged by."""
@@ -77,25 +77,28 @@ class Judge:
         return {"figures": figures, "tested": scores["knn"].tested, "notes": list(notes)}
 
 
-def open_labelled(named: Any, recipe: Recipe, root: Any) -> tuple[Data, int]:
-    """The data and the side of a view in pixels.
+def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
+    """The data, of a kind whose options are all settled.
 
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
     """
     if not isinstance(named, str) or not named:
         raise UserError("no data given: give the path or the name of labelled data")
-    data = open_data(named, image_size=recipe.image_size, root=root, seed=recipe.seed)
+    data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed)
     train, test = data.train, data.test
     if test is None or test.labels is None or train.labels is None or len(train.classes) < 2:
         raise UserError(
             f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "
             "with one sub-folder a class"
         )
-    size = recipe.image_size or max(SMALLEST, min(LARGEST, train.size))
-    if recipe.image_size is None:
-        data = open_data(named, image_size=size, root=root, seed=recipe.seed)
-    return data, size
+    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed)
+
+
+def settled(data: Data) -> dict[str, Any]:
+    """The kind of the data with all options, as a recipe holds it."""
+    kind = data.train.kind.resolved(data.train.form)
+    return {"name": kind.name, **kind.options}
 
 
 def identity(data: Data) -> dict[str, Any]:

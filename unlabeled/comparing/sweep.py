@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from unlabeled import plots
 from unlabeled.comparing import matrix
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
+from unlabeled.comparing.judge import Judge, identity, mean, open_labelled, settled
 from unlabeled.comparing.remarks import hardware, notes, short
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.errors import UserError
@@ -54,13 +54,13 @@ def sweep(
     layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]
     base = compose(*layers)
     named = base.data if data is None else str(data) if isinstance(data, Path) else data
-    opened, size = open_labelled(named, base, root)
+    opened = open_labelled(named, base, root)
     if "seed" in values and opened.held_out:
         raise UserError(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    layers.append({"data": named, **({} if base.image_size else {"image_size": size})})
+    layers.append({"data": named, "kind": settled(opened)})
     base = compose(*layers)
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]

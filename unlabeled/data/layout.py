@@ -1,4 +1,4 @@
-"""What a tree of image files means: splits, classes, labels. Pure functions of relative paths, for folders and zips."""
+"""What a tree of files means: splits, classes, labels. Pure functions of relative paths, for folders and zips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data.kinds.image import SUFFIXES
 from unlabeled.data.reader import Listing, Reader, Splits
 from unlabeled.errors import UserError
 
@@ -18,17 +17,12 @@ _VAL = frozenset({"val", "valid", "validation"})
 Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
 
 
-def is_image(path: str) -> bool:
-    """Whether the name is that of an image file that is meant to be seen (not hidden, not a system's companion file)."""
-    suffix = path[path.rfind(".") :].lower()
-    return suffix in SUFFIXES and "/." not in f"/{path}" and "__MACOSX/" not in path
-
-
-def listings(paths: Sequence[str], reader: Callable[[Sequence[str]], Reader], name: str) -> Splits:
-    """The splits of a tree of images.
+def listings(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], Reader], name: str) -> Splits:
+    """The splits of a tree of files.
 
     Args:
-        paths: of the images, relative, sorted.
+        paths: relative, sorted.
+        kind: of the samples.
         reader: makes the reader of some of them.
         name: of the data.
 
@@ -37,12 +31,12 @@ def listings(paths: Sequence[str], reader: Callable[[Sequence[str]], Reader], na
     """
     train, test = split_paths(paths, name)
     labels, classes = label_paths(train)
-    listing = Listing(name, reader(train), labels, classes)
+    listing = Listing(name, reader(train), labels, classes, kind)
     if test is None:
         return listing, None
     test_labels, test_classes = label_paths(test)
     renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
-    return listing, Listing(name, reader(test), renumbered, classes)
+    return listing, Listing(name, reader(test), renumbered, classes, kind)
 
 
 def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
 from unlabeled.data.formats.folder import open_folder
 from unlabeled.data.formats.listed import open_list
 from unlabeled.data.formats.parquet import open_parquet
-from unlabeled.data.kinds.image import SUFFIXES
+from unlabeled.data.kinds.kind import build, suffixes
 from unlabeled.data.layout import same_classes
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
-from unlabeled.data.split import hold_out
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
+ANY = Choice("")
+"""A kind that is found from the data."""
 _CHECK_SECONDS = 1.5, 0.5  # of train and of test
 
 
@@ -47,7 +49,7 @@ class Data:
 def open_data(
     data: Any,
     *,
-    image_size: int | None = None,
+    kind: Choice = ANY,
     channels: int | None = None,
     root: str | Path | None = None,
     seed: int | None = 0,
@@ -59,8 +61,8 @@ def open_data(
             `train=PATH,test=PATH`, an array (n, H, W[, C]), a tuple (images, labels), a dict of arrays, a
             `torch.utils.data.Dataset`, or an opened `Data`. A name wins over a folder of the same name: write `./name` for
             the folder.
-        image_size: side of the views, in pixels; decides the canonical size at which samples are kept.
-        channels: 1 or 3, as an encoder wants them, to convert grey and RGB pictures to; None for what they are.
+        kind: of the samples, with its options; one without a name is found from the data.
+        channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
 
@@ -69,23 +71,23 @@ def open_data(
     """
     if isinstance(data, Data):
         return data
-    train, test = _listings(data, root)
+    train, test = _listings(data, root, kind.name)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
-    source, geometry = open_source(train, image_size, None, seconds, channels)
+    made = build(Choice(train.kind, kind.options))
+    source = open_source(train, made, None, seconds, channels)
     if test is not None:
-        other, _ = open_source(test, image_size, geometry, _CHECK_SECONDS[1], channels, first=len(source))
-        return Data(source, other, held_out=False)
+        return Data(source, open_source(test, made, source.form, _CHECK_SECONDS[1], channels, len(source)), held_out=False)
     if seed is None:
         return Data(source, None, held_out=False)
-    rest, held = hold_out(len(source), source.labels, seed, source.name)
+    rest, held = made.hold_out(len(source), source.labels, None, seed, source.name)
     return Data(source.subset(rest), source.subset(held), held_out=True)
 
 
-def _listings(data: Any, root: str | Path | None) -> Splits:
+def _listings(data: Any, root: str | Path | None, asked: str) -> Splits:
     if isinstance(data, Path):
-        return _open_path(data, str(data))
+        return _open_path(data, str(data), asked)
     if isinstance(data, str):
-        return _open_words(data, root)
+        return _open_words(data, root, asked)
     if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
         return open_arrays(data, "arrays")
     if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
@@ -95,9 +97,9 @@ def _listings(data: Any, root: str | Path | None) -> Splits:
     )
 
 
-def _open_words(text: str, root: str | Path | None) -> Splits:
+def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
     if re.match(r"(train|test|val)=", text):
-        return _open_pair(text, root)
+        return _open_pair(text, root, asked)
     if text in registry.names("data"):
         splits: Splits = registry.get("data", text).make(text, root)
         return splits
@@ -105,7 +107,7 @@ def _open_words(text: str, root: str | Path | None) -> Splits:
         raise UserError("no data given: name a path or a data set, for example digits")
     path = Path(text).expanduser()
     if path.exists() or path.is_symlink():
-        return _open_path(path, text)
+        return _open_path(path, text, asked)
     known = registry.names("data")
     if len(path.parts) > 1:
         raise UserError(_missing(path, text))
@@ -113,7 +115,7 @@ def _open_words(text: str, root: str | Path | None) -> Splits:
     raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
 
 
-def _open_pair(text: str, root: str | Path | None) -> Splits:
+def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
     """`train=A,test=B`: of each the split asked for, where it has splits itself."""
     parts: dict[str, str] = {}
     for part in re.split(r",(?=(?:train|test|val)=)", text):
@@ -125,36 +127,37 @@ def _open_pair(text: str, root: str | Path | None) -> Splits:
     if set(parts) != {"train", "test"}:
         missing = "test" if "train" in parts else "train"
         raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
-    train = _open_words(parts["train"], root)[0]
-    first, second = _open_words(parts["test"], root)
+    train = _open_words(parts["train"], root, asked)[0]
+    first, second = _open_words(parts["test"], root, asked or train.kind)
     test = second or first
     labels = same_classes(train.classes, test.labels, test.classes, text) if train.classes else None
     name = text
     return (
-        Listing(name, train.reader, train.labels, train.classes, train.invariances),
-        Listing(name, test.reader, labels, train.classes, train.invariances),
+        replace(train, name=name),
+        Listing(name, test.reader, labels, train.classes, train.kind, train.invariances),
     )
 
 
-def _open_path(path: Path, name: str) -> Splits:
+def _open_path(path: Path, name: str, asked: str) -> Splits:
     if not path.exists():
         raise UserError(_missing(path, name))
     if path.is_dir():
-        return open_folder(path, name)
+        return open_folder(path, name, asked)
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        return open_zip(path, name)
+        return open_zip(path, name, asked)
     if suffix in (".parquet", ".pq"):
-        return open_parquet(path, name)
+        return open_parquet(path, name, asked)
     if suffix in (".npz", ".npy"):
         return open_npz(path, name)
     if suffix in (".csv", ".txt"):
-        return open_list(path, name)
-    if suffix in SUFFIXES:
-        raise UserError(f"{name}: a single image: give the folder that holds the images")
+        return open_list(path, name, asked)
+    if suffix in suffixes():
+        kind = build(Choice(suffixes()[suffix]))
+        raise UserError(f"{name}: a single {kind.noun}: give the folder that holds the {kind.nouns}")
     if suffix in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"):
         raise UserError(f"{name}: this archive cannot be read in place: unpack it and give the folder")
-    known = "a .zip, a .parquet, a .npz, a .npy, or a .csv or .txt that lists images"
+    known = "a .zip, a .parquet, a .npz, a .npy, or a .csv or .txt that lists files"
     raise UserError(f"{name}: unknown kind of file {suffix!r}: give a folder, {known}")
 
 

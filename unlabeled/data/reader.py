@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
-
-from unlabeled.data.kinds.jpeg import Jpeg
 
 NATURAL = frozenset({"mirror", "colour", "intensity"})  # what photographs allow, unless a set declares otherwise
 
-Raw = Image.Image | Jpeg | np.ndarray[Any, Any]
+Raw = Any
+"""What a reader gives, of which its kind makes a sample."""
 
 
 class Reader(Protocol):
@@ -20,10 +18,10 @@ class Reader(Protocol):
 
     Attributes:
         identity: changes when the content may have changed (names, sizes, times or bytes); equal for equal content.
-        channels: of every sample where the format knows it (arrays), None where it has to be found from the images.
+        channels: of every sample where the format knows it (arrays), None where it has to be found from the samples.
         lasting: whether `identity` is certain enough to keep decoded pixels, and what is computed from them, for the next
             process: not where it was taken from some of the samples only.
-        pixels: (n, H, W, C) uint8 where the whole split is already in memory, else None.
+        held: (n, ...) the whole split where it is already in memory, channels last, else None.
     """
 
     @property
@@ -36,12 +34,12 @@ class Reader(Protocol):
     def lasting(self) -> bool: ...
 
     @property
-    def pixels(self) -> np.ndarray[Any, Any] | None: ...
+    def held(self) -> np.ndarray[Any, Any] | None: ...
 
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Raw:
-        """The sample: an array (H, W[, C]), or an image that need not be decoded yet. Raises anything if it is bad."""
+        """The sample: an array, or a file that need not be decoded yet. Raises anything if it is bad."""
 
     def path(self, index: int) -> str:
         """A name by which the user finds the sample again."""
@@ -58,21 +56,23 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A split before any image is decoded.
+    """A split before any sample is decoded.
 
     Attributes:
         name: what the user said.
         reader: access to the n raw samples.
         labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled.
         classes: names, in the order of the labels.
-        invariances: see `unlabeled.batch.DataShape`.
+        kind: name of the kind of the samples.
+        invariances: see `unlabeled.batch.DataShape`; None for those of the kind.
     """
 
     name: str
     reader: Reader
     labels: np.ndarray[Any, Any] | None
     classes: tuple[str, ...]
-    invariances: frozenset[str] = NATURAL
+    kind: str = "image"
+    invariances: frozenset[str] | None = None
 
 
 Splits = tuple[Listing, Listing | None]  # train, and test where the data come with one

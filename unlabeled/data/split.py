@@ -67,7 +67,9 @@ def held_out_classes(classes: int, count: int, seed: int) -> Array:
     return np.sort(np.random.default_rng([seed, 6]).permutation(classes)[:count])
 
 
-def hold_out(n: int, labels: Array | None, seed: int, name: str) -> tuple[Array, Array]:
+def hold_out(
+    n: int, labels: Array | None, seed: int, name: str, *, noun: str = "image", groups: Array | None = None
+) -> tuple[Array, Array]:
     """A fifth for testing, balanced over the classes; of no class more than half, and none of a class with one sample.
 
     Args:

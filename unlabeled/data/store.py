@@ -1,8 +1,9 @@
-"""Decoded pixels of one split: decoded once by a pool of threads, kept in a memory-mapped file, gathered from there."""
+"""Decoded samples of one split: decoded once by a pool of threads, kept in a memory-mapped file, gathered from there."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data.kinds.image import to_pixels
+from unlabeled.data.kinds.kind import Form, Kind
 from unlabeled.data.reader import Reader, Skipped
 from unlabeled.errors import UserError
 
@@ -25,54 +26,51 @@ MAX_CACHE_BYTES = 4 << 30
 BAD_FRACTION = 0.1
 ENOUGH = 4096
 """Samples that tell whether a tenth is bad: their fraction is then known to half a percent (standard deviation)."""
-_DECODING = 2  # part of the cache's name: raise it whenever `to_pixels` gives other pixels than before
 
 Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 
 class Store:
-    """uint8 (n, C, S, S), filled as samples are asked for.
+    """What a kind makes of the samples, (n, ...) for each of its fields, filled as they are asked for.
 
-    The cache is two files: the pixels, and one byte a sample (0 unknown, 1 decoded), written after the pixels. Writing is
+    The cache is a file for each field and one byte a sample (0 unknown, 1 decoded), written after the fields. Writing is
     idempotent, so processes may share a cache while they fill it. Bad samples are remembered by the process only: a
     file that could not be read today is tried again tomorrow.
 
     Args:
         reader: the raw samples.
-        channels: C.
-        size: S.
+        kind: decodes them.
+        form: what they are then.
         name: of the data, for messages.
     """
 
-    def __init__(self, reader: Reader, channels: int, size: int, name: str) -> None:
-        self.reader, self.channels, self.size, self.name = reader, channels, size, name
+    def __init__(self, reader: Reader, kind: Kind, form: Form, name: str) -> None:
+        self.reader, self.kind, self.form, self.name = reader, kind, form, name
         self.bad = np.zeros(len(reader), bool)
         self.skipped: dict[int, Skipped] = {}
         self._lock = threading.Lock()
-        self._pixels: Array | None = None
-        self._decoded = np.zeros(len(reader), np.uint8)
-        ready = reader.pixels
-        if ready is not None and ready.shape[1:] == (size, size, channels):
-            self._pixels, self._decoded = np.ascontiguousarray(ready.transpose(0, 3, 1, 2)), np.ones(len(reader), np.uint8)
-        else:
+        self._held: Arrays | None = kind.ready(reader, form)
+        self._decoded = np.full(len(reader), self._held is not None, np.uint8)
+        if self._held is None:
             self._open_cache()
 
-    def read(self, rows: Array) -> tuple[Array, Array]:
-        """Pixels (B, C, S, S) of the samples `rows` (B,), and (B,) bool: whether each is good. Bad ones are undefined.
+    def read(self, rows: Array) -> tuple[Arrays, Array]:
+        """The fields (B, ...) of the samples `rows` (B,), and (B,) bool: whether each is good. Bad ones are undefined.
 
         Raises:
             UserError: more than a tenth of the samples are bad.
         """
-        if self._pixels is not None:
+        if self._held is not None:
             missing = rows[(self._decoded[rows] == 0) & ~self.bad[rows]]
             if missing.size:
-                self._decode(np.unique(missing), self._pixels)
-            return self._pixels.take(rows, axis=0), ~self.bad[rows]
+                self._decode(np.unique(missing), self._held)
+            return {name: held.take(rows, axis=0) for name, held in self._held.items()}, ~self.bad[rows]
         wanted, where = np.unique(rows, return_inverse=True)
-        pixels = np.zeros((len(wanted), self.channels, self.size, self.size), np.uint8)
+        fields = {name: np.zeros((len(wanted), *shape), kind) for name, (kind, shape) in self.form.fields.items()}
         good = ~self.bad[wanted]
-        self._decode(wanted[good], pixels, np.flatnonzero(good))
-        return pixels[where], ~self.bad[rows]
+        self._decode(wanted[good], fields, np.flatnonzero(good))
+        return {name: values[where] for name, values in fields.items()}, ~self.bad[rows]
 
     def check(self, seconds: float) -> None:
         """Decodes samples spread evenly over the split until all or `ENOUGH` are done, or the time is over.
@@ -90,72 +88,80 @@ class Store:
             done += chunk
         self._refuse_if_bad(min(done, len(todo)) + known)
 
-    def _decode(self, rows: Array, pixels: Array, places: Array | None = None) -> None:
-        """Decodes `rows` into `pixels[places]` (`pixels[rows]` in the cache) and notes the bad ones."""
+    def _decode(self, rows: Array, fields: Arrays, places: Array | None = None) -> None:
+        """Decodes `rows` into places of the fields (`rows` in the cache) and notes the bad ones."""
         places = rows if places is None else places
         known = len(self.skipped)
         workers = min(os.cpu_count() or 1, 16)
         parts = np.array_split(np.arange(len(rows)), workers) if len(rows) > 1 else [np.arange(len(rows))]
         jobs = [zip(rows[p].tolist(), places[p].tolist(), strict=True) for p in parts if len(p)]
-        for _ in _pool(os.getpid(), workers).map(lambda job: self._decode_each(job, pixels), jobs):
+        for _ in _pool(os.getpid(), workers).map(lambda job: self._decode_each(job, fields), jobs):
             pass
         if len(self.skipped) > known:
             self._refuse_if_bad(len(self.reader))
 
-    def _decode_each(self, pairs: Iterable[tuple[int, int]], pixels: Array) -> None:
+    def _decode_each(self, pairs: Iterable[tuple[int, int]], fields: Arrays) -> None:
         for row, place in pairs:
             try:
-                pixels[place] = to_pixels(self.reader.read(row), self.channels, self.size)
+                for name, values in self.kind.decode(self.reader.read(row), self.form).items():
+                    fields[name][place] = values
             except Exception as error:  # decoders raise anything on broken data
                 reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
                 with self._lock:
                     self.bad[row] = True
                     self.skipped.setdefault(row, Skipped(row, self.reader.path(row), reason))
             else:
-                self._decoded[row] = pixels is self._pixels
+                self._decoded[row] = fields is self._held
 
     def _refuse_if_bad(self, looked_at: int) -> None:
         count = len(self.skipped)
         if count > BAD_FRACTION * looked_at:
             listed = "; ".join(f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items()))
             raise UserError(
-                f"{self.name}: {count} of {looked_at} images looked at are bad, more than a tenth: {listed}. "
+                f"{self.name}: {count} of {looked_at} {self.kind.nouns} looked at are bad, more than a tenth: {listed}. "
                 "Repair or remove them"
             )
 
     def _open_cache(self) -> None:
-        """Maps the pixels and the state bytes, if they fit: in the cache folder, or in a temporary one."""
-        n = len(self.reader)
-        shape = (n, self.channels, self.size, self.size)
-        key = hashlib.blake2b(f"{_DECODING} {self.reader.identity}".encode(), digest_size=10).hexdigest()
-        folder = cache_folder() / f"{key}-{self.channels}x{self.size}"
-        bytes_ = int(np.prod(shape))
-        if bytes_ > MAX_CACHE_BYTES:
+        """Maps fields and state, if they fit: in the cache folder, or in a temporary one."""
+        content = f"{self.kind.name} {self.kind.version} {self.reader.identity}"
+        key = hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
+        shapes = ["x".join(map(str, shape)) for _, shape in self.form.fields.values() if shape]
+        folder = cache_folder() / "-".join([key, *shapes])
+        if sum(map(self._bytes, self.form.fields)) > MAX_CACHE_BYTES:
             return
         if self.reader.lasting:
             try:
-                self._map(folder, shape, bytes_)
+                self._map(folder)
                 return
             except OSError:
                 pass
         temporary = Path(tempfile.mkdtemp(prefix="unlabeled-"))
         weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
         try:
-            self._map(temporary, shape, bytes_)
+            self._map(temporary)
         except OSError:
-            self._pixels, self._decoded = None, np.zeros(n, np.uint8)
+            self._held, self._decoded = None, np.zeros(len(self.reader), np.uint8)
 
-    def _map(self, folder: Path, shape: tuple[int, ...], bytes_: int) -> None:
+    def _bytes(self, field: str) -> int:
+        """Of all samples."""
+        kind, shape = self.form.fields[field]
+        return len(self.reader) * math.prod(shape) * np.dtype(kind).itemsize
+
+    def _map(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        pixels, state = folder / "pixels.u8", folder / "decoded.u8"
-        fresh = not pixels.exists()
-        if fresh and bytes_ >= shutil.disk_usage(folder).free / 2:
+        n, state = len(self.reader), folder / "decoded.u8"
+        lengths = {folder / f"{field}.bin": self._bytes(field) for field in self.form.fields} | {state: n}
+        if not state.exists() and sum(lengths.values()) >= shutil.disk_usage(folder).free / 2:
             raise OSError("less than half of the free disk would be left")
-        for path, length in ((pixels, bytes_), (state, shape[0])):
+        for path, length in lengths.items():
             with path.open("ab") as file:
                 file.truncate(length)
-        self._pixels = np.asarray(np.memmap(pixels, np.uint8, "r+", shape=shape))
-        self._decoded = np.asarray(np.memmap(state, np.uint8, "r+", shape=shape[:1]))
+        self._held = {
+            field: np.asarray(np.memmap(folder / f"{field}.bin", kind, "r+", shape=(n, *shape)))
+            for field, (kind, shape) in self.form.fields.items()
+        }
+        self._decoded = np.asarray(np.memmap(state, np.uint8, "r+", shape=(n,)))
 
 
 def cache_folder() -> Path:

@@ -10,9 +10,10 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
-from unlabeled.encoders.encoder import Encoder, dimension
+from unlabeled.encoders.encoder import Encoder
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, coerce, nearest
@@ -22,6 +23,60 @@ SMALL = 64
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 VITS = ("vision_transformer", "deit")  # files of timm
+
+
+SMALLER = 0.75  # of the side; ours
+
+
+class ImageFront(nn.Module):
+    """Images (B, C, H, W), uint8 or float in [0, 1], to normalised ones; in evaluation mode resized (antialiased) before.
+
+    Attributes:
+        channels: C.
+        size: side of the images that the encoder was trained on, in pixels.
+        eval_size: side at which it judges images, in pixels.
+        tta: 1: the image alone; 2: its mirror image too; 4: both in three quarters of the size too.
+    """
+
+    mean: Tensor  # (C, 1, 1)
+    std: Tensor  # (C, 1, 1)
+
+    def __init__(self, size: int, eval_size: int, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.kind = Choice("image", {"size": size, "eval_size": eval_size})
+        self.channels, self.size, self.eval_size, self.tta = len(mean), size, eval_size, 1
+        self.register_buffer("mean", mean.float().view(-1, 1, 1))
+        self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W); in evaluation mode to (B, C, eval_size, eval_size).
+
+        Raises:
+            UserError: not four dimensions, or another number of channels.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise UserError(
+                f"this encoder takes images of shape (B, {self.channels}, H, W), and got {tuple(x.shape)}: "
+                "convert them, or train an encoder on such images"
+            )
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
+            x = resized(x, self.eval_size)
+        return (x - self.mean) / self.std
+
+    def others(self, x: Tensor) -> list[Tensor]:
+        """The mirror image; and both smaller."""
+        others = [x.flip(3)]
+        if self.tta == 4:
+            small = resized(x, smaller(self.eval_size))
+            others += [small, small.flip(3)]
+        return others
+
+    def check(self, backbone: nn.Module) -> None:
+        """Whether the backbone takes the smaller images."""
+        if self.tta == 4:
+            name, sizes = type(backbone).__name__, {smaller(self.eval_size)}
+            dimension(backbone, name, self.channels, sizes, "give --tta 2, or another --kind.eval-size or encoder")
 
 
 def build_encoder(
@@ -47,7 +102,7 @@ def build_encoder(
     streams = choice.options.get("streams")
     if streams in (None, "none"):
         backbone, dim, notes = _build(choice, channels, size, eval_size or size)
-        return Encoder(backbone, dim, size, eval_size or size, mean, std, notes)
+        return Encoder(ImageFront(size, eval_size or size, mean, std), backbone, dim, notes)
     if streams != "lab":
         raise UserError(f"encoder option streams is {streams!r}, and must be 'lab' or 'none'")
     if channels != 3:
@@ -59,7 +114,7 @@ def build_encoder(
     colour, other, _ = _build(choice, 2, size, eval_size or size)
     raw = torch.zeros(3), torch.ones(3)  # the streams normalise in their own colour space
     notes = [*notes, "two streams: one of the lightness L, one of the colours a and b"]
-    return Encoder(Lab(lightness, colour), half + other, size, eval_size or size, *raw, notes)
+    return Encoder(ImageFront(size, eval_size or size, *raw), Lab(lightness, colour), half + other, notes)
 
 
 def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[Any, int, list[str]]:
@@ -82,6 +137,9 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
     elif size <= SMALL and not notes:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
+    for part in backbone.modules():
+        if type(part) is nn.Conv2d and _halves(part):
+            part.register_forward_pre_hook(_never_one_pixel)
     return backbone, dimension(backbone, choice.name, channels, {size, eval_size}), notes
 
 
@@ -146,3 +204,50 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
             near = nearest(strange[0], {"width", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
+
+
+def _halves(conv: nn.Conv2d) -> bool:
+    """Whether it is strided, and its zeros stand evenly around the map."""
+    kernel = conv.kernel_size
+    return min(conv.stride) > 1 and all(k % 2 for k in kernel) and conv.padding == tuple(k // 2 for k in kernel)
+
+
+def _never_one_pixel(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A map of 1×1 with zeros around it: the same output, as a strided convolution pads it with zeros anyway. In bfloat16 on
+    processors, the gradient of its weights is not written where only padding meets them (PyTorch 2.15 with its oneDNN)."""
+    return tuple(F.pad(x, (0, 1, 0, 1)) if x.shape[-2:] == (1, 1) else x for x in inputs)
+
+
+def dimension(
+    backbone: nn.Module,
+    name: str,
+    channels: int,
+    sizes: set[int],
+    remedy: str = "give a larger --image-size, or another encoder",
+) -> int:
+    """Length of the representation, found with one blank image of each size that the network will see.
+
+    Raises:
+        UserError: the network does not take images of such a size.
+    """
+    training, device = backbone.training, next(backbone.parameters()).device
+    backbone.eval()
+    for size in sizes:
+        try:
+            with torch.no_grad():
+                h = backbone(torch.zeros(1, channels, size, size, device=device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"encoder {name!r} does not take images of {size} px ({reason}): {remedy}") from error
+    backbone.train(training)
+    return int(h.shape[1])
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W) as squares of that side: bilinear, antialiased."""
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def smaller(side: int) -> int:
+    """Side of an image in the smaller of two sizes, in pixels."""
+    return round(SMALLER * side)

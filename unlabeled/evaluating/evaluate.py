@@ -113,7 +113,7 @@ class _Question:
 
     def open(self, data: Any, root: str | Path | None) -> Opened:
         """The data, as the protocols need them."""
-        recipe, channels = self.run.recipe, len(self.run.encoder().mean)
+        recipe, channels = self.run.recipe, self.run.encoder().front.channels
         train, test, words = splits(data, recipe, channels, root, all(self.flags("needs_labels", True)))
         if train.channels != channels:
             raise UserError(

@@ -92,9 +92,9 @@ def search(
     raw = None if str(image).isdecimal() else _opened(Path(image))  # type: ignore[arg-type]
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    channels = len(encoder.mean)
+    channels = encoder.front.channels
     named = recipe.data if data is None else data
-    opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=None)
+    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None)
     sources = [source for source in (opened.train, opened.test) if source is not None]
     if opened.train.channels != channels:
         raise UserError(
@@ -164,7 +164,7 @@ class _Images:
     def fetch(self, number: int) -> Tensor:
         """uint8 (C, S, S)."""
         source, i = self._at[number]
-        return source.fetch([i])[0]
+        return source.seen([i])[0]
 
     def path(self, number: int) -> str:
         source, i = self._at[number]

@@ -25,7 +25,7 @@ def splits(
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = recipe.data if data is None else data
-    opened = open_data(named, image_size=recipe.image_size, channels=channels, root=root, seed=recipe.seed)
+    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
         raise UserError(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from unlabeled import registry
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import usual
 from unlabeled.data import Source
+from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import SUBJECTS
@@ -41,7 +42,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     judged = run.encoder()
-    channels = len(judged.mean)
+    channels, nouns = judged.front.channels, build(judged.front.kind).nouns
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -52,10 +53,10 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
-        if len(encoder.mean) != channels:
+        if encoder.front.channels != channels:
             raise UserError(
-                f"{name!r} was trained on images with {len(encoder.mean)} channels, and the run on images with {channels}: "
-                "leave it out"
+                f"{name!r} was trained on {nouns} with {encoder.front.channels} channels, and the run on {nouns} with "
+                f"{channels}: leave it out"
             )
         return lambda source: replace(
             shared,
@@ -69,7 +70,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     def untrained(source: Source) -> Subject:
         fresh_one, images = placed(initial_encoder(run.recipe, source)), np.arange(len(source))
         encoder = finished_encoder(
-            fresh_one, source, images, fabric, looks=judged.looks, whiten=judged.whitening is not None
+            fresh_one, source, images, fabric, tta=judged.front.tta, whiten=judged.whitening is not None
         ).eval()
         return replace(
             shared,
@@ -114,10 +115,11 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
         UserError: there is no checkpoint, or it is not of this method.
     """
     recipe, data = run.recipe, run.environment["data"]
-    assert recipe.image_size is not None
     same = source.fingerprint == data["fingerprint"]
     n = len(chosen_images(recipe, source)[0]) if same else data["train"]
-    shape = DataShape(n, data["channels"], recipe.image_size, len(data["classes"]), frozenset(data["invariances"]))
+    size = build(recipe.kind).view_size(Progress(1, 1, 0))
+    invariances = frozenset(data["invariances"])
+    shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         method: Method = registry.build("methods", recipe.method, encoder.plain().cpu(), shape)

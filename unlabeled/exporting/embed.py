@@ -27,8 +27,8 @@ def embed(run: str | Path, data: Any, out: Path, *, root: str | Path | None, acc
     opened_run = Run.open(run)
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
-    channels = len(encoder.mean)
-    opened = open_data(data, image_size=recipe.image_size, channels=channels, root=root, seed=None)
+    channels = encoder.front.channels
+    opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None)
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)
     columns: dict[str, list[Any]] = {name: [] for name in ("index", "path", "split", "label", "embedding")}

@@ -90,15 +90,14 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
 def _random(encoder: Encoder) -> list[Tensor]:
     """Noise of the size that the encoder judges at, and of another, that is not square."""
     draw = torch.Generator().manual_seed(0)
-    channels, side = len(encoder.mean), encoder.eval_size
+    channels, side = encoder.front.channels, encoder.front.eval_size
     shapes = [(RANDOM, channels, side, side), (RANDOM, channels, 2 * side - 1, side + 3)]
     return [torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in shapes]
 
 
 def _real(run: Run, encoder: Encoder, data: Any, root: str | Path | None) -> Tensor:
-    size = run.recipe.image_size
-    source = open_data(data, image_size=size, channels=len(encoder.mean), root=root, seed=None).train
-    return source.fetch(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))
+    source = open_data(data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None).train
+    return source.seen(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))
 
 
 def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: list[Tensor]) -> float:
@@ -127,7 +126,7 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
 
 
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
-    recipe, channels, side = run.recipe, len(encoder.mean), encoder.eval_size
+    recipe, channels, side = run.recipe, encoder.front.channels, encoder.front.eval_size
     shape = f"(B, {channels}, H, W)"
     kind = "an array" if form.array else "a tensor"
     notes = "".join(f"- {note}\n" for note in form.notes)

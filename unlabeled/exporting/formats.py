@@ -18,8 +18,7 @@ import torchvision
 from torch import Tensor, nn
 
 from unlabeled.encoders import Encoder, Lab
-from unlabeled.encoders.encoder import resized
-from unlabeled.encoders.image import timm_options
+from unlabeled.encoders.image import resized, timm_options
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 from unlabeled.run import save_encoder
@@ -93,7 +92,7 @@ def as_timm(encoder: Encoder, choice: Choice) -> Form:
     _alone("timm", encoder)
     if not _of_timm(choice):
         _refuse("timm", f"timm has no network {choice.name!r}", ["safetensors", "onnx"])
-    options = {"num_classes": 0, "in_chans": len(encoder.mean), **timm_options(choice, encoder.size)}
+    options = {"num_classes": 0, "in_chans": encoder.front.channels, **timm_options(choice, encoder.front.size)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = timm.create_model(choice.name, **options)
@@ -182,7 +181,7 @@ class _Graph(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        x = (resized(images, self.encoder.eval_size) - self.encoder.mean) / self.encoder.std
+        x = (resized(images, self.encoder.front.eval_size) - self.encoder.front.mean) / self.encoder.front.std
         return self.encoder.represented(self.encoder.backbone(x), x)
 
 
@@ -192,8 +191,8 @@ def _onnx(encoder: Encoder) -> Any:
     Raises:
         UserError: the network holds what ONNX has no word for.
     """
-    side = encoder.eval_size
-    example = torch.rand(2, len(encoder.mean), side + 3, side + 5)
+    side = encoder.front.eval_size
+    example = torch.rand(2, encoder.front.channels, side + 3, side + 5)
     free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     try:
         with warnings.catch_warnings():
@@ -232,8 +231,8 @@ def _said(library: str, name: str, changed: dict[str, nn.Module]) -> list[str]:
 
 def _prepared(encoder: Encoder) -> list[str]:
     """Values to [0, 1] first, as a resize of whole numbers would round; then the features."""
-    mean, std = _about_values(encoder.mean), _about_values(encoder.std)
-    side = encoder.eval_size
+    mean, std = _about_values(encoder.front.mean), _about_values(encoder.front.std)
+    side = encoder.front.eval_size
     steps = f"v2.ToDtype(torch.float32, scale=True), v2.Resize(({side}, {side})), v2.Normalize({mean}, {std})"
     return [f"prepare = v2.Compose([{steps}])", "h = network(prepare(images))"]
 
@@ -244,8 +243,8 @@ def _about_values(values: Tensor) -> list[float]:
 
 
 def _about(encoder: Encoder, choice: Choice) -> dict[str, Any]:
-    sizes = {"channels": len(encoder.mean), "size": encoder.size, "eval_size": encoder.eval_size}
-    values = {"mean": _about_values(encoder.mean), "std": _about_values(encoder.std)}
+    sizes = {"channels": encoder.front.channels, "size": encoder.front.size, "eval_size": encoder.front.eval_size}
+    values = {"mean": _about_values(encoder.front.mean), "std": _about_values(encoder.front.std)}
     return {"name": choice.name, "options": dict(choice.options), **sizes, **values}
 
 
@@ -260,7 +259,7 @@ def _beyond(encoder: Encoder) -> str:
         return "it is two networks, of lightness and of colours (--encoder.streams lab)"
     if encoder.whitening is not None:
         return "what the network gives is whitened (--whiten)"
-    return f"it is the mean of {encoder.looks} looks at an image (--looks)" if encoder.looks > 1 else ""
+    return f"it is the mean of {encoder.front.tta} forms of an image (--tta)" if encoder.front.tta > 1 else ""
 
 
 def _refuse(name: str, reason: str, able: list[str]) -> Any:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from unlabeled.data import Source
+from unlabeled.data.kinds.image import LARGEST, SMALLEST
 from unlabeled.encoders.image import SMALL
 from unlabeled.inspecting.pace import Pace
 from unlabeled.recipe import Recipe, compose
-from unlabeled.training.setup import LARGEST, SMALLEST
+from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
 """A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
@@ -97,7 +98,7 @@ def advise(
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
     base, reasons = _views(source)
     for layer in ladder(source):
-        recipe = compose({"data": data, "batch_size": batch}, base, layer)
+        recipe = resolved(compose({"data": data, "batch_size": batch}, base, layer), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:
@@ -121,11 +122,11 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
     narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
     size = max(SMALLEST, min(LARGEST, source.size))
     if torch.accelerator.is_available():
-        yield {"image_size": size}
-    yield {"encoder.width": NARROW, "image_size": size}
+        yield {"kind.size": size}
+    yield {"encoder.width": NARROW, "kind.size": size}
     smaller = max(SMALLEST, 3 * size // 4 // 8 * 8) if size <= SMALL else max(SMALL + 8, size // 2 // 8 * 8)
     if smaller < size:
-        yield {"encoder.width": NARROW, "image_size": smaller, "eval_size": size}
+        yield {"encoder.width": NARROW, "kind.size": smaller, "kind.eval_size": size}
 
 
 def batch_size(n: int) -> int:
@@ -149,10 +150,10 @@ def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 
 def _sizes(source: Source, recipe: Recipe) -> list[str]:
-    size = recipe.image_size
+    size, judged = recipe.kind.options["size"], recipe.kind.options.get("eval_size")
     said = f"Image size: {size} px, of images of {source.size} px."
-    if recipe.eval_size:
-        said = f"Image size: crops of {size} px, judged at {recipe.eval_size} px: larger ones leave too few epochs."
+    if judged:
+        said = f"Image size: crops of {size} px, judged at {judged} px: larger ones leave too few epochs."
     width = recipe.encoder.options.get("width")
     return [said] + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
 

@@ -77,7 +77,7 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
     rows = max(1, _BYTES // (source.channels * source.size**2))
     for start in range(0, n, rows):
         here = np.arange(start, min(n, start + rows))
-        images = source.fetch(here)
+        images = source.seen(here)
         good = source.good()[here]
         here, images = here[good], images[torch.from_numpy(good)]
         counted = histograms(images)

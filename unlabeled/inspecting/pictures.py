@@ -102,7 +102,7 @@ def _copies(path: Path, censuses: Mapping[str, Census], copies: Copies) -> Path:
     """Pairs, one below the other, with the ratio of distances by which they were found."""
     columns, headings = [], []
     for pair in copies.some(PAIRS):
-        sides = [censuses[split].source.fetch([i]) for split, i in zip(pair.splits, pair.indices, strict=True)]
+        sides = [censuses[split].source.pictures([i]) for split, i in zip(pair.splits, pair.indices, strict=True)]
         columns.append([_small(image[0]) for image in sides])
         headings.append("exact" if pair.exact else f"{pair.ratio:.2f}")
     return _save(path, columns, headings)
@@ -126,7 +126,7 @@ def _name(census: Census, c: int) -> str:
 
 
 def _pictures(census: Census, chosen: np.ndarray) -> list[Image.Image]:
-    return [_small(image) for image in census.source.fetch(census.positions[chosen])]
+    return [_small(image) for image in census.source.pictures(census.positions[chosen])]
 
 
 def _small(image: Tensor) -> Image.Image:

@@ -12,8 +12,9 @@ import torch
 from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
+from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice
-from unlabeled.training.setup import LARGEST, SMALLEST, shape_of
+from unlabeled.training.setup import resolved, shape_of
 from unlabeled.views.sheet import contact_sheet
 
 
@@ -34,8 +35,11 @@ def draw(
         if head != "policy" or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
         chosen[option] = value
-    source = open_data(data, image_size=image_size, root=root, seed=seed).train
-    size = image_size or max(SMALLEST, min(LARGEST, source.size))
-    views = registry.build("views", Choice(policy, chosen), shape_of(source, size))
+    opened = open_data(data, kind=Choice("", {} if image_size is None else {"size": image_size}), root=root, seed=seed)
+    source = opened.train
+    recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
+    views = registry.build("views", Choice(policy, chosen), shape_of(recipe, source))
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
-    return contact_sheet(source.fetch(picked), views, torch.Generator().manual_seed(seed), out)
+    return contact_sheet(
+        source.fetch(picked), views, torch.Generator().manual_seed(seed), out, pictures=source.kind.pictures
+    )

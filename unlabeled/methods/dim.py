@@ -58,7 +58,7 @@ class DIM(Comparison):
     ) -> None:
         super().__init__(encoder, shape)
         with torch.no_grad():
-            maps = encoder.eval().stages(torch.zeros(1, shape.channels, shape.size, shape.size))[1]
+            maps = encoder.eval().local(torch.zeros(1, shape.channels, shape.size, shape.size))[1]
         encoder.train()
         if stage is not None and not -len(maps) <= stage < len(maps):
             span = f"{-len(maps)} to {len(maps) - 1}"
@@ -75,7 +75,7 @@ class DIM(Comparison):
 
     def embed(self, batch: Batch) -> Embedded:
         """The view through the encoder, and what one of its stages made of it."""
-        h, maps = self.encoder.stages(batch.views[0])  # (B, D), (B, C, H, W) of each stage
+        h, maps = self.encoder.local(batch.views[0])  # (B, D), (B, C, H, W) of each stage
         return {"h": h, "places": maps[self.stage].flatten(2).mT}  # (B, H·W, C)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:

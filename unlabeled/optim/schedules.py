@@ -30,11 +30,6 @@ def warmup_cosine(at: Progress, base: float, warmup: int, end: float = 0.0) -> f
     return end + (base - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-def view_size(at: Progress, first: int, last: int) -> int:
-    """Side of the views: `first` at the beginning, linearly to `last` after four fifths of the run, in whole pixels."""
-    return first + round((last - first) * min(1.0, at.fraction / 0.8))
-
-
 def cosine_momentum(at: Progress, base: float = 0.996) -> float:
     """EMA momentum that rises from `base` to 1: 1 - (1 - base)(cos(πt) + 1)/2, t in [0, 1) (BYOL, §3.3)."""
     return 1 - (1 - base) * (math.cos(math.pi * at.fraction) + 1) / 2

@@ -1,4 +1,4 @@
-"""From a source of images to one matrix: the features of a frozen encoder, or the raw pixels."""
+"""From a source to one matrix: the features of a frozen encoder, or those that need none."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from unlabeled.data import Source
 
-class Images(Protocol):
+
+class Samples(Protocol):
     """What is needed of a source."""
 
     def __len__(self) -> int: ...
 
-    def fetch(self, indices: Any) -> Tensor:
-        """The images at these positions (B,): (B, C, H, W) uint8."""
+    def seen(self, indices: Any) -> Tensor:
+        """What an encoder sees of the samples at these positions (B,): (B, ...)."""
         ...
 
 
 def features(
     encoder: nn.Module,
-    source: Images,
+    source: Samples,
     *,
     device: torch.device | str,
     batch_size: int = 512,
@@ -34,10 +36,10 @@ def features(
     """Runs a frozen encoder over a source: in eval mode, without gradient; every module's training flag is put back.
 
     Args:
-        encoder: (B, C, H, W) uint8 to (B, D), already on `device`.
-        source: length n and `fetch`.
-        device: where the images are sent.
-        batch_size: images at a time.
+        encoder: raw samples (B, ...) to (B, D), already on `device`.
+        source: length n and `seen`.
+        device: where the samples are sent.
+        batch_size: samples at a time.
         indices: (n,) positions to take, in this order; None is all.
         precision: float32, or bfloat16 / float16 for autocast.
 
@@ -52,7 +54,7 @@ def features(
     done = 0
     with frozen(encoder), torch.no_grad(), torch.autocast(kind, precision, enabled=precision != torch.float32):
         for positions in _batches(source, indices, batch_size):
-            h = encoder(source.fetch(positions).to(device))
+            h = encoder(source.seen(positions).to(device))
             if h.ndim != 2:
                 raise ValueError(f"the encoder must give (B, D) features, got {tuple(h.shape)}")
             if gathered is None:
@@ -60,7 +62,7 @@ def features(
             gathered[done : done + len(h)] = h
             done += len(h)
     if gathered is None:
-        raise ValueError("no image to extract features from")
+        raise ValueError("no sample to extract features from")
     return gathered
 
 
@@ -69,23 +71,23 @@ def precision_of(fabric: Fabric) -> torch.dtype:
     return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
 
 
-def pixels(source: Images, indices: np.ndarray | None = None) -> Tensor:
-    """The images as they are, (n, C * H * W) float32 in [0, 1]: the baseline of every table.
+def raw(source: Source, indices: np.ndarray | None = None) -> Tensor:
+    """What stands for the samples without an encoder, (n, D) float32, as their kind says: the baseline of every table.
 
     Raises:
         ValueError: nothing to extract.
     """
-    rows = [source.fetch(positions).flatten(1).float().div_(255) for positions in _batches(source, indices, 4096)]
+    rows = [source.kind.features(source.fetch(positions)) for positions in _batches(source, indices, 4096)]
     if not rows:
-        raise ValueError("no image to take pixels from")
+        raise ValueError("no sample to take features from")
     return torch.cat(rows)
 
 
-def _count(source: Images, indices: np.ndarray | None) -> int:
+def _count(source: Samples, indices: np.ndarray | None) -> int:
     return len(source) if indices is None else len(indices)
 
 
-def _batches(source: Images, indices: np.ndarray | None, size: int) -> Iterator[np.ndarray]:
+def _batches(source: Samples, indices: np.ndarray | None, size: int) -> Iterator[np.ndarray]:
     positions = np.arange(len(source)) if indices is None else np.asarray(indices)
     for start in range(0, len(positions), size):
         yield positions[start : start + size]

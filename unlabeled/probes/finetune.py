@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, moved
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -128,7 +128,7 @@ class Finetune:
             mixed = rng.permutation(len(indices))
             for start in range(0, len(mixed) - batch + 1, batch):
                 taken = mixed[start : start + batch]
-                (x,), _ = views(source.fetch(indices[taken]).to(self.device_), draws)  # (B, C, H, W)
+                (x,), _ = views(moved(source.fetch(indices[taken]), self.device_), draws)  # (B, C, H, W)
                 with self._autocast():
                     logits = self.model_(x)  # (B, K)
                 loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(self.device_))
@@ -140,9 +140,9 @@ class Finetune:
 
     def _views(self, encoder: Encoder, source: Source, indices: Array) -> Views:
         """One view of the size at which the encoder judges: in training mode, it does not resize by itself."""
-        shape = DataShape(len(indices), source.channels, encoder.eval_size, len(self.classes_), source.invariances)
+        shape = DataShape(len(indices), source.channels, encoder.front.eval_size, len(self.classes_), source.invariances)
         views: Views = build("views", Choice(self.views), shape)
-        drawn, _ = views(source.fetch(indices[:1]).to(self.device_), torch.Generator())
+        drawn, _ = views(source.fetch(indices[:1]), torch.Generator())
         if len(drawn) != 1:
             raise UserError(
                 f"finetune: views {self.views!r} draws {len(drawn)} views of an image: give one that draws one (crop)"

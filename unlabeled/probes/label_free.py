@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled import registry
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields, moved
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -190,7 +190,14 @@ class Health:
     def _policy(self, source: Source, taken: Array) -> Any:
         """What draws the views; another than asked for if that draws two that are the same."""
         assert self.subject_.encoder is not None
-        shape = DataShape(len(source), source.channels, self.subject_.encoder.size, len(source.classes), source.invariances)
+        shape = DataShape(
+            len(source),
+            source.channels,
+            self.subject_.encoder.front.size,
+            len(source.classes),
+            source.invariances,
+            source.kind.name,
+        )
         own = self.subject_.views if self.subject_.views is not None else Choice(DEFAULT["views"])
         policy = registry.build("views", Choice(self.views) if self.views else own, shape)
         first, second = pair(policy, source.fetch(taken[:2]), torch.Generator().manual_seed(self.seed_))
@@ -205,8 +212,8 @@ class Health:
         parts: list[list[list[Tensor]]] = [[[], [], []] for _ in self.networks_]
         with torch.no_grad():
             for start in range(0, len(taken), BATCH):
-                x = source.fetch(taken[start : start + BATCH]).to(device)
-                for place, image in enumerate((x, *pair(policy, x, generator))):
+                x = moved(source.fetch(taken[start : start + BATCH]), device)
+                for place, image in enumerate((x[source.field], *pair(policy, x, generator))):
                     for (encoder, _), part in zip(self.networks_, parts, strict=True):
                         part[place].append(encoder(image).float().cpu())
         for part in parts:
@@ -275,8 +282,8 @@ def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple
     return fresh.eval(), None if head is None else head.eval()
 
 
-def pair(policy: Any, x: Tensor, generator: torch.Generator) -> Sequence[Tensor]:
-    """Two views (B, C, S, S) of images (B, C, H, W): the first two of a draw if they are alike in kind, else the first of
+def pair(policy: Any, x: Fields, generator: torch.Generator) -> Sequence[Tensor]:
+    """Two views (B, ...) of samples: the first two of a draw if they are alike in kind, else the first of
     two draws."""
     drawn: list[Tensor] = policy(x, generator)[0]
     if len(drawn) > 1 and drawn[0].shape == drawn[1].shape:

@@ -134,7 +134,7 @@ class LinearLayers:
         found: list[Tensor] = []
         with torch.no_grad():
             for start in range(0, len(indices), BATCH):
-                _, maps = encoder.stages(source.fetch(indices[start : start + BATCH]).to(device))
+                _, maps = encoder.local(source.seen(indices[start : start + BATCH]).to(device))
                 for at, pooled in enumerate(pool(stage.float(), self.dimensions).flatten(1) for stage in maps):
                     if start == 0:
                         found.append(torch.empty(len(indices), pooled.shape[1]))

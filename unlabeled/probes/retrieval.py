@@ -127,8 +127,8 @@ class Retrieval:
         rows = []
         for kind, several in found.items():
             for case in several:
-                query = test.source.fetch([case["position"]])[0]
-                images = train.source.fetch([n["position"] for n in case["neighbours"]])
+                query = test.source.pictures([case["position"]])[0]
+                images = train.source.pictures([n["position"] for n in case["neighbours"]])
                 lines = [
                     "query: " + classes[case["label"]],
                     f"AP {case['average_precision']:.3f}",

@@ -62,7 +62,7 @@ def grad_cam(encoder: Encoder, x: Tensor) -> Saliency:
     """
     other = _mirrored(encoder, x)
     with torch.enable_grad():
-        h, stages = encoder.stages((x.float() / 255).requires_grad_())
+        h, stages = encoder.local((x.float() / 255).requires_grad_())
         stage = _deepest(stages)
         gradient = torch.autograd.grad((h * other).sum(), stage, allow_unused=True)[0]
     if gradient is None:
@@ -96,9 +96,11 @@ def roll_out(encoder: Encoder, x: Tensor) -> Saliency:
             joint = mixed if joint is None else mixed @ joint
     assert joint is not None
     read = joint[:, 0] if pooling == "token" else joint[:, prefix:].mean(1)  # (B, N)
-    height, width = backbone.patch_embed.dynamic_feat_size((encoder.eval_size, encoder.eval_size))
+    height, width = backbone.patch_embed.dynamic_feat_size((encoder.front.eval_size, encoder.front.eval_size))
     maps = read[:, prefix:].reshape(-1, height, width).cpu()
-    return Saliency(maps, min(1.0, encoder.eval_size / (height * backbone.patch_embed.patch_size[0])), "attention roll-out")
+    return Saliency(
+        maps, min(1.0, encoder.front.eval_size / (height * backbone.patch_embed.patch_size[0])), "attention roll-out"
+    )
 
 
 def _mirrored(encoder: Encoder, x: Tensor) -> Tensor:

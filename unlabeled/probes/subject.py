@@ -17,7 +17,7 @@ from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.files import write_whole
 from unlabeled.methods.base import Method
-from unlabeled.probes.extract import features, pixels
+from unlabeled.probes.extract import features, raw
 from unlabeled.registry import Choice
 
 
@@ -55,7 +55,7 @@ class Subject:
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
         """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
         if self.encoder is None:
-            return pixels(source, indices)
+            return raw(source, indices)
         found = self._kept(source)
         if found is None:
             found = features(self.encoder, source, device=self.device)
@@ -77,7 +77,7 @@ class Subject:
         the images may have changed unnoticed."""
         if self.cache is None or self.encoder is None or not source.lasting:
             return None
-        said = f"{source.fingerprint} {source.size} {weights(self.encoder)}"
+        said = f"{source.fingerprint} {source.form.fields} {weights(self.encoder)}"
         return self.cache / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
 
     def _kept(self, source: Source) -> Tensor | None:
@@ -111,7 +111,7 @@ class Subject:
 
 def weights(encoder: Encoder) -> str:
     """The same for encoders that give the same features: a digest of the weights, and how they judge."""
-    digest = hashlib.sha256(f"{encoder.eval_size} {encoder.looks}".encode())
+    digest = hashlib.sha256(f"{encoder.front.kind} {encoder.front.tta}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from unlabeled import registry
 from unlabeled.data import Data, open_data
+from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
@@ -88,11 +89,9 @@ class Opener:
         if isinstance(named, str) and not named:
             raise UserError("the run was trained on arrays, which it did not keep")
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        key = (str(named), recipe.image_size, recipe.seed, channels)
+        key = (str(named), str(recipe.kind), recipe.seed, channels)
         if key not in self.opened:
-            self.opened[key] = open_data(
-                named, image_size=recipe.image_size, channels=channels, root=self.root, seed=recipe.seed
-            )
+            self.opened[key] = open_data(named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed)
         return self.opened[key]
 
 
@@ -173,7 +172,7 @@ class Told:
             "Images": f"{data.get('train', 0):,} to train on, {data.get('test') or 0:,} to test on"
             + ", held out of the only split by the seed" * bool(data.get("held_out")),
             "Size": f"{' × '.join(map(str, data.get('native', [])))} px, {data.get('channels')} channels; "
-            f"views of {recipe.view_sizes}",
+            f"views of {build(recipe.kind).views()}",
             "Classes": ", ".join(map(str, data.get("classes", []))) or "none",
             "Fingerprint of the data": str(data.get("fingerprint", "")),
             "Seed": str(recipe.seed),
@@ -249,11 +248,13 @@ class Told:
     def _views(self) -> Picture:
         recipe = self.run.recipe
         source = self.data.open(self.run, recipe.data).train
-        policy = registry.build("views", recipe.views, shape_of(source, recipe.image_size or source.size))
+        policy = registry.build("views", recipe.views, shape_of(recipe, source))
         chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SHEET_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             seed = torch.Generator().manual_seed(recipe.seed)
-            path = contact_sheet(source.fetch(chosen), policy, seed, Path(folder) / "views.png")
+            path = contact_sheet(
+                source.fetch(chosen), policy, seed, Path(folder) / "views.png", pictures=source.kind.pictures
+            )
             with Image.open(path) as sheet:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
 

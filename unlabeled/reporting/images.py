@@ -46,7 +46,9 @@ def thumbnails(source: Source, indices: np.ndarray) -> list[Image.Image]:
     """The images at `indices` (n,), in RGB, at most `SIDE` pixels wide. One channel becomes grey, three are RGB, of other
     numbers the mean is shown."""
     return [
-        _thumbnail(pixels) for start in range(0, len(indices), 512) for pixels in source.fetch(indices[start : start + 512])
+        _thumbnail(pixels)
+        for start in range(0, len(indices), 512)
+        for pixels in source.pictures(indices[start : start + 512])
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.batch import Progress
+from unlabeled.batch import Fields, Progress
 from unlabeled.data import Source
 from unlabeled.data.resident import Resident, fits
 from unlabeled.distributed import rank, world
@@ -62,9 +62,9 @@ def batches(
     sampling: Callable[[], Tensor | None] = lambda: None,
     workers: int = 1,
     device: torch.device | None = None,
-) -> Iterator[Iterator[tuple[np.ndarray, Tensor]]]:
-    """This process's part of each batch, index (B,) within `chosen` and images (B, C, H, W), fetched as many steps ahead as
-    there are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each image. They
+) -> Iterator[Iterator[tuple[np.ndarray, Fields]]]:
+    """This process's part of each batch, index (B,) within `chosen` and samples, fetched as many steps ahead as
+    there are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each sample. They
     stay on the `device`, if there is one and they fit there."""
     resident = Resident(source, chosen, device) if device and fits(source, len(chosen), device) else None
     per_process = recipe.batch_size // world()
@@ -73,16 +73,17 @@ def batches(
         weights = sampling()
         return order(recipe.seed, epoch, len(chosen), None if weights is None else weights.double().cpu().numpy())
 
-    def fetch(part: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    def fetch(part: np.ndarray) -> tuple[np.ndarray, Fields]:
         if resident:
             return part, resident.fetch(part)
-        images = source.fetch(chosen[part])
-        return part, images.pin_memory() if torch.cuda.is_available() else images
+        fields = source.fetch(chosen[part])
+        pinned = torch.cuda.is_available()
+        return part, {name: values.pin_memory() for name, values in fields.items()} if pinned else fields
 
     with ThreadPoolExecutor(workers) as ahead:
 
-        def steps() -> Iterator[tuple[np.ndarray, Tensor]]:
-            coming: deque[Future[tuple[np.ndarray, Tensor]]] = deque()
+        def steps() -> Iterator[tuple[np.ndarray, Fields]]:
+            coming: deque[Future[tuple[np.ndarray, Fields]]] = deque()
             for step in range(start, clock.total):
                 epoch, place = divmod(step, clock.per_epoch)
                 if place == 0 or step == start:

@@ -21,6 +21,7 @@ from rich.progress import Progress as Bar
 from unlabeled.batch import Loss, Progress
 from unlabeled.console import console
 from unlabeled.data import Data, held_out_classes
+from unlabeled.data.kinds.kind import build
 from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
@@ -70,9 +71,9 @@ class Monitor:
         def say(line: str) -> None:
             self.console.print(line, soft_wrap=True)
 
-        say(f"{recipe.method.name} on {source.name}: {len(source):,} images of {source.native[0]}×{source.native[1]}, "
-            f"{source.channels} channel{'s' * (source.channels > 1)}, views of {recipe.view_sizes}"
-            + "; a fifth of the images is held out" * self.data.held_out)  # fmt: skip
+        nouns, views = source.kind.nouns, build(recipe.kind).views()
+        say(f"{recipe.method.name} on {source.name}: {len(source):,} {nouns} of {source.kind.describe(source.form)}, "
+            f"views of {views}" + f"; a fifth of the {nouns} is held out" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
         if recipe.hold_out_classes:
@@ -188,7 +189,7 @@ class Monitor:
         line["monitor_s"] = time.monotonic() - began
         self._record(line)
         knn = f"kNN {100 * line['knn']:.1f}% (within the training split), " if "knn" in line else ""
-        finished = f", {encoder.looks} looks" if encoder.looks > 1 else ""
+        finished = f", test-time augmentation {encoder.front.tta}" if encoder.front.tta > 1 else ""
         finished += ", whitened" if encoder.whitening is not None else ""
         terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())
         self.console.print(

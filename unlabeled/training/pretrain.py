@@ -18,7 +18,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
-from unlabeled.training.setup import with_size
+from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
@@ -44,8 +44,8 @@ def pretrain(
     if existing and run.finished:
         console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
-    opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
-    recipe = with_size(recipe, opened)
+    opened = open_data(recipe.data if data is None else data, kind=recipe.kind, root=root, seed=recipe.seed)
+    recipe = resolved(recipe, opened.train)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
         raise UserError(

@@ -18,26 +18,26 @@ from torch import nn
 from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import Speed, keep_memory, usual
-from unlabeled.data import Data, Source, balanced_draw, held_out_classes
+from unlabeled.data import Source, balanced_draw, held_out_classes
+from unlabeled.data.kinds.kind import build
 from unlabeled.data.split import parse_amount
 from unlabeled.distributed import share_statistics, world
-from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
-from unlabeled.optim.schedules import scaled_lr, view_size
+from unlabeled.optim.schedules import scaled_lr
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
+from unlabeled.registry import Choice
 from unlabeled.training import accumulate
 from unlabeled.training.batches import Clock, generator
 from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
-SMALLEST, LARGEST = 16, 224
-"""Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 WHITENED = 50_000
-"""Images that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
+"""Samples that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
 
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
@@ -118,15 +118,15 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     views = growing_views(recipe, method)
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
-        drawn, _ = views(first_or_last)(source.fetch(chosen[:2]).to(fabric.device), generator(recipe.seed, 0, 0))
+        drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
         raise UserError(
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
-    method.encoder.looking(recipe.looks)  # whether it can
+    method.encoder.with_tta(recipe.tta)  # whether it can
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
-    ema = Ema(method.encoder) if recipe.average and clock.total else None
+    ema = Ema(method.encoder) if recipe.ema and clock.total else None
     step = None
     if clock.total:
         optimizers = optimizers_of(recipe, method, speed, round(warmup_epochs * clock.per_epoch))
@@ -134,7 +134,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
         parallel = world() > 1 and recipe.accumulate == 1 and not any("name" in part for part in method.parts.values())
         step = Step(
             method, views, optimizers, seed=recipe.seed, autocast=fabric.autocast, pieces=recipe.accumulate, ema=ema,
-            decay=recipe.average, module=fabric.strategy.setup_module(method) if parallel else None,
+            decay=recipe.ema, module=fabric.strategy.setup_module(method) if parallel else None,
         )  # fmt: skip
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
     schedule = (
@@ -153,9 +153,9 @@ def planned_steps(recipe: Recipe, source: Source) -> int:
 
 def growing_views(recipe: Recipe, method: Method) -> Callable[[Progress], Views]:
     """The recipe's policy at the size that progress asks for."""
+    kind = build(recipe.kind)
     policy = cache(lambda size: registry.build("views", recipe.views, replace(method.shape, size=size)))
-    first, last = recipe.first_size or method.shape.size, method.shape.size
-    return lambda at: policy(view_size(at, first, last))
+    return lambda at: policy(kind.view_size(at))
 
 
 def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> Optimizers:
@@ -180,9 +180,13 @@ def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
 
 
-def shape_of(source: Source, size: int) -> DataShape:
-    """What methods and views may know of a source."""
-    return DataShape(len(source), source.channels, size, len(source.classes), source.invariances)
+def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
+    """What methods and views may know of a source, of which n samples are trained on, all if None."""
+    end = Progress(1, 1, 0)
+    return DataShape(
+        len(source) if n is None else n, source.channels, build(recipe.kind).view_size(end), len(source.classes),
+        source.invariances, source.kind.name,
+    )  # fmt: skip
 
 
 def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
@@ -191,25 +195,21 @@ def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
 
 
 def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
-    """The untrained encoder of a recipe: a function of its seed and of the training images' mean and deviation."""
+    """The untrained encoder of a recipe: a function of its seed and of some training samples, by which it normalises."""
     sample = np.unique(np.linspace(0, len(source) - 1, min(len(source), 2048)).astype(np.int64))
-    pixels = source.fetch(sample).float() / 255
-    assert recipe.image_size is not None
+    fields = source.fetch(sample)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-        return build_encoder(recipe.encoder, source.channels, recipe.image_size, mean, std, recipe.eval_size)
+        return build(recipe.kind).encoder(recipe.encoder, source.channels, fields)
 
 
 def built(recipe: Recipe, source: Source, n: int) -> Method:
-    """The untrained method of a recipe, for n training images of the source.
+    """The untrained method of a recipe, for n training samples of the source.
 
     Raises:
-        UserError: options that do not go together, or with so many images.
+        UserError: options that do not go together, or with so many samples.
     """
-    assert recipe.image_size is not None
-    shape = replace(shape_of(source, recipe.image_size), n=n)
-    method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape)
+    method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape_of(recipe, source, n))
     return method
 
 
@@ -230,11 +230,11 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
 
 
 def finished_encoder(
-    encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, looks: int, whiten: bool
+    encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, tta: int, whiten: bool
 ) -> Encoder:
-    """What is judged and exported after training: the encoder, if asked a copy that looks more than once at an image, and is
-    whitened by `chosen` images of the source, at most `WHITENED` of them, evenly spread."""
-    encoder = encoder.looking(looks) if looks > 1 else encoder
+    """What is judged and exported after training: the encoder, if asked a copy with test-time augmentation, and whitened by
+    `chosen` samples of the source, at most `WHITENED` of them, evenly spread."""
+    encoder = encoder.with_tta(tta) if tta > 1 else encoder
     if not whiten:
         return encoder
     taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]
@@ -242,6 +242,6 @@ def finished_encoder(
     return encoder.whitened(h) if h.isfinite().all() else encoder
 
 
-def with_size(recipe: Recipe, data: Data) -> Recipe:
-    """With an image size: that of the data, if none was given."""
-    return replace(recipe, image_size=recipe.image_size or max(SMALLEST, min(LARGEST, data.train.size)))
+def resolved(recipe: Recipe, source: Source) -> Recipe:
+    """With the kind of the data, and what its options leave open."""
+    return replace(recipe, kind=build(Choice(source.kind.name, recipe.kind.options)).resolved(source.form))

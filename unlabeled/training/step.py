@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from unlabeled.batch import Batch, Loss, Progress
+from unlabeled.batch import Batch, Fields, Loss, Progress, moved
 from unlabeled.distributed import average_gradients, rank, world
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
@@ -51,11 +51,11 @@ class Step:
         self.autocast, self.pieces, self.ema, self.decay = autocast, pieces, ema, decay
         self.module: nn.Module = method if module is None else module
 
-    def __call__(self, x: Tensor, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Loss:
+    def __call__(self, x: Fields, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Loss:
         """Takes one step.
 
         Args:
-            x: (B, ...) raw samples.
+            x: raw samples.
             index: (B,) which of the training samples they are.
             at: progress.
             labels: (B,) of them, -1 where there is none; for methods that need labels.
@@ -77,10 +77,10 @@ class Step:
                 self.ema.update(self.method.encoder, self.decay)
         return loss
 
-    def batch(self, x: Tensor, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Batch:
+    def batch(self, x: Fields, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Batch:
         """What the method sees of the samples."""
         device = next(self.method.encoder.parameters()).device
-        drawn, targets = self.views(at)(x.to(device, non_blocking=True), generator(self.seed, rank(), at.step))
+        drawn, targets = self.views(at)(moved(x, device), generator(self.seed, rank(), at.step))
         if self.method.needs_labels and labels is not None:
             targets = {**targets, "label": torch.from_numpy(labels).to(device, non_blocking=True)}
         return Batch(drawn, torch.from_numpy(index).to(device, non_blocking=True), targets)

@@ -75,7 +75,7 @@ def train(
         return False
     monitor.check(method, clock.total)
     with made.speed.eager():
-        judged = finished_encoder(made.judged, data.train, made.chosen, fabric, looks=recipe.looks, whiten=recipe.whiten)
+        judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
         monitor.end(judged, clock.at(max(0, clock.total - 1)))
     save(run, method, judged, made.ema, optimizers, clock.total, finished=True)
     wait_for_all()

@@ -14,7 +14,7 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
-from unlabeled.training.setup import planned_steps, with_size
+from unlabeled.training.setup import planned_steps, resolved
 from unlabeled.training.tuning import Trial, tuned
 
 
@@ -69,8 +69,8 @@ def tune(
     recipe = compose(*([read(recipe_file)] if recipe_file else []), layer, *named)
     if data is None and not recipe.data:
         raise UserError("no data: give a folder, a file or the name of a known set")
-    opened = open_data(recipe.data if data is None else data, image_size=recipe.image_size, root=root, seed=recipe.seed)
-    recipe = with_size(recipe, opened)
+    opened = open_data(recipe.data if data is None else data, kind=recipe.kind, root=root, seed=recipe.seed)
+    recipe = resolved(recipe, opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None

@@ -183,7 +183,7 @@ def _key(recipe: Recipe, source: Source, accelerator: str) -> str:
     parts: Mapping[str, Any] = {
         **{
             name: plain[name]
-            for name in ("method", "encoder", "views", "optimizer", "image_size", "batch_size", "accumulate", "precision")
+            for name in ("method", "encoder", "views", "optimizer", "kind", "batch_size", "accumulate", "precision")
         },
         "ways": WORDS,
         "channels": source.channels,

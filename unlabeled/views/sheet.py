@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +12,41 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.batch import Fields
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.views.view import Views
 
 _CELL = 96
 _GAP = 6
 _HEAD = 30
+_BETWEEN = 217  # grey of the gaps between patches
 _PAPER, _INK = "#d8d8d8", "black"
 
 
-def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, path: Path | str, *, draws: int = 3) -> Path:
-    """Draws each picture beside several draws of each of its views, and writes a PNG, wholly or not at all.
+Shown = Callable[[Tensor], Tensor]
+"""Views (N, ...) of one draw -> uint8 pictures (N, C, H, W), or (N, P, C, H, W) of P patches."""
+
+
+def contact_sheet(
+    fields: Fields,
+    policy: Views,
+    generator: torch.Generator,
+    path: Path | str,
+    *,
+    draws: int = 3,
+    pictures: Callable[[Fields], Tensor] = lambda fields: fields["image"],
+    shown: Shown = lambda view: (view * 255).round().to(torch.uint8),
+) -> Path:
+    """Draws each sample beside several draws of each of its views, and writes a PNG, wholly or not at all.
 
     Args:
-        images: uint8 (N, C, S, S); one row each. One channel is drawn grey, three as RGB, others as the mean of all.
+        fields: of N samples; one row each. One channel is drawn grey, three as RGB, others as the mean of all.
         policy: makes the views.
         generator: advances by `draws` calls of the policy.
         path: of the PNG; folders above it are made.
         draws: how often each view is drawn.
+        pictures: of the samples: uint8 (N, C, H, W).
+        shown: of a view.
 
     Returns:
         The path.
@@ -36,12 +54,12 @@ def contact_sheet(images: Tensor, policy: Views, generator: torch.Generator, pat
     Raises:
         UserError: the file cannot be written.
     """
-    drawn = [policy(images, generator)[0] for _ in range(draws)]
-    columns = [[picture(image) for image in images]]
+    drawn = [policy(fields, generator)[0] for _ in range(draws)]
+    columns = [[picture(image) for image in pictures(fields)]]
     headings = ["original"]
     for view in range(len(drawn[0])):
         for draw in range(draws):
-            columns.append([picture((_mosaic(image) * 255).round().to(torch.uint8)) for image in drawn[draw][view]])
+            columns.append([picture(_mosaic(image)) for image in shown(drawn[draw][view])])
             headings.append(f"view {view + 1}" if draw == 0 else "")
     own, views = zoom(columns[:1]), zoom(columns[1:])
     zooms = [own] + [views] * (len(columns) - 1)
@@ -87,8 +105,8 @@ def _mosaic(image: Tensor) -> Tensor:
     if image.ndim == 3:
         return image
     across = math.isqrt(len(image) - 1) + 1
-    padded = F.pad(image, (0, 1, 0, 1), value=0.85)
-    empty = padded.new_full((-len(image) % across, *padded.shape[1:]), 0.85)
+    padded = F.pad(image, (0, 1, 0, 1), value=_BETWEEN)
+    empty = padded.new_full((-len(image) % across, *padded.shape[1:]), _BETWEEN)
     rows = torch.split(torch.cat([padded, empty]), across)
     return torch.cat([torch.cat(list(row), 2) for row in rows], 1)[:, :-1, :-1]
 

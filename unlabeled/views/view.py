@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.views import ops
 from unlabeled.views.resample import CROP, blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
@@ -41,8 +41,8 @@ def one_thread() -> Iterator[None]:
 class Views(Protocol):
     """What every policy is: the same state of `generator` gives the same views, bit by bit, on the same device."""
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S), on any device -> views, each float32 (B, C, size, size) in [0, 1] there; and their targets.
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Samples, on any device -> views, each (B, ...) there, such as float32 (B, C, size, size) in [0, 1]; and targets.
 
         `generator` is the CPU's: parameters are drawn there and moved.
         """

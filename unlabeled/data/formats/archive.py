@@ -1,4 +1,4 @@
-"""A zip of an image folder, read in place: nothing is extracted."""
+"""A zip of a folder, read in place: nothing is extracted."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlabeled.data.kinds.image import BadImageError, open_image
-from unlabeled.data.layout import is_image, listings
+from unlabeled.data.kinds.kind import build, of_files
+from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
-_MAX_MEMBER = 1 << 29  # bytes of one image once decompressed
+_MAX_MEMBER = 1 << 29  # bytes of one sample once decompressed
 
 
 class ZipReader:
-    """Image members of a zip.
+    """Members of a zip.
 
     Args:
         path: of the zip.
         archive: the same, open.
-        members: names of the images in it.
+        members: names of the samples in it.
+        kind: of the samples.
     """
 
     channels = None
     lasting = True
-    pixels = None
+    held = None
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, members: Sequence[str]) -> None:
+    def __init__(self, path: Path, archive: zipfile.ZipFile, members: Sequence[str], kind: str = "image") -> None:
         self._path, self._archive, self._members = path, archive, list(members)
+        self._open = build(Choice(kind)).open
         about = ((m, archive.getinfo(m)) for m in members)
         content = "\n".join(f"{m} {i.file_size} {i.CRC}" for m, i in about)
         self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
@@ -40,20 +43,21 @@ class ZipReader:
     def read(self, index: int) -> Raw:
         member = self._archive.getinfo(self._members[index])
         if member.file_size > _MAX_MEMBER:
-            raise BadImageError(f"{member.file_size:,} bytes once decompressed, more than {_MAX_MEMBER:,}")
+            raise ValueError(f"{member.file_size:,} bytes once decompressed, more than {_MAX_MEMBER:,}")
         if member.flag_bits & 1:
-            raise BadImageError("encrypted")
-        return open_image(self._archive.read(member))
+            raise ValueError("encrypted")
+        return self._open(self._archive.read(member))
 
     def path(self, index: int) -> str:
         return f"{self._path}/{self._members[index]}"
 
 
-def open_zip(path: Path, name: str) -> Splits:
-    """Lists a zip; opens no image.
+def open_zip(path: Path, name: str, asked: str = "") -> Splits:
+    """Lists a zip; opens no member.
 
     Raises:
-        UserError: not a zip, a member that points out of it, no image in it, or classes that differ between the splits.
+        UserError: not a zip, a member that points out of it, no sample in it, samples of several
+            kinds, or classes that differ between the splits.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -64,8 +68,9 @@ def open_zip(path: Path, name: str) -> Splits:
         if member.startswith(("/", "\\")) or ".." in member.replace("\\", "/").split("/") or member[1:2] == ":":
             archive.close()
             raise UserError(f"{name}: member {member!r} points out of the archive: make it again without such names")
-    images = [m for m in members if is_image(m)]
-    if not images:
+    kind, samples = of_files(members, asked, name)
+    if not samples:
         archive.close()
-        raise UserError(f"{name}: no image in this zip ({len(members)} other files): zip a folder of images")
-    return listings(images, lambda chosen: ZipReader(path, archive, chosen), name)
+        wanted = build(Choice(asked or "image"))
+        raise UserError(f"{name}: no {wanted.noun} in this zip ({len(members)} other files): zip a folder of {wanted.nouns}")
+    return listings(samples, kind, lambda chosen: ZipReader(path, archive, chosen, kind), name)

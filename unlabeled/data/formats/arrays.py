@@ -50,7 +50,7 @@ class ArrayReader:
             raise UserError(f"{name}: {error}") from None
         self._name = name
         self.channels: int | None = images.shape[3]
-        self.pixels: Array | None = None if isinstance(images, np.memmap) else self._images
+        self.held: Array | None = None if isinstance(images, np.memmap) else self._images
         rows = max(1, min(len(images), _HASHED_BYTES // max(1, self._images[0].nbytes)))
         self.lasting = rows == len(images)
         spread = self._images if self.lasting else self._images[np.linspace(0, len(images) - 1, rows).astype(int)]
@@ -79,7 +79,7 @@ class DatasetReader:
     """
 
     channels = None
-    pixels = None
+    held = None
 
     def __init__(self, dataset: Any, name: str, lasting: bool = False) -> None:
         self.lasting = lasting

@@ -1,4 +1,4 @@
-"""A folder of images: flat and unlabelled, or one sub-folder a class, with or without `train/` and `test/`."""
+"""A folder of files: flat and unlabelled, or one sub-folder a class, with or without `train/` and `test/`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,37 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from unlabeled.data.formats.parquet import open_parquet
-from unlabeled.data.kinds.image import open_image
-from unlabeled.data.layout import is_image, listings
+from unlabeled.data.kinds.kind import build, is_shown, of_files
+from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
 
 class FileReader:
-    """Image files below one folder.
+    """Files below one folder.
 
     Args:
         root: the folder.
-        paths: of the images, relative to it, with forward slashes.
+        paths: relative to it, with forward slashes.
         stamps: "size mtime" of each; by default asked from the file system.
         lasting: see `Reader`.
+        kind: of the samples.
     """
 
     channels = None
-    pixels = None
+    held = None
 
-    def __init__(self, root: Path, paths: Sequence[str], stamps: Sequence[str] | None = None, lasting: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        stamps: Sequence[str] | None = None,
+        lasting: bool = True,
+        kind: str = "image",
+    ) -> None:
         self._root, self._paths, self.lasting = root, list(paths), lasting
+        self._open = build(Choice(kind)).open
         stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
         content = "\n".join(f"{p} {s}" for p, s in zip(paths, stamps, strict=True))
         self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
@@ -37,25 +47,26 @@ class FileReader:
         return len(self._paths)
 
     def read(self, index: int) -> Raw:
-        return open_image(self._root / self._paths[index])
+        return self._open(self._root / self._paths[index])
 
     def path(self, index: int) -> str:
         return str(self._root / self._paths[index])
 
 
-def open_folder(root: Path, name: str) -> Splits:
-    """Lists a folder; opens no image. Without images but with Parquet files in it, those are the data.
+def open_folder(root: Path, name: str, asked: str = "") -> Splits:
+    """Lists a folder; opens no file. Without files of any kind but with Parquet files in it, those are the data.
 
     Raises:
-        UserError: no image in it, an unreadable sub-folder, or classes that differ between the splits.
+        UserError: no sample in it, samples of several kinds, an unreadable sub-folder, or classes that differ between the
+            splits.
     """
-    files = sorted(_walk(root))
-    stamps = {path: stamp for path, stamp in files if is_image(path)}
-    if stamps:
-        return listings(list(stamps), lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen]), name)
-    if any(path.endswith(".parquet") for path, _ in files):
-        return open_parquet(root, name)
-    raise UserError(_nothing_in(root, name))
+    stamps = dict(sorted(_walk(root)))
+    kind, paths = of_files(stamps, asked, name)
+    if paths:
+        return listings(paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name)
+    if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
+        return open_parquet(root, name, asked)
+    raise UserError(_nothing_in(root, name, asked))
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
@@ -88,12 +99,12 @@ def stamp(stat: Callable[[], os.stat_result]) -> str:
     return f"{about.st_size} {about.st_mtime_ns}"
 
 
-def _nothing_in(root: Path, name: str) -> str:
-    files = sorted(p.name for p in root.iterdir())
+def _nothing_in(root: Path, name: str, asked: str) -> str:
+    files, wanted = sorted(p.name for p in root.iterdir()), build(Choice(asked or "image")).noun
     if not files:
-        return f"{name}: the folder is empty: put images into it, or one sub-folder of images a class"
+        return f"{name}: the folder is empty: put {wanted}s into it, or one sub-folder of them a class"
     usable = [f for f in files if f.endswith((".zip", ".npz", ".npy"))]
     if usable:
-        return f"{name}: no image in this folder, but {usable[0]}: give {root / usable[0]} instead"
+        return f"{name}: no {wanted} in this folder, but {usable[0]}: give {root / usable[0]} instead"
     shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
-    return f"{name}: no image in this folder (it has {shown}): give one with images"
+    return f"{name}: no {wanted} in this folder (it has {shown}): give one with {wanted}s"

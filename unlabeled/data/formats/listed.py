@@ -1,4 +1,4 @@
-"""A list of image files, one a line: `.csv`, or `.txt` with a tab before the label."""
+"""A list of files, one a line: `.csv`, or `.txt` with a tab before the label."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from unlabeled.data.formats.folder import FileReader, stamp
-from unlabeled.data.kinds.image import SUFFIXES
+from unlabeled.data.kinds.kind import suffixes
 from unlabeled.data.labels import COLUMNS, as_labels
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.errors import UserError
 
-_PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
+_PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "audio", "sound", "wav")
 _STAMPED = 100_000  # files that are asked for their size and time, which takes half a second
 
 
-def open_list(path: Path, name: str) -> Splits:
-    """Reads a list of paths, each with a label, a number or a name, or without; looks at no image.
+def open_list(path: Path, name: str, asked: str = "") -> Splits:
+    """Reads a list of paths, each with a label, a number or a name, or without; opens none of them.
 
     Paths are relative to the folder of the list, or absolute. A header may name the columns, such as path and label; without
     one they are the first and the second. Of a list of more than 100,000 files only so many, spread evenly, are asked for
-    their size and time, and decoded pixels are not kept for another process.
+    their size and time, and what is decoded is not kept for another process.
 
     Raises:
-        UserError: unreadable, empty, or a first line that is neither a header nor an image file.
+        UserError: unreadable, empty, or a first line that is neither a header nor a sample.
     """
     paths: list[str] = []
     labels: list[str] = []
@@ -48,7 +48,9 @@ def open_list(path: Path, name: str) -> Splits:
         raise UserError(f"{name}: the list is empty: write one path a line")
     numbers, classes = as_labels(_numbers(labels), (), len(paths), name)
     lasting = len(paths) <= _STAMPED
-    return Listing(name, FileReader(path.parent, paths, _stamps(path.parent, paths), lasting), numbers, classes), None
+    kind = asked or suffixes().get(Path(paths[0]).suffix.lower(), "image")
+    reader = FileReader(path.parent, paths, _stamps(path.parent, paths), lasting, kind)
+    return Listing(name, reader, numbers, classes, kind), None
 
 
 class _Tabs(csv.excel_tab):
@@ -63,9 +65,9 @@ def _columns(first: Sequence[str], name: str) -> tuple[int, int, bool]:
     at = next((named.index(p) for p in _PATHS if p in named), None)
     if at is not None:
         return at, next((named.index(c) for c in COLUMNS if c in named), len(named)), True
-    if first and Path(first[0]).suffix.lower() not in SUFFIXES:
+    if first and Path(first[0]).suffix.lower() not in suffixes():
         raise UserError(
-            f"{name}: its first line begins with {first[0]!r}, which is neither an image file nor the header of a list: "
+            f"{name}: its first line begins with {first[0]!r}, neither a file that can be read nor the header of a list: "
             "write one path a line, or name the columns path and label"
         )
     return 0, 1, False

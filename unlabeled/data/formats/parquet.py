@@ -36,7 +36,7 @@ class ParquetReader:
 
     channels = None
     lasting = True
-    pixels = None
+    held = None
 
     def __init__(self, paths: Sequence[Path], files: Sequence[Any], column: str) -> None:
         self._paths, self._files, self._column = list(paths), list(files), column
@@ -97,7 +97,7 @@ def _stamp(path: Path) -> str:
     return f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
 
 
-def open_parquet(path: Path, name: str) -> Splits:
+def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
     """One file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
 
     Raises:

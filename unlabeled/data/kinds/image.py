@@ -1,4 +1,4 @@
-"""One image: from bytes, a PIL image or an array of any usual kind to uint8 (C, S, S)."""
+"""Still images: from bytes, a PIL image or an array of any usual kind to uint8 (C, S, S)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,167 @@ import io
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds.jpeg import SPARE, START, Jpeg
-from unlabeled.data.reader import Raw
+from unlabeled.data.kinds.kind import Array, Form
+from unlabeled.data.reader import NATURAL, Raw, Reader
+from unlabeled.data.split import hold_out
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, Range, register
+
+if TYPE_CHECKING:
+    from unlabeled.encoders import Encoder
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
 _KNOWN = "jpg jpeg jpe jfif png bmp dib gif webp tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
 SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" "))
 
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
+
+
+_SAMPLED, _COLOUR_SAMPLED = 256, 64  # headers read, images decoded, to find what a source is
+SMALLEST, LARGEST = 16, 224
+"""Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
+
+
+@register("image")
+class ImageKind:
+    """Still images, kept as squares of uint8.
+
+    Args:
+        size: side of a view in pixels; none given: the data's own, between 16 and 224.
+        first_size: side of a view in the first epoch, from which it grows to `size`, reached after four fifths of the run;
+            none given: `size` throughout. Small views cost less, and early training needs no more (Tan and Le 2021,
+            "EfficientNetV2", on progressive learning; by how much is ours).
+        eval_size: side in pixels at which images are judged after training; none given: `size`. Somewhat more than that
+            helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+    """
+
+    name, noun, nouns, raw = "image", "image", "images", "pixels"
+    suffixes = SUFFIXES
+    invariances = NATURAL
+    version = 2  # raise it whenever `to_pixels` gives other pixels than before
+    policy, encoder_name = "simclr", "resnet18"
+
+    def __init__(
+        self,
+        *,
+        size: Annotated[int, Range(4)] | None = None,
+        first_size: Annotated[int, Range(4)] | None = None,
+        eval_size: Annotated[int, Range(4)] | None = None,
+    ) -> None:
+        self.size, self.first_size, self.eval_size = size, first_size, eval_size
+
+    def open(self, source: bytes | Path) -> Image.Image | Jpeg:
+        """See `open_image`."""
+        return open_image(source)
+
+    def native(self, raw: Raw) -> tuple[int, int]:
+        """(H, W), without decoding."""
+        return native_size(raw)
+
+    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+        """Finds channels, native size and canonical size from images spread over the split."""
+        sizes, found, reason, decoded = [], 0, "", 0
+        for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():
+            try:
+                raw = reader.read(index)
+                sizes.append(native_size(raw))  # before the look at its colours, which decodes at a reduced size
+                if reader.channels is None and found != 3 and decoded < _COLOUR_SAMPLED:
+                    found, decoded = max(found, native_channels(raw)), decoded + 1
+            except Exception as error:  # decoders raise anything on broken data; the check counts them
+                reason = reason or f"{reader.path(index)}: {error}"
+        if not sizes:
+            raise UserError(f"{name}: none of its images can be read ({reason}); check that these are image files")
+        native = (int(np.median([h for h, _ in sizes])), int(np.median([w for _, w in sizes])))
+        alike = len(set(sizes)) == 1 and native[0] == native[1]
+        own = _wanted(reader.channels, channels) or channels or found or 3
+        side = _canonical_size(native, alike, self.size)
+        return Form({self.name: ("uint8", (own, side, side))}, own, side, native)
+
+    def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
+        """Checks the channels of an array."""
+        own = _wanted(reader.channels, channels)
+        if own is not None and own != form.channels:
+            raise UserError(f"{name}: test has {own} channels and train {form.channels}: give both alike")
+
+    def ready(self, reader: Reader, form: Form) -> dict[str, np.ndarray[Any, Any]] | None:
+        """Arrays of the right size."""
+        held = reader.held
+        if held is None or held.shape[1:] != (form.size, form.size, form.channels):
+            return None
+        return {self.name: np.ascontiguousarray(held.transpose(0, 3, 1, 2))}
+
+    def decode(self, raw: Raw, form: Form) -> dict[str, np.ndarray[Any, Any]]:
+        """See `to_pixels`."""
+        return {self.name: to_pixels(raw, form.channels, form.size)}
+
+    def resolved(self, form: Form) -> Choice:
+        """With the side of a view."""
+        size = self.size or max(SMALLEST, min(LARGEST, form.size))
+        return Choice(self.name, {"size": size, "first_size": self.first_size, "eval_size": self.eval_size})
+
+    def view_size(self, at: Progress) -> int:
+        """`first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""
+        assert self.size is not None
+        first = self.first_size or self.size
+        return first + round((self.size - first) * min(1.0, at.fraction / 0.8))
+
+    def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
+        """Colour only where there are three channels."""
+        return invariances - ({"colour"} if form.channels != 3 else set())
+
+    def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
+        """Normalises by the sample's mean and standard deviation of each channel."""
+        from unlabeled.encoders.image import build_encoder
+
+        assert self.size is not None
+        mean = std = torch.zeros(channels)
+        if sample is not None:
+            pixels = sample[self.name].float() / 255
+            mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        return build_encoder(choice, channels, self.size, mean, std, self.eval_size)
+
+    def describe(self, form: Form) -> str:
+        """`640×480, 3 channels`."""
+        return f"{form.native[0]}×{form.native[1]}, {form.channels} channel{'s' * (form.channels > 1)}"
+
+    def views(self) -> str:
+        """`24 px`, or `16 to 24 px`."""
+        grows = f"{self.first_size} to " if self.first_size not in (None, self.size) else ""
+        return f"{grows}{self.size} px"
+
+    def pictures(self, x: Fields) -> Tensor:
+        """The images themselves."""
+        return x[self.name]
+
+    def features(self, x: Fields) -> Tensor:
+        """The pixels, (B, C * S * S) in [0, 1]."""
+        return x[self.name].flatten(1).float().div_(255)
+
+    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
+        """A seeded fifth, balanced over the classes."""
+        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
+
+
+def _wanted(own: int | None, wanted: int | None) -> int | None:
+    """An array's own channels, or those that are wanted if grey and colour can become one another."""
+    return wanted if own in (1, 3) and wanted in (1, 3) else own
+
+
+def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None) -> int:
+    """Native where all are one small square; otherwise an eighth more than the view's share, or 256, never enlarged."""
+    if alike and native[0] <= max(64, image_size or 0):
+        return native[0]
+    return max(1, min(*native, 256 if image_size is None else round(image_size * 8 / 7)))
 
 
 class BadImageError(ValueError):

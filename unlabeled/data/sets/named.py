@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.formats.arrays import ArrayReader
-from unlabeled.data.reader import NATURAL, Listing, Splits
+from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.sets.download import data_root, torchvision_sets
 from unlabeled.errors import UserError
 from unlabeled.registry import register
@@ -32,7 +32,9 @@ def digits(name: str, root: str | Path | None) -> Splits:
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     classes = tuple(str(c) for c in bunch.target_names)
-    return Listing(name, ArrayReader(images, name), bunch.target.astype(np.int64), classes, frozenset({"intensity"})), None
+    return Listing(
+        name, ArrayReader(images, name), bunch.target.astype(np.int64), classes, invariances=frozenset({"intensity"})
+    ), None
 
 
 @register("fashion-mnist")
@@ -46,7 +48,13 @@ def fashion_mnist(name: str, root: str | Path | None) -> Splits:
         found = base / "FashionMNIST" / "raw"
     x_train, y_train, x_test, y_test = (read_idx(found, f) for f in _IDX)
     train, test = (
-        Listing(name, ArrayReader(x, f"{name}/{split}"), y.astype(np.int64), _CLOTHES, frozenset({"mirror", "intensity"}))
+        Listing(
+            name,
+            ArrayReader(x, f"{name}/{split}"),
+            y.astype(np.int64),
+            _CLOTHES,
+            invariances=frozenset({"mirror", "intensity"}),
+        )
         for split, x, y in (("train", x_train, y_train), ("test", x_test, y_test))
     )
     return train, test
@@ -69,7 +77,7 @@ def svhn(name: str, root: str | Path | None) -> Splits:
     made = torchvision_sets("SVHN", root, [{"split": "train"}, {"split": "test"}])
     classes, invariances = tuple("0123456789"), frozenset({"colour", "intensity"})
     train, test = (
-        Listing(name, ArrayReader(d.data, f"{name}/{s}"), np.asarray(d.labels, np.int64), classes, invariances)
+        Listing(name, ArrayReader(d.data, f"{name}/{s}"), np.asarray(d.labels, np.int64), classes, invariances=invariances)
         for s, d in zip(("train", "test"), made, strict=True)
     )
     return train, test
@@ -85,15 +93,15 @@ def stl10(name: str, root: str | Path | None) -> Splits:
     classes = tuple(labelled.classes)
     labels = np.concatenate([np.asarray(labelled.labels, np.int64), np.full(len(free), -1, np.int64)])
     reader = _Joined(ArrayReader(labelled.data, f"{name}/train"), ArrayReader(free, f"{name}/unlabeled"))
-    tests = Listing(name, ArrayReader(test.data, f"{name}/test"), np.asarray(test.labels, np.int64), classes, NATURAL)
-    return Listing(name, reader, labels, classes, NATURAL), tests
+    tests = Listing(name, ArrayReader(test.data, f"{name}/test"), np.asarray(test.labels, np.int64), classes)
+    return Listing(name, reader, labels, classes), tests
 
 
 class _Joined:
     """Two arrays, one after the other, without a copy."""
 
     lasting = True
-    pixels = None
+    held = None
 
     def __init__(self, first: ArrayReader, second: ArrayReader) -> None:
         self._first, self._second = first, second

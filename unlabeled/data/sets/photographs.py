@@ -92,7 +92,7 @@ def pcam(name: str, root: str | Path | None) -> Splits:
         with dataset.h5py.File(targets) as file:
             labels = np.asarray(file["y"]).reshape(-1).astype(np.int64)
         reader = DatasetReader(dataset, f"{name}/{dataset._split}", lasting=True)
-        listings.append(Listing(name, reader, labels, ("normal", "tumour"), _ANY_WAY_UP))
+        listings.append(Listing(name, reader, labels, ("normal", "tumour"), invariances=_ANY_WAY_UP))
     return listings[0], listings[1]
 
 
@@ -113,7 +113,7 @@ def _listing(name: str, root: Path, parts: Sequence[Any], invariances: frozenset
         raise UserError(f"{name}: no image listed below {root}: unpack the data set there again")
     classes = getattr(parts[0], "classes", None) or parts[0].categories
     names = tuple(c if isinstance(c, str) else str(c[0]) for c in classes)
-    return Listing(name, _files(root, files), np.array(labels, np.int64), names, invariances)
+    return Listing(name, _files(root, files), np.array(labels, np.int64), names, invariances=invariances)
 
 
 def _paths_and_labels(dataset: Any) -> tuple[list[Any], list[int]]:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.registry import register
 from unlabeled.views import ops
 from unlabeled.views.view import RATIO, Parameters, View, check_number, of, pieces, to_device
@@ -107,8 +107,9 @@ class Pair:
         self.light = replace(crop, mirror=0.0)
         self.steps = [known[name] for name in dict.fromkeys((first, second))]
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S) -> two float32 (B, C, size, size) in [0, 1], the first transformed; no targets."""
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """`image` uint8 (B, C, S, S) -> two float32 (B, C, size, size) in [0, 1], the first transformed; no targets."""
+        x = fields["image"]
         size = self.light.size
         c, side = x.shape[1], x.shape[3]
         shared = self.light.plan(to_device(self.light.draw(len(x), side, generator), x.device), side, c)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.registry import register
 from unlabeled.views.view import RATIO, Parameters, View, check_number, draw_views, of, pieces, to_device
 
@@ -71,8 +71,9 @@ class Pirl:
         ).within(shape)  # fmt: skip
         self.parts = [image, replace(image, size=side, scale=patch_scale).within(shape)]
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S) -> [image (B, C, size, size), patches (B, 9, C, p, p)]; "permutation" (B, 9) int64."""
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """`image` uint8 (B, C, S, S) -> [image (B, C, size, size), patches (B, 9, C, p, p)]; "permutation" (B, 9) int64."""
+        x = fields["image"]
         image, patch = self.parts
         (whole,) = draw_views([image], x, generator)
         drawn, order = self.draw(len(x), x.shape[3], generator)

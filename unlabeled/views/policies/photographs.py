@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views.view import RATIO, View, check_number, draw_views
@@ -22,8 +22,9 @@ class Composition:
     def __init__(self, *views: View) -> None:
         self.parts = list(views)
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S) -> one float32 (B, C, size, size) in [0, 1] per view; no targets."""
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """`image` uint8 (B, C, S, S) -> one float32 (B, C, size, size) in [0, 1] per view; no targets."""
+        x = fields["image"]
         return draw_views(self.parts, x, generator), {}
 
 

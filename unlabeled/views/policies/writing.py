@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views import ops
@@ -74,8 +74,9 @@ class Affine:
             shape.size, mirror=mirror, jitter=jitter, brightness=brightness, contrast=contrast, cutout=cutout
         ).within(shape)
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S) -> two views, float32 (B, C, size, size) in [0, 1]; no targets."""
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """`image` uint8 (B, C, S, S) -> two views, float32 (B, C, size, size) in [0, 1]; no targets."""
+        x = fields["image"]
         b, c, side, size = len(x), x.shape[1], x.shape[3], self.light.size
         planned = [self.plan(to_device(self.draw(b, side, generator), x.device), c) for _ in range(2)]
         outs = [torch.empty(b, c, size, size, device=x.device) for _ in range(2)]

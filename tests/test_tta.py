@@ -1,4 +1,4 @@
-"""`--looks`: the representation that is judged is the mean over an image, its mirror image, and both made smaller."""
+"""`--tta`: the representation that is judged is the mean over an image, its mirror image, and both made smaller."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same training, judged by one look, and by four and whitened."""
     path = tmp_path_factory.mktemp("looks")
     data = file(path / "x.npz", n=300)
-    ok("pretrain", data, *ONE, *EXACT, "--eval-size", "16", "--out", path / "one")
-    said = ok("pretrain", data, *ONE, *EXACT, "--eval-size", "16", "--looks", "4", "--whiten", "--out", path / "four")
-    assert "4 looks, whitened" in said
+    ok("pretrain", data, *ONE, *EXACT, "--kind.eval-size", "16", "--out", path / "one")
+    said = ok("pretrain", data, *ONE, *EXACT, "--kind.eval-size", "16", "--tta", "4", "--whiten", "--out", path / "four")
+    assert "test-time augmentation 4, whitened" in said
     return path
 
 
-def _encoder(looks: int, eval_size: int = 16) -> Encoder:
+def _encoder(tta: int, eval_size: int = 16) -> Encoder:
     torch.manual_seed(0)
     middle = torch.full((3,), 0.4)
     encoder = build_encoder(Choice("resnet10t", {"width": 4}), 3, 12, middle, middle / 2, eval_size)
-    return encoder.looking(looks).eval()
+    return encoder.with_tta(tta).eval()
 
 
 def _images(n: int = 5, side: int = 16) -> torch.Tensor:
@@ -47,20 +47,20 @@ def _images(n: int = 5, side: int = 16) -> torch.Tensor:
 
 def test_it_is_the_mean_of_what_the_backbone_makes_of_each_look() -> None:
     x, one = _images(), _encoder(1)
-    normal = (x.float() / 255 - one.mean) / one.std
+    normal = (x.float() / 255 - one.front.mean) / one.front.std
     small = F.interpolate(normal, (12, 12), mode="bilinear", antialias=True, align_corners=False)
     views = [normal, normal.flip(3), small, small.flip(3)]
-    for looks in (1, 2, 4):
-        mean = sum(one.backbone(view) for view in views[:looks]) / looks
-        torch.testing.assert_close(_encoder(looks)(x), mean)
-        torch.testing.assert_close(_encoder(looks).stages(x)[0], mean)
+    for tta in (1, 2, 4):
+        mean = sum(one.backbone(view) for view in views[:tta]) / tta
+        torch.testing.assert_close(_encoder(tta)(x), mean)
+        torch.testing.assert_close(_encoder(tta).local(x)[0], mean)
 
 
 def test_an_image_and_its_mirror_image_are_the_same_to_it() -> None:
     x = _images()
     assert (_encoder(1)(x) - _encoder(1)(x.flip(3))).abs().max() > 1e-3
-    for looks in (2, 4):
-        torch.testing.assert_close(_encoder(looks)(x), _encoder(looks)(x.flip(3)))
+    for tta in (2, 4):
+        torch.testing.assert_close(_encoder(tta)(x), _encoder(tta)(x.flip(3)))
 
 
 def test_in_training_it_looks_once() -> None:
@@ -73,27 +73,27 @@ def test_training_is_the_same_and_the_heads_see_what_they_were_trained_on(runs: 
     plain = four.encoder().plain().state_dict()
     for name, value in one.encoder().state_dict().items():
         assert torch.equal(value, plain[name])
-    source = open_data(runs / "x.npz", image_size=16, seed=0).train
+    source = open_data(runs / "x.npz", kind=Choice("", {"size": 16}), seed=0).train
     kept = whole(four, four.encoder(), source).encoder
-    assert (kept.looks, kept.whitening) == (1, None)
+    assert (kept.front.tta, kept.whitening) == (1, None)
 
 
 def test_the_file_tells_how_often_it_looks(runs: Path) -> None:
     encoder = Run.open(runs / "four").encoder()
-    assert (encoder.looks, Run.open(runs / "one").encoder().looks) == (4, 1)
+    assert (encoder.front.tta, Run.open(runs / "one").encoder().front.tta) == (4, 1)
     x = _images()
     torch.testing.assert_close(encoder(x), encoder(x.flip(3)), atol=1e-4, rtol=1e-4)
     assert weights(_encoder(1)) != weights(_encoder(2))  # features are kept by this
 
 
 def test_whitening_is_of_the_mean_and_the_untrained_rival_looks_alike(runs: Path) -> None:
-    source = open_data(runs / "x.npz", image_size=16, seed=0).train
-    x = source.fetch(np.arange(len(source)))
+    source = open_data(runs / "x.npz", kind=Choice("", {"size": 16}), seed=0).train
+    x = source.seen(np.arange(len(source)))
     run = Run.open(runs / "four")
     for subject in subjects(run, ["random"], "cpu"):
         encoder = subject(source).encoder
         assert encoder is not None
-        assert encoder.looks == 4
+        assert encoder.front.tta == 4
         with torch.no_grad():
             h = encoder(x)
         assert h.mean(0).abs().max() < 1e-2
@@ -109,19 +109,19 @@ def test_pictures_of_where_it_looks_are_of_one_look() -> None:
 def test_it_is_exported_where_it_can_be_expressed(runs: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
     data = file(tmp_path / "y.npz", n=300)
-    ok("pretrain", data, *ONE, *EXACT, "--eval-size", "16", "--looks", "4", "--out", tmp_path / "run")
+    ok("pretrain", data, *ONE, *EXACT, "--kind.eval-size", "16", "--tta", "4", "--out", tmp_path / "run")
     for form in ("onnx", "safetensors"):
         assert unlabeled.export(tmp_path / "run", format=form, data=x).difference <= 1e-4
     for form in ("timm", "torchvision"):
         said = mistake("export", tmp_path / "run", "--format", form)
-        assert "4 looks" in said
+        assert "4 forms" in said
         assert "--format safetensors or onnx" in said
 
 
 def test_what_cannot_be_is_refused_before_training(tmp_path: Path) -> None:
     data = file(tmp_path / "x.npz", n=300)
-    assert "looks is 3" in mistake("pretrain", data, *ONE, "--looks", "3", "--out", tmp_path / "run")
-    said = mistake("pretrain", data, *ONE, "--encoder", "resnet9", "--looks", "4", "--out", tmp_path / "run")
+    assert "tta is 3" in mistake("pretrain", data, *ONE, "--tta", "3", "--out", tmp_path / "run")
+    said = mistake("pretrain", data, *ONE, "--encoder", "resnet9", "--tta", "4", "--out", tmp_path / "run")
     assert "6 px" in said
-    assert "--looks 2" in said
+    assert "--tta 2" in said
     assert not (tmp_path / "run").exists()

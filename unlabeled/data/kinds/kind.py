@@ -1,0 +1,191 @@
+"""What a sample is: the interface of a kind of data, and how one is found from names of files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from unlabeled import registry
+from unlabeled.batch import Fields, Progress
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice
+
+if TYPE_CHECKING:
+    from unlabeled.data.reader import Reader
+    from unlabeled.encoders import Encoder
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What every sample of a source is once it is decoded.
+
+    Attributes:
+        fields: name -> NumPy's type and shape of one sample.
+        channels: of a sample.
+        size: of a sample along each other axis: pixels of a side, numbers of a recording.
+        native: medians of what was found: (height, width) of images, (numbers, rate) of recordings.
+    """
+
+    fields: Mapping[str, tuple[str, tuple[int, ...]]]
+    channels: int
+    size: int
+    native: tuple[int, ...]
+
+
+class Kind(Protocol):
+    """One kind of data. Its keyword-only constructor arguments are its options, `--kind.NAME VALUE`.
+
+    Attributes:
+        name: as it is registered; also the name of the field that the encoder sees.
+        noun, nouns: one sample, and several, in sentences.
+        suffixes: of its files, in lower case, with the dot.
+        invariances: what views may do to a sample unless a data set declares otherwise.
+        raw: name of the features that need no encoder, a baseline of every table.
+        version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
+        policy: of views, for methods that prescribe none of this kind.
+        encoder_name: the default encoder.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str]
+    nouns: ClassVar[str]
+    suffixes: ClassVar[frozenset[str]]
+    invariances: ClassVar[frozenset[str]]
+    raw: ClassVar[str]
+    version: ClassVar[int]
+    policy: ClassVar[str]
+    encoder_name: ClassVar[str]
+
+    def open(self, source: bytes | Path) -> Any:
+        """A raw sample of a file, of which only the header need be read. Raises anything if it is bad."""
+        ...
+
+    def native(self, raw: Any) -> tuple[int, ...]:
+        """What `Form.native` holds, of one raw sample."""
+        ...
+
+    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+        """What samples of a split are, from some of them.
+
+        Args:
+            reader: of the split.
+            name: of the data, for messages.
+            channels: to convert to where that has a meaning; None for what they are.
+
+        Raises:
+            UserError: none of them can be read, or an option that they do not allow.
+        """
+        ...
+
+    def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
+        """Checks that a test split has the form of its training split.
+
+        Raises:
+            UserError: it cannot.
+        """
+        ...
+
+    def ready(self, reader: Reader, form: Form) -> dict[str, Array] | None:
+        """All samples as they are decoded, where the split is in memory already and needs no decoding."""
+        ...
+
+    def decode(self, raw: Any, form: Form) -> Mapping[str, Any]:
+        """One sample: field -> array. Raises anything if it is bad."""
+        ...
+
+    def resolved(self, form: Form) -> Choice:
+        """This kind with what its options leave open filled in from the data."""
+        ...
+
+    def view_size(self, at: Progress) -> int:
+        """Of a view along each axis, at that time of the training."""
+        ...
+
+    def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
+        """Of the invariances that a data set declares, those that its form allows."""
+        ...
+
+    def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
+        """The untrained encoder that `choice` names.
+
+        Args:
+            choice: name and options.
+            channels: of a sample.
+            sample: of the training data, for the statistics that it normalises by; None: they come with the weights.
+        """
+        ...
+
+    def describe(self, form: Form) -> str:
+        """What the samples are natively, in words: `640×480, 3 channels`."""
+        ...
+
+    def views(self) -> str:
+        """Size of the views, in words: `16 to 24 px`."""
+        ...
+
+    def pictures(self, x: Fields) -> Tensor:
+        """Samples for people to look at: uint8 (B, C, H, W)."""
+        ...
+
+    def features(self, x: Fields) -> Tensor:
+        """The features that need no encoder: (B, D) float32."""
+        ...
+
+    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
+        """Sorted positions of train and test where data come without a test split."""
+        ...
+
+
+def build(choice: Choice) -> Kind:
+    """The kind that is named, with its options."""
+    made: Kind = registry.build("kinds", choice)
+    return made
+
+
+@cache
+def suffixes() -> Mapping[str, str]:
+    """Suffix of a file -> the kind that reads it."""
+    return {suffix: name for name in registry.names("kinds") for suffix in _class(name).suffixes}
+
+
+def _class(name: str) -> type[Kind]:
+    made: Any = registry.get("kinds", name).make
+    return made  # type: ignore[no-any-return]
+
+
+def is_shown(path: str) -> bool:
+    """Whether a name is that of a file that is meant to be seen (not hidden, not a system's companion file)."""
+    return "/." not in f"/{path}" and "__MACOSX/" not in path
+
+
+def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str]]:
+    """The kind of some files, and those of them that are of it.
+
+    Args:
+        paths: relative.
+        asked: the kind that the user names; "" where it is to be found.
+        name: of the data, for messages.
+
+    Returns:
+        ("", []) if there is no file of any kind.
+
+    Raises:
+        UserError: files of several kinds, of which none is named.
+    """
+    known = suffixes()
+    of = {path: known[s] for path in paths if (s := path[path.rfind(".") :].lower()) in known and is_shown(path)}
+    counts = Counter(of.values())
+    if not asked and len(counts) > 1:
+        listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())
+        raise UserError(f"{name}: holds {listed}: say which with --kind {counts.most_common()[0][0]}")
+    kind = asked or next(iter(counts), "")
+    return (kind, [path for path, found in of.items() if found == kind]) if counts[kind] else ("", [])
