@@ -263,8 +263,8 @@ class WeakStrong:
         Raises:
             UserError: a value out of range.
         """
-        allowed = check_number("mirror", mirror, 0.0, 1.0, "it is a probability") if "mirror" in shape.invariances else 0.0
-        self.size, self.mirror = shape.size, allowed
+        mirror = check_number("mirror", mirror, 0.0, 1.0, "it is a probability")
+        self.size, self.mirror = shape.size, mirror if "mirror" in shape.invariances else 0.0
         self.translate = check_number("translate", translate, 0.0, 0.5, "it is a fraction of the side, reflected once")
         self.n = int(check_number("n", n, 0, 16, "it is the number of operations"))
         if self.n != n:
