@@ -236,9 +236,9 @@ class WeakStrong:
 
     The published code differs from the paper, which is followed: it applies each operation with probability 0.5; magnitudes
     are nine levels, none the greatest; posterize leaves 1 to 4 bits; the shares of brightness, color, contrast and
-    sharpness are 0.28 to 1.72; translations are up to 9 pixels. The paper leaves open what the following do as PIL does
-    unless told otherwise: the nearest pixel is taken, shears leave the upper left corner in place, and what comes from
-    outside is black. (In the published code it turns grey, but for a later autocontrast, equalize, posterize or solarize.)
+    sharpness are 0.28 to 1.72; translations are up to 9 pixels. For the rest, operations are as PIL's are by default: they
+    take the nearest pixel, shears leave the upper left corner in place, and what comes from outside is black. (In the
+    published code it turns grey, but for a later autocontrast, equalize, posterize or solarize.)
 
     Mirror and operations on values are left out where the data does not allow them: brightness, contrast, posterize and
     solarize need `colour` or `intensity`; autocontrast and equalize, which change channels one by one, `colour`, or
