@@ -16,8 +16,9 @@ from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
-from unlabeled.views import view, weak_strong
-from unlabeled.views.weak_strong import OPERATIONS, WeakStrong, shifted
+from unlabeled.views import view
+from unlabeled.views.policies import weak_strong
+from unlabeled.views.policies.weak_strong import OPERATIONS, WeakStrong, shifted
 
 Bytes = NDArray[np.uint8]
 RANGES = {
@@ -59,7 +60,7 @@ def pictures(count: int, channels: int, side: int) -> torch.Tensor:
 
 
 def both(x: torch.Tensor, of: DataShape | None = None, seed: int = 0, **options: object) -> list[torch.Tensor]:
-    views, targets = policy(of or shape(x.shape[1], x.shape[3]), **options)(x, seeded(seed))
+    views, targets = policy(of or shape(x.shape[1], x.shape[3]), **options)({"image": x}, seeded(seed))
     assert targets == {}
     return views
 
@@ -285,7 +286,7 @@ def test_the_weak_view_is_mirrored_and_moved_with_a_reflected_border(channels: i
 def test_the_strong_view_is_another_weak_one_with_two_operations_of_pil_and_a_grey_square() -> None:
     x = pictures(120, 3, 32)
     made = policy()
-    (_, strong), _ = made(x, seeded())
+    (_, strong), _ = made({"image": x}, seeded())
     drawn, names = made.draw(120, seeded()), list(made.pool)
     assert len({(int(a), int(b)) for a, b in drawn["operation"]}) > 80
     apart = []
@@ -324,7 +325,7 @@ def test_pictures_of_another_size_are_resized_whole_and_first(channels: int, sid
         assert made.shape == (6, channels, size, size)
         assert made.dtype == torch.float32
         assert 0 <= float(made.min()) <= float(made.max()) <= 1
-    plain = registry.build("views", Choice("none", {}), of)(x, seeded())[0][0]
+    plain = registry.build("views", Choice("none", {}), of)({"image": x}, seeded())[0][0]
     small = (plain * 255).round().to(torch.uint8)
     assert all(torch.equal(a, b) for a, b in zip(views, both(small, of), strict=True))
 
@@ -332,10 +333,10 @@ def test_pictures_of_another_size_are_resized_whole_and_first(channels: int, sid
 def test_the_same_state_gives_the_same_bits_on_any_number_of_threads() -> None:
     x, made = pictures(70, 3, 32), policy()
     generator, threads = seeded(), torch.get_num_threads()
-    first, later = made(x, generator)[0], made(x, generator)[0]
+    first, later = made({"image": x}, generator)[0], made({"image": x}, generator)[0]
     try:
         torch.set_num_threads(3)
-        again = made(x, seeded())[0]
+        again = made({"image": x}, seeded())[0]
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)

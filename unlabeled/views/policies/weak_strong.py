@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views import ops
@@ -272,9 +272,9 @@ class WeakStrong:
         self.cutout = check_number("cutout", cutout, 0.0, 1.0, "it is a fraction of the side")
         self.pool = {name: operation for name, operation in OPERATIONS.items() if operation.fits(shape)}
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """uint8 (B, C, S, S) -> weak and strong, float32 (B, C, size, size) in [0, 1]; no targets."""
-        pictures = self.resized(x)
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """`image` uint8 (B, C, S, S) -> weak and strong, float32 (B, C, size, size) in [0, 1]; no targets."""
+        pictures = self.resized(fields["image"])
         drawn = self.draw(len(pictures), generator)
         weak, strong = (torch.empty(pictures.shape, device=pictures.device) for _ in range(2))
         for piece in pieces(pictures, self.size):
