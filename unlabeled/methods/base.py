@@ -77,6 +77,11 @@ class Method(nn.Module, ABC):
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
         return None
 
+    @property
+    def label_head(self) -> nn.Module | None:
+        """What makes logits (B, classes) of h (B, D), where it learns the labels: a run of it then has a classifier."""
+        return None
+
     def labelled_beside(self, batch_size: int) -> int:
         """How many labelled samples are drawn beside each batch of so many, from an order of their own: `batch.labelled`."""
         return 0

@@ -33,7 +33,7 @@ from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice
 from unlabeled.training import accumulate
 from unlabeled.training.batches import Clock, generator
-from unlabeled.training.step import Step
+from unlabeled.training.step import Step, judged_parts
 from unlabeled.views.view import Views
 
 WHITENED = 50_000
@@ -97,7 +97,13 @@ class Setup:
     @property
     def judged(self) -> Encoder:
         """The encoder that is looked at, saved and exported."""
-        return self.ema.module if self.ema else self.method.encoder  # type: ignore[return-value]
+        return self.ema.module["encoder"] if self.ema else self.method.encoder  # type: ignore[index]
+
+    @property
+    def classifier(self) -> nn.Module | None:
+        """The classifier on it, where the method learns one."""
+        head = self.method.label_head
+        return self.ema.module["classifier"] if self.ema and head is not None else head  # type: ignore[index]
 
 
 def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
@@ -109,7 +115,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
     method = built(recipe, source, len(chosen))
-    _check_batch(recipe, method, len(chosen))
+    _check_batch(recipe, method, labels)
     fabric.to_device(method)
     share_statistics(method)
     speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
@@ -126,7 +132,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
         )
     method.encoder.with_tta(recipe.tta)  # whether it can
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
-    ema = Ema(method.encoder) if recipe.ema and clock.total else None
+    ema = Ema(judged_parts(method)) if recipe.ema and clock.total else None
     step = None
     if clock.total:
         optimizers = optimizers_of(recipe, method, speed, round(warmup_epochs * clock.per_epoch))
@@ -166,7 +172,8 @@ def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> 
     )  # fmt: skip
 
 
-def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
+def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray) -> None:
+    n, beside = len(labels), method.labelled_beside(recipe.batch_size)
     if recipe.batch_size > n:
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
@@ -177,6 +184,16 @@ def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
     for part in method.modules():
         if isinstance(part, Queue):
             part.check(recipe.batch_size)
+    if beside and not (labels >= 0).any():
+        raise UserError(
+            f"method {recipe.method.name!r} needs some labelled samples, and the data has none: give a folder with one "
+            "sub-folder a class, or another method"
+        )
+    if beside % world():
+        raise UserError(
+            f"{beside} labelled samples go with each batch of {recipe.batch_size}, which {world()} devices cannot share: "
+            "give another --batch-size"
+        )
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,8 +97,9 @@ def _take_steps(
             )
 
     coming_batches = batches(
-        recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device
-    )
+        recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
+        np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
+    )  # fmt: skip
     with stoppable() as stop, coming_batches as coming, monitor:
         for number in range(start, clock.total):
             at = clock.at(number)
@@ -108,8 +110,8 @@ def _take_steps(
                 with torch.no_grad():
                     method.before_epoch(at, extract)
                 watch(number)
-            index, samples = next(coming)
-            loss = step(samples, index, at, made.labels[index])
+            drawn, labelled = next(coming)
+            loss = step(drawn, at, made.labels, labelled)
             done = number + 1
             monitor.step(loss, at, step.optimizers.lr)
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
