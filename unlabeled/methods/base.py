@@ -13,6 +13,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.parts.heads import LinearClassifier
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -78,7 +79,7 @@ class Method(nn.Module, ABC):
         return None
 
     @property
-    def label_head(self) -> nn.Module | None:
+    def label_head(self) -> LinearClassifier | None:
         """What makes logits (B, classes) of h (B, D), where it learns the labels: a run of it then has a classifier."""
         return None
 
