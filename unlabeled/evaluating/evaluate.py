@@ -210,6 +210,8 @@ class _Judge:
         if getattr(kind, "on_images", False):
             if kind.needs_encoder and self.subject.encoder is None:
                 return []
+            if getattr(kind, "needs_classifier", False) and self.subject.name != "run" and self.subject.classifier is None:
+                return []
             texts = texts if kind.needs_labels else [NONE]
             return [
                 (

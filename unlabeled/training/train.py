@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -62,15 +63,15 @@ def train(
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
-    made = set_up(recipe, data.train, fabric)
+    state = run.read_checkpoint()
+    made = set_up(recipe, data.train, fabric, resumed=state is not None)
     method, clock = made.method, made.clock
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
-    state = run.read_checkpoint()
     taken = restore(state, method, optimizers, made.ema)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
-        run.start(recipe, about)
+        run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
     monitor.begin(method, taken, made.schedule)
     if made.step and not _take_steps(made, made.step, recipe, run, monitor, watch, start):
         return False
@@ -78,7 +79,7 @@ def train(
     with made.speed.eager():
         judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
         monitor.end(judged, clock.at(max(0, clock.total - 1)))
-    save(run, method, judged, made.ema, optimizers, clock.total, finished=True)
+    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, finished=True)
     wait_for_all()
     return True
 
@@ -120,7 +121,7 @@ def _take_steps(
                     monitor.epoch(made.judged, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                save(run, method, made.judged, made.ema, step.optimizers, done)
+                save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done)
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()
