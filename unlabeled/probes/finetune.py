@@ -130,6 +130,7 @@ class Finetune:
             taken = mixed[place * batch : (place + 1) * batch]
             step(Drawn(taken, source.fetch(indices[taken])), Progress(number, total, epoch), target)
         assert method.label_head is not None
+        self.method_, self.steps_, self.seed_ = method, total, seed
         names = [source.classes[c] if source.classes else str(c) for c in self.classes_]
         self.model_ = Classifier(encoder, method.label_head, names).eval()
 

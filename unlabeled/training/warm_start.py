@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
-from timm.layers import resample_patch_embed
+from timm.layers.patch_embed import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -71,7 +71,7 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
     else:
         there = load(named)
         own = there.backbone.state_dict()
-        statistics = {name: value for name, value in there.front.state_dict().items()}
+        statistics = dict(there.front.state_dict())
     wanted = encoder.backbone.state_dict()
     first = _first_convolution(encoder.backbone)
     if first in own and own[first].shape != wanted[first].shape and own[first].ndim == 4:
@@ -104,7 +104,7 @@ def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State]:
             f"--from timm: the weights of {choice.name!r} with {options or 'no options'} cannot be had ({reason}): give a "
             "network and options that timm has weights of, and a connection to its hub once, or --from FILE.safetensors"
         ) from error
-    about: dict[str, Any] = made.pretrained_cfg
+    about: Any = made.pretrained_cfg
     channels = encoder.front.channels
     values = {name: torch.tensor(about[name]).view(-1, 1, 1) for name in ("mean", "std") if about.get(name)}
     return made.state_dict(), values if channels == 3 else {
@@ -162,6 +162,6 @@ def _check(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], named: str, 
         more = f", and {len(apart) - SHOWN:,} more" if len(apart) > SHOWN else ""
         options = "".join(f" --encoder.{name} {value}" for name, value in choice.options.items())
         raise UserError(
-            f"--from {named}: its network is not --encoder {choice.name}{options}: {'; '.join(apart[:SHOWN])}{more}; give the "
-            "encoder that it was trained with, or leave --from out"
+            f"--from {named}: its network is not --encoder {choice.name}{options}: {'; '.join(apart[:SHOWN])}{more}; give "
+            "the encoder that it was trained with, or leave --from out"
         )
