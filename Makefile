@@ -20,7 +20,7 @@ install: $(VENV)/.installed
 
 demo: install
 	rm -rf runs/demo
-	$(BIN)/unlabeled pretrain digits --recipe recipes/digits/simclr.yaml --out runs/demo
+	$(BIN)/unlabeled pretrain digits --recipe digits/simclr --out runs/demo
 	$(BIN)/unlabeled evaluate runs/demo --protocol linear:C=1 --labels 1 --labels 1% --labels 10% --labels 100% \
 		--against pixels --against random
 
