@@ -20,7 +20,8 @@ NOTES = {"cifar10": "CIFAR-10 **re-encoded as JPEG of quality 75**: a little low
 INTRODUCTION = """## Results
 
 Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; recipes are in
-`unlabeled/recipes/`. kNN and linear classifiers (`linear:C=1`) see frozen features and all training labels, unless said otherwise."""
+`unlabeled/recipes/`. kNN and linear classifiers (`linear:C=1`) see frozen features and all training labels, unless said
+otherwise."""
 DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images;
 tested on a held-out fifth."""
 HEADER = [

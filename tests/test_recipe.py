@@ -43,7 +43,7 @@ def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     by_file = compose(layer)
     by_words = compose(
         {"optimizer": "sgd", "optimizer.lr": "1e-3", "optimizer.nesterov": "no", "encoder": "resnet18"},
-        {"encoder.drop-rate": "1e-3", "views.scale": "(0.2, 1)", "image-size": "null", "warmup-epochs": "2"},
+        {"encoder.drop-rate": "1e-3", "views.scale": "(0.2, 1)", "warmup-epochs": "2"},
     )
     assert by_file == by_words
     assert by_file.optimizer.options["lr"] == 0.001
