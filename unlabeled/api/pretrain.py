@@ -79,7 +79,7 @@ def pretrain(
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
         seed: of everything random (default: 0).
         out: folder of the run.
-        recipe: YAML file that says any of the above.
+        recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         resume: go on from the run's last checkpoint.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
