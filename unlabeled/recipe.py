@@ -32,11 +32,32 @@ RENAMED = {
 
 
 @dataclass(frozen=True, slots=True)
+class Roles:
+    """What the user says of the columns of the data.
+
+    Attributes:
+        label: the one that holds the classes; "" for the one that is known by its name.
+        group: the one whose values, such as patients, are never divided between training and test split; "" for none.
+        columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
+        where_possible: whether what the data do not have counts as not said: for a run's own, on other data.
+    """
+
+    label: str = ""
+    group: str = ""
+    columns: str = ""
+    where_possible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides what a run computes. The same recipe, data and machine give the same run.
 
     Attributes:
         data: path or name of the data.
+        columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
+        label: column of the classes; "" for the one that is known by its name, or the folders.
+        group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
+            none.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         views: policy with its options; by default the one of the method's paper.
@@ -71,6 +92,9 @@ class Recipe:
     """
 
     data: str = ""
+    columns: str = ""
+    label: str = ""
+    group: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
     views: Choice = Choice("")
@@ -91,6 +115,11 @@ class Recipe:
     monitor_every: int = 5
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> Roles:
+        """What it says of the columns of the data."""
+        return Roles(self.label, self.group, self.columns)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
