@@ -39,13 +39,23 @@ class Roles:
         label: the one that holds the classes; "" for the one that is known by its name.
         group: the one whose values, such as patients, are never divided between training and test split; "" for none.
         columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
-        where_possible: whether what the data do not have counts as not said: for a run's own, on other data.
+        where_possible: those of these three that do not count where the data have no such column or names of files.
     """
 
     label: str = ""
     group: str = ""
     columns: str = ""
-    where_possible: bool = False
+    where_possible: frozenset[str] = frozenset()
+
+    def given(
+        self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
+    ) -> Roles:
+        """What is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew holds
+        where they allow it."""
+        anew = {"label": label, "group": group, "columns": columns}
+        old = frozenset(name for name, value in anew.items() if value is None)
+        label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
+        return Roles(label, group, columns, old if elsewhere else frozenset())
 
 
 @dataclass(frozen=True, slots=True)

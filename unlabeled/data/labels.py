@@ -64,7 +64,7 @@ def _own(listing: Listing) -> Labels:
         return Labels()
     values = listing.columns[name]
     if values.dtype.kind == "f" and _measured(values):
-        return Labels(remark=f"no labels: {_measurement(values, f'column {name!r}')}")
+        return Labels(remark=_measurement(values, f"column {name!r}"))
     return _labels(listing, name, needed=False)
 
 

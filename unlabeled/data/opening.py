@@ -73,14 +73,22 @@ class Data:
 
     def remarks(self) -> list[str]:
         """What the user should know of labels and groups, in sentences."""
-        said = [f"{self.train.name}: {self.train.remark}"] if self.train.remark else []
+        said = [f"No labels: {self.train.remark}."] if self.train.remark else []
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
                 said.append(
-                    f"groups are torn: {len(both):,} of the {values:,} values of {self.group!r} in the test split "
+                    f"Groups are torn: {len(both):,} of the {values:,} values of {self.group!r} in the test split "
                     f"({', '.join(both[:3])}{', ...' * (len(both) > 3)}) are in train, too, with {samples:,} of its "
-                    f"{len(self.test):,} {self.train.kind.nouns}: figures say little of new ones"
+                    f"{len(self.test):,} {self.train.kind.nouns}: figures say little of new ones."
+                )
+        if self.test is not None and self.test.labels is not None and self.train.labels is not None:
+            tested = self.test.labels[self.test.labels >= 0]
+            strange = int((~np.isin(tested, self.train.labels)).sum())
+            if strange:
+                said.append(
+                    f"Of {len(tested):,} labelled test {self.train.kind.nouns}, {strange:,} are of classes of which "
+                    "none is trained on: no classifier can know them."
                 )
         return said
 
@@ -115,9 +123,7 @@ def open_data(
     train, test = _listings(data, root, kind.name)
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
-    if roles.where_possible:
-        label, group = (name if name in train.columns else "" for name in (roles.label, roles.group))
-        roles = Roles(label, group)
+    roles = _possible(roles, train)
     groups = numbered(column(train.columns, roles.group, "--group", train.name))[0] if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
@@ -134,10 +140,19 @@ def open_data(
     return Data(source.subset(rest), source.subset(held), held_out=True, group=roles.group)
 
 
+def _possible(roles: Roles, train: Listing) -> Roles:
+    """Without columns that the data do not have and need not have."""
+    names = {"label": roles.label, "group": roles.group}
+    label, group = (
+        "" if part in roles.where_possible and name not in train.columns else name for part, name in names.items()
+    )
+    return Roles(label, group)
+
+
 def _with_parts(listing: Listing, roles: Roles) -> Listing:
     """The split with columns made of the names of its files, too."""
     paths = [listing.reader.path(i) for i in range(len(listing.reader))]
-    if roles.where_possible and not fits(roles.columns, paths):
+    if "columns" in roles.where_possible and not fits(roles.columns, paths):
         return listing
     found = parts(roles.columns, paths, listing.name)
     if both := set(found) & set(listing.columns):

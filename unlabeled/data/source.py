@@ -70,6 +70,12 @@ class Source:
         return {name: values[self._rows] for name, values in self._listing.columns.items()}
 
     @property
+    def candidates(self) -> str:
+        """What else may hold labels, as the end of a sentence that misses them; "" for nothing."""
+        why = f" ({self.remark})" * bool(self.remark)
+        return why + f"; or name a column with --label: {', '.join(self.columns)}" * bool(self._listing.columns)
+
+    @property
     def skipped(self) -> list[Skipped]:
         """The bad samples met so far, by index in this source."""
         bad = np.flatnonzero(self._store.bad[self._rows])
