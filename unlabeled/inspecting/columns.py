@@ -75,17 +75,18 @@ def warnings(found: list[Described], sources: Mapping[str, Source]) -> list[str]
     """Which columns look like groups that the given split tears apart; or one that is drawn at random would."""
     train, *rest = sources.values()
     nouns, said = train.kind.nouns, []
-    for one in found:
+    for one in (one for one in found if one.group):
         count = next(iter(one.values.values()))
-        if one.group and not rest:
+        if not rest:
             said.append(
                 f"{one.name!r} looks like a group ({count:,} values, {len(train) / count:,.0f} {nouns} each in the mean): "
-                f"{nouns} of one value would be trained on and judged on. Give --group {one.name}, and whole values are held out."
+                f"{nouns} of one value would be trained on and judged on. Give --group {one.name}, and values are held out "
+                "as wholes."
             )
-        elif one.group and one.shared:
+        elif one.shared:
             said.append(
                 f"{one.name!r} looks like a group that the split tears apart: {one.shared:,} of the {one.values['test']:,} "
-                f"values in the test split, with {one.torn:,} of its {len(rest[0]):,} {nouns}, are in train as well, so that "
+                f"values in the test split, with {one.torn:,} of its {len(rest[0]):,} {nouns}, are in train as well, and "
                 f"figures say little of new ones. Give all {nouns} as one, with --group {one.name}."
             )
     return said
