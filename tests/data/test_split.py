@@ -112,7 +112,16 @@ def test_small_groups_make_an_even_fifth_and_others_for_other_seeds(of_a_group: 
 
 @pytest.mark.parametrize(
     ("sizes", "held"),
-    [([50, 50], 50), ([70, 30], 30), ([1, 99], 1), ([40, 40, 40], 40), ([25] * 4, 25), ([20] * 5, 20), ([10] * 6, 10)],
+    [
+        ([38, *[2] * 31], 20),
+        ([50, 50], 50),
+        ([70, 30], 30),
+        ([1, 99], 1),
+        ([40, 40, 40], 40),
+        ([25] * 4, 25),
+        ([20] * 5, 20),
+        ([10] * 6, 10),
+    ],
 )
 def test_few_groups_give_what_is_nearest_to_a_fifth(sizes: list[int], held: int) -> None:
     groups = np.repeat(np.arange(len(sizes)), sizes)
