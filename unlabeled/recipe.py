@@ -34,11 +34,42 @@ PACKAGED = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, slots=True)
+class Roles:
+    """What the user says of the columns of the data.
+
+    Attributes:
+        label: the one that holds the classes; "" for the one that is known by its name.
+        group: the one whose values, such as patients, are never divided between training and test split; "" for none.
+        columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
+        where_possible: those of these three that do not count where the data have no such column or names of files.
+    """
+
+    label: str = ""
+    group: str = ""
+    columns: str = ""
+    where_possible: frozenset[str] = frozenset()
+
+    def given(
+        self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
+    ) -> Roles:
+        """What is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew holds
+        where they allow it."""
+        anew = {"label": label, "group": group, "columns": columns}
+        old = frozenset(name for name, value in anew.items() if value is None)
+        label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
+        return Roles(label, group, columns, old if elsewhere else frozenset())
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides what a run computes. The same recipe, data and machine give the same run.
 
     Attributes:
         data: path or name of the data.
+        columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
+        label: column of the classes; "" for the one that is known by its name, or the folders.
+        group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
+            none.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
@@ -74,6 +105,9 @@ class Recipe:
     """
 
     data: str = ""
+    columns: str = ""
+    label: str = ""
+    group: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
     start: str = ""
@@ -95,6 +129,11 @@ class Recipe:
     monitor_every: int = 5
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> Roles:
+        """What it says of the columns of the data."""
+        return Roles(self.label, self.group, self.columns)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""

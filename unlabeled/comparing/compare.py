@@ -22,7 +22,7 @@ from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.setup import chosen_images
 
-SHARED = ("encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
+SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
 LABELS = "supervised"
