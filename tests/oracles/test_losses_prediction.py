@@ -117,7 +117,7 @@ def test_steps_beyond_every_sequence_have_no_pair() -> None:
 
 
 def test_only_itself_as_a_negative_is_none_and_its_gradient_finite() -> None:
-    z, c, w, length, _, _ = inputs()
+    z, c, w, _, _, _ = inputs()
     z.requires_grad_()
     ahead = info_nce_ahead(z[:1, :2], c[:1, :2], w[:1], torch.tensor([2]), z[0, 1:2], torch.tensor([1]))
     assert ahead.losses.tolist() == [0]

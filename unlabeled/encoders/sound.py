@@ -20,7 +20,7 @@ def valid_length(x: Tensor) -> Tensor:
 
 
 def mean_and_deviation(x: Tensor, length: Tensor) -> Tensor:
-    """Returns (B, 2C): mean and standard deviation of x (B, C, L) over the first `length` (B,) places of each, 1 at least."""
+    """Returns (B, 2C): mean and standard deviation of x (B, C, L) over the first `length` (B,) places of each; 0 is 1."""
     inside = torch.arange(x.shape[2], device=x.device) < length[:, None, None]  # (B, 1, L)
     count = length.clamp(min=1)[:, None]
     mean = x.where(inside, 0).sum(2) / count

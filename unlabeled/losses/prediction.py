@@ -54,17 +54,17 @@ def info_nce_ahead(
     place = torch.arange(size, device=latent.device)
     inside = place < length[:, None]  # (B, L)
     own = torch.arange(len(latent), device=latent.device)[:, None] * size + place  # (B, L)
-    sums = []
+    losses, hits, pairs = [], [], []
     for k, w in enumerate(weight, 1):
         predicted = context[:, :-k] @ w.T  # (B, L - k, D)
         positive = (predicted * latent[:, k:]).sum(2)  # (B, L - k)
         scores = predicted @ negatives.T  # (B, L - k, N)
         scores = scores.masked_fill(own[:, k:, None] == origin, float("-inf"))
-        loss = F.softplus(scores.logsumexp(2) - positive)
-        hit = positive > scores.amax(2)
         valid = inside[:, k:]
-        sums.append(torch.stack([loss.where(valid, 0).sum(), (hit & valid).sum(), valid.sum()]))
-    return Ahead(*torch.stack(sums, 1))
+        losses.append(F.softplus(scores.logsumexp(2) - positive).where(valid, 0).sum())
+        hits.append(((positive > scores.amax(2)) & valid).sum())
+        pairs.append(valid.sum())
+    return Ahead(torch.stack(losses), torch.stack(hits).to(latent.dtype), torch.stack(pairs).to(latent.dtype))
 
 
 def _check(latent: Tensor, context: Tensor, weight: Tensor, length: Tensor, negatives: Tensor, origin: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -50,8 +51,8 @@ def log_mel(x: Tensor, rate: int, bands: int = 40, hop: int = 0) -> Tensor:
             Modeling in Speech Recognition", section on filter banks).
         hop: samples from a frame to the next; 0: `HOP` seconds.
     """
-    hop, window = hop or round(HOP * rate), round(WINDOW * rate)
-    window = max(window, hop)
+    hop = hop or round(HOP * rate)
+    window = max(hop, round(WINDOW * rate))
     frames = -(-x.shape[2] // hop)
     before = (window - hop) // 2
     after = (frames - 1) * hop + window - before - x.shape[2]
@@ -59,7 +60,8 @@ def log_mel(x: Tensor, rate: int, bands: int = 40, hop: int = 0) -> Tensor:
     pieces = F.pad(x[:, 0], (before, after)).unfold(1, window, hop)  # (B, L, window)
     size = 2 ** math.ceil(math.log2(2 * window))  # the lowest bands are narrower than 1 / WINDOW
     power = torch.fft.rfft(pieces * (taper / taper.sum()), size).abs().square()  # (B, L, size / 2 + 1)
-    return (power @ mel_filters(bands, size, rate).to(x.device).T).clamp(min=FLOOR).log().mT
+    maps: Tensor = power @ mel_filters(bands, size, rate).to(x.device).T  # (B, L, bands)
+    return maps.clamp(min=FLOOR).log().mT
 
 
 def log_mel_statistics(x: Tensor, rate: int, bands: int = 40) -> Tensor:
@@ -107,7 +109,7 @@ def wave_picture(x: Tensor, width: int, height: int) -> Tensor:
         height: of the picture, in pixels.
     """
     ends = torch.linspace(0, x.shape[1], width + 1, dtype=torch.float64).long().tolist()
-    columns = [x[0, a : max(b, a + 1)] for a, b in zip(ends, ends[1:], strict=False)]
+    columns = [x[0, a : max(b, a + 1)] for a, b in pairwise(ends)]
     extent = torch.stack([torch.stack([c.min(), c.max()]) for c in columns], 1)  # (2, W)
     peak = float(x.abs().max()) or 1.0
     low, high = ((1 - extent / peak) / 2 * (height - 1)).round().long()  # rows, from above
