@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlabeled.encoders.sound import CPCNet, mean_and_deviation, valid_length
+from unlabeled.encoders.sound import CPCNet, mean_and_deviation, strides_for, valid_length
 
 Array = np.ndarray
 
@@ -70,12 +70,17 @@ def test_it_is_the_equations(strides: tuple[int, ...], samples: int) -> None:
 
 
 def test_the_papers_sizes() -> None:
-    net = CPCNet()
+    net = CPCNet(512, 256, (5, 4, 2, 2, 2))
     assert (net.hop, net.span) == (160, 465)  # section 3.1: a feature vector for every 10 ms at 16 kHz
     z, c = net.forward_intermediates(torch.randn(2, 1, 20480))[1]
     assert z.shape == (2, 512, 128)
     assert c.shape == (2, 256, 128)
     assert net(torch.randn(2, 1, 3200)).shape == (2, 512)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
+def test_a_frame_is_10_ms_at_any_rate(rate: int) -> None:
+    assert CPCNet(4, 4, strides_for(rate)).hop / rate == pytest.approx(0.01, rel=0.03)
 
 
 @pytest.mark.parametrize("samples", [1, 5, 6, 7, 40, 64])
