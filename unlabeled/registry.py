@@ -54,6 +54,7 @@ KINDS = {
     "probes": "protocol",
     "data": "data set",
     "kinds": "kind of data",
+    "encoders": "encoder",
 }
 """What each kind of thing is called in sentences."""
 FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data/kinds"}

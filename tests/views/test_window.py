@@ -9,7 +9,7 @@ from torch import Tensor
 from unlabeled import registry
 from unlabeled.batch import DataShape
 from unlabeled.registry import Choice
-from unlabeled.views.sound import Window
+from unlabeled.views.policies.sound import Window
 
 
 def recordings(*lengths: int, size: int = 50) -> dict[str, Tensor]:

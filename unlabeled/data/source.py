@@ -129,7 +129,7 @@ class Source:
 
     def pictures(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
         """The samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
-        return self.kind.pictures(self.fetch(indices))
+        return self.kind.pictures(self.fetch(indices), self.form)
 
     def native_sizes(self, indices: Tensor | Array | Sequence[int]) -> Array:
         """What `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be read."""

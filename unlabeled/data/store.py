@@ -127,7 +127,7 @@ class Store:
         content = f"{self.kind.name} {self.kind.version} {self.reader.identity}"
         key = hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
         shapes = ["x".join(map(str, shape)) for _, shape in self.form.fields.values() if shape]
-        folder = cache_folder() / "-".join([key, *shapes])
+        folder = cache_folder() / "-".join([key, *shapes, *([str(self.form.rate)] if self.form.rate else [])])
         if sum(map(self._bytes, self.form.fields)) > MAX_CACHE_BYTES:
             return
         if self.reader.lasting:

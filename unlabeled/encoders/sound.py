@@ -12,6 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled import registry
+from unlabeled.batch import Fields
+from unlabeled.encoders.encoder import Encoder
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, Count, register
+
 
 def valid_length(x: Tensor) -> Tensor:
     """Returns (B,) int64: the length of each (C, T) of x (B, C, T) less the zeros at its end; 0 where all are zero."""
@@ -60,6 +66,7 @@ class Convolution(nn.Module):
         return F.relu(self.norm(self.linear(pairs)))
 
 
+@register("cpc")
 class CPCNet(nn.Module):
     """g_enc and g_ar of CPC's experiment on audio (van den Oord et al. 2018, section 3.1): strided convolutions with ReLUs,
     filters twice as long as the strides, and a GRU over the frames of 10 ms that they make.
@@ -80,7 +87,7 @@ class CPCNet(nn.Module):
             16 kHz; see `strides_for` for ours.
     """
 
-    def __init__(self, width: int = 256, context: int = 256, strides: tuple[int, ...] = (10, 4, 2)) -> None:
+    def __init__(self, *, width: Count = 256, context: Count = 256, strides: tuple[int, ...] = (10, 4, 2)) -> None:
         super().__init__()
         self.hop, self.span = math.prod(strides), 1  # samples from a frame to the next; samples that a frame sees
         for stride in reversed(strides):
@@ -111,3 +118,70 @@ class CPCNet(nn.Module):
     def forward_head(self, last: Tensor) -> Tensor:
         """Mean and deviation of the context (B, context, L) over what is no padding: (B, 2 · context)."""
         return mean_and_deviation(last, valid_length(last))
+
+
+class SoundFront(nn.Module):
+    """Recordings (B, 1, T), int16 or float in [-1, 1], to ones whose training samples have a mean square of 1.
+
+    Attributes:
+        kind: of the samples: rate and seconds.
+        channels: 1.
+        size: T of the longest recording.
+        eval_size: the same.
+        tta: 1, as there are no other forms of a recording.
+    """
+
+    scale: Tensor  # () > 0
+
+    def __init__(self, kind: Choice, scale: float) -> None:
+        super().__init__()
+        self.kind, self.channels, self.tta = kind, 1, 1
+        self.size = self.eval_size = math.ceil(kind.options["rate"] * kind.options["seconds"])
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T) to (B, 1, T), of any T.
+
+        Raises:
+            UserError: not three dimensions, or more than one channel.
+        """
+        if x.ndim != 3 or x.shape[1] != 1:
+            raise UserError(
+                f"this encoder takes recordings of shape (B, 1, T), and got {tuple(x.shape)}: give one channel, at "
+                f"{self.kind.options['rate']:,} samples a second"
+            )
+        x = x.float() / 32768 if x.dtype == torch.int16 else x.float()
+        return x / self.scale
+
+    def others(self, x: Tensor) -> list[Tensor]:
+        """None."""
+        return []
+
+    def check(self, backbone: nn.Module) -> None:
+        """Refuses test-time augmentation."""
+        if self.tta > 1:
+            raise UserError(f"tta is {self.tta}, and recordings have no other forms to encode: leave it out")
+
+
+def build_encoder(choice: Choice, kind: Choice, sample: Fields | None) -> Encoder:
+    """The untrained network that `choice` names, of those for sound.
+
+    Args:
+        choice: name and options; `strides` are by default those of the rate.
+        kind: of the samples: rate and seconds.
+        sample: of the training data, for its loudness; None: it comes with the weights.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
+    strides = {"strides": strides_for(kind.options["rate"])} if choice.name == "cpc" else {}
+    resolved = registry.get("encoders", choice.name).resolve({**strides, **choice.options})
+    backbone = registry.build("encoders", resolved)
+    scale = 1.0
+    if sample is not None:
+        square = (sample["sound"].float() / 32768).square().sum() / sample["length"].sum().clamp(min=1)
+        scale = max(float(square.sqrt()), 1e-4)
+    with torch.no_grad():
+        dim = backbone(torch.zeros(1, 1, 4 * backbone.hop)).shape[1]
+    frames = f"frames of {1000 * backbone.hop / kind.options['rate']:.3g} ms"
+    return Encoder(SoundFront(kind, scale), backbone, dim, [frames])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,5 @@ def draw(
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy, chosen), shape_of(recipe, source))
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
-    return contact_sheet(
-        source.fetch(picked), views, torch.Generator().manual_seed(seed), out, pictures=source.kind.pictures
-    )
+    shown = partial(source.kind.pictures, form=source.form)
+    return contact_sheet(source.fetch(picked), views, torch.Generator().manual_seed(seed), out, pictures=shown)

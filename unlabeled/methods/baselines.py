@@ -18,6 +18,7 @@ class Random(Method):
     Random convolutions alone are no weak baseline (Saxe et al. 2011, "On random weights and unsupervised feature learning").
     """
 
+    sees = ("image", "sound")
     n_views = 1
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
@@ -37,6 +38,7 @@ class Supervised(Method):
             fine-tuning has it (He et al. 2022, "Masked Autoencoders", appendix A).
     """
 
+    sees = ("image", "sound")
     n_views = 1
     needs_labels = True
     only_labelled = True

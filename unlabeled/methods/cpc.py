@@ -16,6 +16,7 @@ from unlabeled.methods.base import Method
 from unlabeled.registry import Count, register
 
 RECIPE = {
+    "encoder": "cpc",
     "views": "window",
     "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0},
     "lr_scaling": "none",

@@ -77,7 +77,7 @@ def raw(source: Source, indices: np.ndarray | None = None) -> Tensor:
     Raises:
         ValueError: nothing to extract.
     """
-    rows = [source.kind.features(source.fetch(positions)) for positions in _batches(source, indices, 4096)]
+    rows = [source.kind.features(source.fetch(positions), source.form) for positions in _batches(source, indices, 4096)]
     if not rows:
         raise ValueError("no sample to take features from")
     return torch.cat(rows)

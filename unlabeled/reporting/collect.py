@@ -256,7 +256,11 @@ class Told:
         with tempfile.TemporaryDirectory() as folder:
             seed = torch.Generator().manual_seed(recipe.seed)
             path = contact_sheet(
-                source.fetch(chosen), policy, seed, Path(folder) / "views.png", pictures=source.kind.pictures
+                source.fetch(chosen),
+                policy,
+                seed,
+                Path(folder) / "views.png",
+                pictures=partial(source.kind.pictures, form=source.form),
             )
             with Image.open(path) as sheet:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))

@@ -129,6 +129,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     views = growing_views(recipe, method)
+    _check_kind(recipe, method, views(clock.at(0)))
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
@@ -150,10 +151,24 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
         )  # fmt: skip
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
     schedule = (
-        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
+        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 samples, {recipe.lr_scaling} scaling to "
         f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine"
     )
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
+
+
+def _check_kind(recipe: Recipe, method: Method, views: Views) -> None:
+    """Refuses a method or views that are of other data."""
+    kind = build(recipe.kind)
+    for what, name, sees in (
+        ("method", recipe.method.name, method.sees),
+        ("the policy", recipe.views.name, getattr(views, "sees", ("image",))),
+    ):
+        if kind.name not in sees:
+            option = "--method" if what == "method" else f"--views {kind.policy}, say"
+            raise UserError(
+                f"{what} {name!r} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give another {option}"
+            )
 
 
 def planned_steps(recipe: Recipe, source: Source) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.encoders.sound import mean_and_deviation, valid_length
-from unlabeled.palette import COLOURS
+from unlabeled.plots import COLOURS
 
 WINDOW, HOP = 0.025, 0.01
 """Seconds that a frame sees, and from one frame to the next (Young et al., "The HTK Book", section 5.2)."""

@@ -144,11 +144,11 @@ class ImageKind:
         grows = f"{self.first_size} to " if self.first_size not in (None, self.size) else ""
         return f"{grows}{self.size} px"
 
-    def pictures(self, x: Fields) -> Tensor:
+    def pictures(self, x: Fields, form: Form) -> Tensor:
         """The images themselves."""
         return x[self.name]
 
-    def features(self, x: Fields) -> Tensor:
+    def features(self, x: Fields, form: Form) -> Tensor:
         """The pixels, (B, C * S * S) in [0, 1]."""
         return x[self.name].flatten(1).float().div_(255)
 

@@ -33,12 +33,14 @@ class Form:
         channels: of a sample.
         size: of a sample along each other axis: pixels of a side, numbers of a recording.
         native: medians of what was found: (height, width) of images, (numbers, rate) of recordings.
+        rate: numbers in a second of a recording; 0 where that has no meaning.
     """
 
     fields: Mapping[str, tuple[str, tuple[int, ...]]]
     channels: int
     size: int
     native: tuple[int, ...]
+    rate: int = 0
 
 
 class Kind(Protocol):
@@ -132,11 +134,11 @@ class Kind(Protocol):
         """Size of the views, in words: `16 to 24 px`."""
         ...
 
-    def pictures(self, x: Fields) -> Tensor:
+    def pictures(self, x: Fields, form: Form) -> Tensor:
         """Samples for people to look at: uint8 (B, C, H, W)."""
         ...
 
-    def features(self, x: Fields) -> Tensor:
+    def features(self, x: Fields, form: Form) -> Tensor:
         """The features that need no encoder: (B, D) float32."""
         ...
 

@@ -1,19 +1,38 @@
-"""One recording: from a file of any usual format to int16 samples at one rate."""
+"""Recordings: from a file of any usual format to int16 samples at one rate."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import soundfile
 import soxr
+import torch
+from torch import Tensor
+
+from unlabeled.batch import Fields, Progress
+from unlabeled.data.kinds.kind import Array, Form
+from unlabeled.data.reader import Reader
+from unlabeled.data.split import hold_out
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice, Range, register
+from unlabeled.views.spectrogram import log_mel_statistics, spectrogram_picture
+
+if TYPE_CHECKING:
+    from unlabeled.encoders import Encoder
+
+USUAL_RATE, LONGEST = 16_000, 10.0
+SIDE = 96
+"""Of a picture, in pixels."""
+_SAMPLED = 256  # headers read, to find what a source is
 
 MAX_SECONDS = 3600
 """Ours: a recording is one sample, of which an hour is more than anything here looks at."""
@@ -40,6 +59,111 @@ Samples = np.ndarray[Any, np.dtype[np.int16]]
 
 class BadSoundError(ValueError):
     """A sample that cannot become sound; the message is the reason, in words for the user."""
+
+
+@register("sound")
+class SoundKind:
+    """Recordings, kept as one channel of int16 at one rate, with zeros after the end of shorter ones.
+
+    Args:
+        rate: samples a second that all are resampled to; none given: what most of them have, at most 16,000, which is what
+            speech recognition is used to (van den Oord et al. 2018, §3.1).
+        seconds: of the beginning of a recording that is kept; none given: the longest one of those looked at, at most 10 s.
+    """
+
+    name, noun, nouns, raw = "sound", "recording", "recordings", "log-mel"
+    suffixes = SUFFIXES
+    invariances: ClassVar[frozenset[str]] = frozenset()
+    version = 1  # raise it whenever `to_samples` gives other samples than before
+    policy, encoder_name = "window", "cpc"
+
+    def __init__(
+        self,
+        *,
+        rate: Annotated[int, Range(*RATES)] | None = None,
+        seconds: Annotated[float, Range(0, MAX_SECONDS, above=True)] | None = None,
+    ) -> None:
+        self.rate, self.seconds = rate, seconds
+
+    def open(self, source: bytes | Path) -> Sound:
+        """See `open_sound`."""
+        return open_sound(source)
+
+    def native(self, raw: Sound) -> tuple[int, int]:
+        """Length in samples, and rate."""
+        return raw.frames, raw.rate
+
+    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+        """Finds rate and length from headers spread over the split."""
+        found, reason = [], ""
+        for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():
+            try:
+                found.append(self.native(reader.read(index)))
+            except Exception as error:  # decoders raise anything on broken data; the check counts them
+                reason = reason or f"{reader.path(index)}: {error}"
+        if not found:
+            raise UserError(f"{name}: none of its recordings can be read ({reason}); check that these are sound files")
+        rate = self.rate or min(USUAL_RATE, Counter(rate for _, rate in found).most_common(1)[0][0])
+        longest = max(frames / own for frames, own in found)
+        size = max(1, math.ceil(rate * (self.seconds or min(LONGEST, longest))))
+        native = int(np.median([frames for frames, _ in found])), int(np.median([own for _, own in found]))
+        return Form({self.name: ("int16", (1, size)), "length": ("int64", ())}, 1, size, native, rate)
+
+    def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
+        """Nothing: any recording can be resampled and cut."""
+
+    def ready(self, reader: Reader, form: Form) -> None:
+        """Nothing is in memory."""
+
+    def decode(self, raw: Sound, form: Form) -> dict[str, Any]:
+        """See `to_samples`."""
+        samples, length = to_samples(raw, form.rate, form.size / form.rate)
+        return {self.name: samples, "length": length}
+
+    def resolved(self, form: Form) -> Choice:
+        """With rate and seconds."""
+        return Choice(self.name, {"rate": form.rate, "seconds": self.seconds or form.size / form.rate})
+
+    def view_size(self, at: Progress) -> int:
+        """Of the longest recording; policies take windows of it."""
+        assert self.rate is not None
+        assert self.seconds is not None
+        return max(1, math.ceil(self.rate * self.seconds))
+
+    def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
+        """All of them."""
+        return invariances
+
+    def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
+        """Scales by the sample's root mean square, padding left out."""
+        from unlabeled.encoders.sound import build_encoder
+
+        return build_encoder(choice, Choice(self.name, {"rate": self.rate, "seconds": self.seconds}), sample)
+
+    def describe(self, form: Form) -> str:
+        """`0.43 s at 8,000 Hz (the first 2.28 s of each are kept, at 8,000 Hz)`."""
+        frames, rate = form.native
+        kept = f"the first {form.size / form.rate:.3g} s of each are kept, at {form.rate:,} Hz"
+        return f"{frames / rate:.3g} s at {rate:,} Hz ({kept})"
+
+    def views(self) -> str:
+        """`at most 2.28 s`."""
+        return f"at most {self.seconds:.3g} s"
+
+    def pictures(self, x: Fields, form: Form) -> Tensor:
+        """Spectrograms, uint8 (B, 3, 96, 96), of what is no padding."""
+        return torch.stack(
+            [spectrogram_picture(one[:, :end] / 32768, form.rate, SIDE, SIDE)
+             for one, end in zip(x[self.name], x["length"].clamp(min=1).tolist(), strict=True)]
+        )  # fmt: skip
+
+    def features(self, x: Fields, form: Form) -> Tensor:
+        """Mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
+        return log_mel_statistics(x[self.name].float() / 32768, form.rate)
+
+    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
+        """A seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
+        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from unlabeled.batch import DataShape
+from unlabeled.batch import DataShape, Fields
 from unlabeled.registry import Count, register
 
 
@@ -17,6 +19,8 @@ class Window:
     at the end for what they are. Repeated, it could be predicted by heart.
     """
 
+    sees: ClassVar[tuple[str, ...]] = ("sound",)
+
     def __init__(self, shape: DataShape, *, samples: Count = 20480) -> None:
         """Nothing is checked against the data.
 
@@ -26,9 +30,9 @@ class Window:
         """
         self.size = min(samples, shape.size)
 
-    def __call__(self, x: dict[str, Tensor], generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """int16 `sound` (B, 1, T) and its `length` (B,) -> one view, float32 (B, 1, W) in [-1, 1); no targets."""
-        sound, length = x["sound"], x["length"]
+        sound, length = fields["sound"], fields["length"]
         u = torch.rand(len(sound), generator=generator).to(sound.device)
         places = (length - self.size).clamp(min=0) + 1  # (B,)
         start = (u.double() * places).long()  # float32 does not count beyond 2^24 samples
