@@ -18,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from unlabeled import __version__
 from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -259,8 +260,8 @@ def _described(made: dict[str, Any]) -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """Versions, hardware and the command of this process, for a run to keep."""
     program = Path(sys.argv[0]).name
-    versions = {"python": platform.python_version()}
-    for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
+    versions = {"python": platform.python_version(), "unlabeled": __version__}
+    for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from unlabeled.console import text
 from unlabeled.data import Source, told
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import answer, called, spell
@@ -127,6 +128,9 @@ class Evaluation:
             titles = {score.title for score in merged.get(key, ())}
             merged.setdefault(key, []).extend(score for score in found if score.title not in titles)
         return merged
+
+    def __str__(self) -> str:
+        return text(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """What a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is written."""

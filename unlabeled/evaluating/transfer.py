@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from unlabeled import registry
+from unlabeled.console import text
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import UNSUPERVISED, Evaluation, held
@@ -35,6 +36,9 @@ class Transfer:
     path: Path
     evaluations: Sequence[Evaluation]
     kept: Sequence[Mapping[str, Any]] = ()
+
+    def __str__(self) -> str:
+        return text(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """A sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
