@@ -75,6 +75,7 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
         ("simclr", "pretrain.py"),
         ("simclr", "views.py"),
         ("simclr", "image.py"),
+        ("cpc", "sound.py"),
         ("random", "answer.py"),
         ("random", "subjects.py"),
         ("random", "evaluate.py"),

@@ -22,14 +22,14 @@ def evaluate(
     protocol: Sequence[str] = ("knn", "linear"),
     labels: Sequence[str] = ("100%",),
     draws: int | None = None,
-    against: Sequence[str] = ("random", "pixels"),
+    against: Sequence[str] = ("random", "raw"),
     seed: int = 0,
     root: str | Path | None = None,
     accelerator: str = "auto",
     out: str | Path | None = None,
     keep: str | Path | None = None,
 ) -> Evaluation | Transfer:
-    """Say how good an encoder is, beside an untrained one and raw pixels.
+    """Say how good an encoder is, beside an untrained one and raw features.
 
     Args:
         run: folder of the run.
@@ -46,8 +46,8 @@ def evaluate(
         labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
             given.
         draws: class-balanced draws of the labels, where not all are used (default: 10; 3 for fine-tuning).
-        against: what else to measure: `pixels` (raw), `random` (the untrained encoder), the folder of another run; several
-            may be given, or `none`.
+        against: what else to measure: `raw` (pixels of images, log-mel statistics of recordings), `random` (the untrained
+            encoder), the folder of another run; several may be given, or `none`.
         seed: of the draws.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.

@@ -107,8 +107,8 @@ def settled(data: Data) -> dict[str, Any]:
 def identity(data: Data) -> dict[str, Any]:
     """What makes the data the same: for the question that a folder of rows answers."""
     assert data.test is not None
-    pixels = f"{data.train.fingerprint} {data.test.fingerprint}"
-    return {"name": data.train.name, "fingerprint": pixels, "labels": told(data.train, data.test)}
+    content = f"{data.train.fingerprint} {data.test.fingerprint}"
+    return {"name": data.train.name, "fingerprint": content, "labels": told(data.train, data.test)}
 
 
 def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ class Reader(Protocol):
     Attributes:
         identity: changes when the content may have changed (names, sizes, times or bytes); equal for equal content.
         channels: of every sample where the format knows it (arrays), None where it has to be found from the samples.
-        lasting: whether `identity` is certain enough to keep decoded pixels, and what is computed from them, for the next
+        lasting: whether `identity` is certain enough to keep what is decoded, and what is computed from them, for the next
             process: not where it was taken from some of the samples only.
         held: (n, ...) the whole split where it is already in memory, channels last, else None.
     """

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from unlabeled.probes.score import Score
 
-SUBJECTS = {"pixels": "raw pixels", "random": "untrained encoder", "run": "pretrained encoder"}
-RIVALS = {"random": "an untrained encoder of the same shape", "pixels": "raw pixels"}
+RAW = {"pixels": "raw pixels", "log-mel": "log-mel statistics"}
+"""What each kind of data has for features without an encoder (`Kind.raw`), in words."""
+SUBJECTS = {**RAW, "random": "untrained encoder", "run": "pretrained encoder"}
+RIVALS = {"random": "an untrained encoder of the same shape", **RAW}
 HELPS = "What usually helps: gentler crops where the object of interest is small, other views, another method, more steps."
 
 NAMED = 3
@@ -22,8 +24,8 @@ Pair = tuple[str, Score, str, Score]
 """Labels, score of the run, rival, its score."""
 
 
-def answer(scores: Scores, titles: Sequence[str]) -> str | None:
-    """One sentence: whether the pretrained encoder beats an untrained one and raw pixels, by how much, against the spread;
+def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | None:
+    """One sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the spread;
     and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond the spread
     and never better is not to have helped, whatever the other rival says.
 
@@ -34,6 +36,7 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     Args:
         scores: of all subjects.
         titles: of the protocols that are judged by labels.
+        raw: the kind's features without an encoder.
 
     Returns:
         None if nothing was judged by labels.
@@ -56,7 +59,7 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
     by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
     figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
-    lacking = [said for name, said in RIVALS.items() if name not in {pair[2] for pair in pairs}]
+    lacking = [RIVALS[name] for name in ("random", raw) if name not in {pair[2] for pair in pairs}]
     more = f" Not compared with {' or '.join(lacking)}: leave out --against." if lacking else ""
     if not pairs:
         return f"Whether pretraining helped was not asked: {figure}.{more}"

@@ -18,6 +18,7 @@ from torch import Tensor
 from unlabeled import registry
 from unlabeled.console import console
 from unlabeled.data import Source
+from unlabeled.data.kinds.kind import build
 from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
@@ -66,7 +67,8 @@ def evaluate(
     more = "" if label in (None, opened_run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
     path = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
     question = _Question(
-        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed,
+        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels),
+        _rivals(opened_run, against), draws, seed,
         Columns(label, group, columns),
         None if kept is None else Path(kept),
     )  # fmt: skip
@@ -156,8 +158,8 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
-        for build in judged:
-            subject = build(train)
+        for make in judged:
+            subject = make(train)
             supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
             drawer = _drawer(question, pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
@@ -187,6 +189,12 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     return made
 
 
+def _rivals(run: Run, against: Sequence[str]) -> list[str]:
+    """The features without an encoder by the name that the kind of data has for them."""
+    raw = build(run.recipe.kind).raw
+    return several([raw if name in ("raw", "pixels") else name for name in several(against)])
+
+
 def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Score]]) -> bool:
     """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
     judged = {subject for (subject, labels), found in before.items() if labels != NONE and found}
@@ -211,8 +219,11 @@ class _Judge:
         self.draws, self.seed, self.then = draws, seed, then
 
     def __call__(self, item: Asked, kind: Any, amounts: Sequence[str]) -> list[tuple[str, Score]]:
-        """Scores by the amount of labels; none where raw pixels cannot be judged."""
+        """Scores by the amount of labels; none where raw features cannot be judged."""
         shared: dict[str, Any] = {"protocol": item.choice, "seed": self.seed}
+        sees = getattr(kind, "sees", (self.train.kind.name,))
+        if self.train.kind.name not in sees:
+            raise UserError(f"protocol {item.choice.name!r} is for data of kind {', '.join(sees)}: leave it out")
         texts = [item.labels] if item.labels else amounts
         if getattr(kind, "new_classes", False):
             learning = labelled(self.train, self.subject.features) if getattr(kind, "fits", True) else None

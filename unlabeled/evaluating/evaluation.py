@@ -13,10 +13,12 @@ from rich.table import Table
 
 from unlabeled.console import text
 from unlabeled.data import Source, told
+from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import answer, called, spell
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
+from unlabeled.registry import Choice
 
 NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
@@ -118,7 +120,9 @@ class Evaluation:
     def answer(self) -> str | None:
         """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
         every = self.every
-        return answer(every, list({s.title for (_, labels), found in every.items() if labels != NONE for s in found}))
+        titles = list({s.title for (_, labels), found in every.items() if labels != NONE for s in found})
+        kind = self.metadata.get("recipe", {}).get("kind", {}).get("name", "image")
+        return answer(every, titles, build(Choice(kind)).raw)
 
     @property
     def every(self) -> dict[tuple[str, str], list[Score]]:

@@ -1,4 +1,4 @@
-"""What a run is compared with: raw pixels, the same network untrained, other runs."""
+"""What a run is compared with: raw features, the same network untrained, other runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     Args:
         run: what is judged.
-        rivals: `pixels`, `random`, or folders of other runs.
+        rivals: the kind's raw features (`pixels`), `random`, or folders of other runs.
         accelerator: auto, cpu, cuda, mps.
 
     Raises:
@@ -42,7 +42,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     judged = run.encoder()
-    channels, nouns = judged.front.channels, build(judged.front.kind).nouns
+    channels, kind = judged.front.channels, build(judged.front.kind)
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -55,8 +55,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         encoder = of.encoder()
         if encoder.front.channels != channels:
             raise UserError(
-                f"{name!r} was trained on {nouns} with {encoder.front.channels} channels, and the run on {nouns} with "
-                f"{channels}: leave it out"
+                f"{name!r} was trained on {kind.nouns} with {encoder.front.channels} channels, and the run on {kind.nouns} "
+                f"with {channels}: leave it out"
             )
         return lambda source: replace(
             shared,
@@ -84,16 +84,16 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     made: list[Callable[[Source], Subject]] = []
     for name in [*(r for r in SUBJECTS if r in rivals), *(r for r in rivals if r not in SUBJECTS)]:
-        if name == "pixels":
-            made.append(lambda source: replace(shared, name="pixels"))
+        if name == kind.raw:
+            made.append(lambda source: replace(shared, name=kind.raw))
         elif name == "random":
             made.append(untrained)
         elif (Path(name) / RECIPE).is_file():
             made.append(trained(f"./{name}" if name in SUBJECTS else name, Run.open(name)))
         else:
             raise UserError(
-                f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none, or the "
-                "folder of another run"
+                f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
+                "none, or the folder of another run"
             )
     return [*made, trained("run", run)]
 

@@ -123,7 +123,7 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
             "h = encoder(images)",
         ],
-        notes=["Resize and normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."],
+        notes=["Resize and normalisation are inside, as tensors `front.*`; the network's names begin with `backbone.`."],
     )
 
 
@@ -133,6 +133,8 @@ def as_onnx(encoder: Encoder, choice: Choice) -> Form:
     Raises:
         UserError: packages are missing.
     """
+    if encoder.front.kind.name != "image":
+        _refuse("onnx", f"it is a network for data of kind {encoder.front.kind.name}", ["safetensors"])
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -255,6 +257,8 @@ def _alone(name: str, encoder: Encoder) -> None:
 
 def _beyond(encoder: Encoder) -> str:
     """What it does beyond one network on one image; nothing, if it does not."""
+    if encoder.front.kind.name != "image":
+        return f"it is a network for data of kind {encoder.front.kind.name}"
     if isinstance(encoder.backbone, Lab):
         return "it is two networks, of lightness and of colours (--encoder.streams lab)"
     if encoder.whitening is not None:

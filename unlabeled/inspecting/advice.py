@@ -13,6 +13,7 @@ import torch
 
 from unlabeled.data import Source
 from unlabeled.data.kinds.image import LARGEST, SMALLEST
+from unlabeled.data.kinds.kind import build
 from unlabeled.encoders.image import SMALL
 from unlabeled.inspecting.pace import Pace
 from unlabeled.recipe import Recipe, compose
@@ -99,8 +100,9 @@ def advise(
     batch = batch_size(n)
     per_epoch = max(1, n // batch)
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
-    base, reasons = _views(source)
-    for layer in ladder(source):
+    pictures = source.kind.name == "image"
+    base, reasons = _views(source) if pictures else ({"method": source.kind.method}, [])
+    for layer in ladder(source) if pictures else [{}]:
         recipe = resolved(compose({"data": data, **columns, "batch_size": batch}, base, layer), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
@@ -111,11 +113,14 @@ def advise(
     recipe = replace(recipe, epochs=epochs, accumulate=pieces)
     given = {**base, **layer, "batch_size": batch, **({"accumulate": pieces} if pieces > 1 else {}), "epochs": epochs}
     words = [f"--method {recipe.method.name} --encoder {recipe.encoder.name}"]
+    given.pop("method", None)
     words += [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
     command = f"unlabeled pretrain {shlex.quote(data)} {' '.join(words)}{more} --out runs/a"
     return Advice(
         recipe, command, pace, epochs * epoch, epochs >= wanted, wanted * epoch,
-        [*_sizes(source, recipe), *reasons, _batch(n, recipe, pace), _method(source, n, minutes, recipe),
+        [*(_sizes(source, recipe) if pictures else [f"Views: {build(recipe.kind).views()}."]), *reasons,
+         _batch(n, recipe, pace, source.kind.nouns),
+         _method(source, n, minutes, recipe) if pictures else f"Method: {recipe.method.name}, made for {source.kind.nouns}.",
          *_time(epochs, epoch, wanted, minutes, pace)],
     )  # fmt: skip
 
@@ -161,9 +166,9 @@ def _sizes(source: Source, recipe: Recipe) -> list[str]:
     return [said] + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
 
 
-def _batch(n: int, recipe: Recipe, pace: Pace) -> str:
+def _batch(n: int, recipe: Recipe, pace: Pace, nouns: str) -> str:
     size = recipe.batch_size
-    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} images make several steps an epoch"
+    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} {nouns} make several steps an epoch"
     memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
     return f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")
 

@@ -74,18 +74,21 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
     keys: list[bytes] = []
     points: list[Array] = []
     blank = 0
-    rows = max(1, _BYTES // (source.channels * source.size**2))
+    rows = max(1, _BYTES // max(1, sum(math.prod(shape) for _, shape in source.form.fields.values())))
     for start in range(0, n, rows):
         here = np.arange(start, min(n, start + rows))
-        images = source.seen(here)
+        fields = source.fetch(here)
         good = source.good()[here]
-        here, images = here[good], images[torch.from_numpy(good)]
+        here, fields = here[good], {name: values[torch.from_numpy(good)] for name, values in fields.items()}
+        images = source.kind.pictures(fields, source.form)
+        if images.shape[1] != source.channels:  # a picture of something that has no colours
+            images = images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, source.channels, -1, -1)
         counted = histograms(images)
         np.add.at(histogram, labels[here], counted)
         each = entropies(counted)
         np.add.at(bits, labels[here], each)
         blank += int((each == 0).sum())
-        keys += digests(images)
+        keys += digests(fields[source.field])
         points.append(thumbnails(images))
         positions.append(here)
         tell(start + len(good))

@@ -123,7 +123,7 @@ def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
     for source in sources:
         places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
         for part in np.array_split(places, math.ceil(len(places) / 128)):
-            yield source.seen(part)
+            yield source.pictures(part)
 
 
 def _split(census: Census) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel("value")
-    figure.supylabel("share of pixels, %")
+    figure.supylabel("share, %")
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
     return write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))

@@ -38,6 +38,7 @@ class Attention:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, *, images: int | tuple[int, ...] = 24) -> None:
         self.images = images
@@ -47,10 +48,10 @@ class Attention:
         """Takes the encoder; nothing is learned from training images.
 
         Raises:
-            UserError: raw pixels have none.
+            UserError: raw features have none.
         """
         if subject.encoder is None:
-            raise UserError("attention: raw pixels have no encoder to look into: judge a run")
+            raise UserError("attention: raw features have no encoder to look into: judge a run")
         self.encoder_: Encoder = subject.encoder
         self.device_ = subject.device
         return self

@@ -114,7 +114,7 @@ class ImageProbe(Protocol):
     Attributes:
         on_images: True; says that a protocol is one of these.
         needs_labels: whether images without labels can be judged; where False, y holds -1 for them.
-        needs_encoder: whether raw pixels cannot be judged.
+        needs_encoder: whether raw features cannot be judged.
         draws: how many draws of few labels are enough (fine-tuning costs more than a classifier); of those that need some.
         notes_: what is to be said in plain words.
 

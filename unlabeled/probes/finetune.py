@@ -73,10 +73,10 @@ class Finetune:
 
         Raises:
             UserError: an option out of range, or views that are not one.
-            ValueError: raw pixels, fewer than two images, or another number of labels.
+            ValueError: raw features, fewer than two images, or another number of labels.
         """
         if subject.encoder is None:
-            raise ValueError("raw pixels cannot be fine-tuned")
+            raise ValueError("raw features cannot be fine-tuned")
         if self.epochs < 1 or self.batch_size < 2 or min(self.lr, self.head_lr) <= 0 or self.weight_decay < 0:
             raise UserError("fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay 0")
         if len(indices) < 2 or len(y) != len(indices):

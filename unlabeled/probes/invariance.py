@@ -53,6 +53,7 @@ class Invariance:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, *, images: Count = 2000, noise: Positive = 0.1) -> None:
         self.images, self.noise = images, noise
@@ -62,10 +63,10 @@ class Invariance:
         """Fits a probe for each transformation and representation on images at `indices` (N,). `y` is not read.
 
         Raises:
-            UserError: raw pixels, which have no network, or too few images.
+            UserError: raw features, which have no network, or too few images.
         """
         if subject.encoder is None:
-            raise UserError("invariance judges an encoder, and raw pixels have none: leave out --against pixels")
+            raise UserError("invariance judges an encoder, and raw features have none: leave out --against raw")
         self.encoder_, self.projector_, self.device_ = subject.encoder.plain(), projector_of(subject), subject.device
         self.seed_, self.notes_ = seed, []
         self.probes_: dict[str, Linear] = {}

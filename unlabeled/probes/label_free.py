@@ -111,10 +111,10 @@ class Health:
         """Learns nothing from the training images at `indices` (N,): makes the untrained networks. `y` is not read.
 
         Raises:
-            UserError: raw pixels, which have no network.
+            UserError: raw features, which have no network.
         """
         if subject.encoder is None:
-            raise UserError("health judges an encoder, and raw pixels have none: leave out --against pixels")
+            raise UserError("health judges an encoder, and raw features have none: leave out --against raw")
         self.subject_, self.seed_ = subject, seed
         told = subject.method is not None and subject.method().needs_labels
         self.told_ = len(source.classes) if told else 0

@@ -49,6 +49,7 @@ class LinearLayers:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
     draws: ClassVar[int] = 3
 
     def __init__(
@@ -67,7 +68,7 @@ class LinearLayers:
         """Learns from images at `indices` (N,) of the training split, of classes y (N,); their choice is drawn by `seed`.
 
         Raises:
-            UserError: an option out of range, raw pixels, or an encoder that does not show its stages.
+            UserError: an option out of range, raw features, or an encoder that does not show its stages.
         """
         for name, least in (("dimensions", 1), ("train_images", 2), ("test_images", 1)):
             if getattr(self, name) < least:

@@ -27,8 +27,8 @@ class Subject:
     """One representation of images.
 
     Attributes:
-        name: `run`, `random`, `pixels`, or the folder of another run.
-        encoder: in evaluation mode, on `device`; None for raw pixels.
+        name: `run`, `random`, the kind's raw features (`pixels`), or the folder of another run.
+        encoder: in evaluation mode, on `device`; None for raw features.
         method: gives the method that the encoder is part of, with its heads, on `device`; None where there is none.
         device: where it computes.
         precision: what it computes in when it is trained further.
@@ -69,10 +69,10 @@ class Subject:
         """The encoder to train further: an untrained one is drawn by the seed, so that several tell of initialisation.
 
         Raises:
-            ValueError: raw pixels have none.
+            ValueError: raw features have none.
         """
         if self.encoder is None:
-            raise ValueError("raw pixels have no encoder to train")
+            raise ValueError("raw features have no encoder to train")
         return self.encoder if self.trained or self.fresh is None else self.fresh(seed)
 
     def _path(self, source: Source) -> Path | None:

@@ -165,9 +165,9 @@ def _check_kind(recipe: Recipe, method: Method, views: Views) -> None:
         ("the policy", recipe.views.name, getattr(views, "sees", ("image",))),
     ):
         if kind.name not in sees:
-            option = "--method" if what == "method" else f"--views {kind.policy}, say"
+            option = f"--method {kind.method}" if what == "method" else f"--views {kind.policy}"
             raise UserError(
-                f"{what} {name!r} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give another {option}"
+                f"{what} {name!r} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give {option}, say"
             )
 
 

@@ -74,7 +74,7 @@ class DatasetReader:
     Args:
         dataset: map-style.
         name: for paths.
-        lasting: whether the decoded pixels are kept for the next process: only if the data set cannot have changed then.
+        lasting: whether what is decoded is kept for the next process: only if the data set cannot have changed then.
     """
 
     channels = None

@@ -54,7 +54,7 @@ class ImageKind:
     suffixes = SUFFIXES
     invariances = NATURAL
     version = 2  # raise it whenever `to_pixels` gives other pixels than before
-    policy, encoder_name = "simclr", "resnet18"
+    method, policy, encoder_name = "simclr", "simclr", "resnet18"
 
     def __init__(
         self,
@@ -147,6 +147,10 @@ class ImageKind:
     def pictures(self, x: Fields, form: Form) -> Tensor:
         """The images themselves."""
         return x[self.name]
+
+    def shown(self, view: Tensor, form: Form) -> Tensor:
+        """The values in [0, 1] as bytes."""
+        return (view * 255).round().to(torch.uint8)
 
     def features(self, x: Fields, form: Form) -> Tensor:
         """The pixels, (B, C * S * S) in [0, 1]."""

@@ -53,6 +53,7 @@ class Kind(Protocol):
         invariances: what views may do to a sample unless a data set declares otherwise.
         raw: name of the features that need no encoder, a baseline of every table.
         version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
+        method: one that learns from it, for advice.
         policy: of views, for methods that prescribe none of this kind.
         encoder_name: the default encoder.
     """
@@ -64,6 +65,7 @@ class Kind(Protocol):
     invariances: ClassVar[frozenset[str]]
     raw: ClassVar[str]
     version: ClassVar[int]
+    method: ClassVar[str]
     policy: ClassVar[str]
     encoder_name: ClassVar[str]
 
@@ -136,6 +138,10 @@ class Kind(Protocol):
 
     def pictures(self, x: Fields, form: Form) -> Tensor:
         """Samples for people to look at: uint8 (B, C, H, W)."""
+        ...
+
+    def shown(self, view: Tensor, form: Form) -> Tensor:
+        """Views (B, ...) of one draw for people to look at: uint8 (B, C, H, W), or (B, P, C, H, W) of P patches."""
         ...
 
     def features(self, x: Fields, form: Form) -> Tensor:

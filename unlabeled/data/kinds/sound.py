@@ -24,7 +24,7 @@ from unlabeled.data.reader import Reader
 from unlabeled.data.split import hold_out
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Range, register
-from unlabeled.views.spectrogram import log_mel_statistics, spectrogram_picture
+from unlabeled.views.spectrogram import log_mel_statistics, spectrogram_picture, wave_picture
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
@@ -75,7 +75,7 @@ class SoundKind:
     suffixes = SUFFIXES
     invariances: ClassVar[frozenset[str]] = frozenset()
     version = 1  # raise it whenever `to_samples` gives other samples than before
-    policy, encoder_name = "window", "cpc"
+    method, policy, encoder_name = "cpc", "window", "cpc"
 
     def __init__(
         self,
@@ -151,11 +151,13 @@ class SoundKind:
         return f"at most {self.seconds:.3g} s"
 
     def pictures(self, x: Fields, form: Form) -> Tensor:
-        """Spectrograms, uint8 (B, 3, 96, 96), of what is no padding."""
-        return torch.stack(
-            [spectrogram_picture(one[:, :end] / 32768, form.rate, SIDE, SIDE)
-             for one, end in zip(x[self.name], x["length"].clamp(min=1).tolist(), strict=True)]
-        )  # fmt: skip
+        """Spectrograms above waves, uint8 (B, 3, 96, 96), of what is no padding."""
+        ends = x["length"].clamp(min=1).tolist()
+        return torch.stack([_picture(one[:, :end] / 32768, form.rate) for one, end in zip(x[self.name], ends, strict=True)])
+
+    def shown(self, view: Tensor, form: Form) -> Tensor:
+        """The same of windows float32 (B, 1, W)."""
+        return torch.stack([_picture(one, form.rate) for one in view])
 
     def features(self, x: Fields, form: Form) -> Tensor:
         """Mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
@@ -164,6 +166,12 @@ class SoundKind:
     def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
         """A seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
         return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
+
+
+def _picture(x: Tensor, rate: int) -> Tensor:
+    """Of one recording (1, T) in [-1, 1]: uint8 (3, SIDE, SIDE)."""
+    below = SIDE // 4
+    return torch.cat([spectrogram_picture(x, rate, SIDE, SIDE - below), wave_picture(x, SIDE, below)], 1)
 
 
 @dataclass(frozen=True, slots=True)
