@@ -11,6 +11,7 @@ from unlabeled.api import (
     export,
     inspect,
     load,
+    predict,
     pretrain,
     report,
     search,
@@ -28,10 +29,11 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "predict",
     "pretrain",
     "report",
     "search",
     "sweep",
     "tune",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

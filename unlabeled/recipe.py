@@ -29,6 +29,8 @@ RENAMED = {
     "eval_size": "kind.eval_size",
 }
 """Fields of recipes that were written before, and what they are called now."""
+PACKAGED = Path(__file__).parent / "recipes"
+"""The recipes that come with the package, in folders by data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Recipe:
         data: path or name of the data.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
+        start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
         kind: of the samples, with its options, such as the size of images or the rate of recordings; by default found from
@@ -73,6 +76,7 @@ class Recipe:
     data: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
+    start: str = ""
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
     kind: Choice = Choice("")
@@ -102,14 +106,45 @@ class Recipe:
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """A recipe file's mapping.
+def packaged() -> list[str]:
+    """Returns the names of the recipes that come with the package, such as `cifar10/simclr`, sorted."""
+    return sorted(path.relative_to(PACKAGED).with_suffix("").as_posix() for path in PACKAGED.rglob("*.yaml"))
+
+
+def is_recipe(text: str | Path) -> bool:
+    """Tells whether text means a recipe, by its suffix or as the name of a packaged one."""
+    return Path(text).suffix in (".yaml", ".yml") or str(text) in packaged()
+
+
+def locate(recipe: str | Path) -> Path:
+    """Finds a recipe's file: the one of that path, else the packaged one of that name, with or without `.yaml`.
+
+    Raises:
+        UserError: neither is there; it says which packaged one is nearest.
+
+    >>> locate("digits/simclr").name
+    'simclr.yaml'
+    """
+    name = str(recipe).removesuffix(".yaml")
+    if not Path(recipe).is_file() and name in packaged():
+        return PACKAGED / f"{name}.yaml"
+    if not Path(recipe).exists():
+        raise UserError(
+            f"recipe {str(recipe)!r} cannot be read: it is neither a file nor a packaged one{nearest(name, packaged())}; "
+            "`unlabeled recipes` lists those"
+        )
+    return Path(recipe)
+
+
+def read(recipe: str | Path) -> dict[str, Any]:
+    """Reads a recipe's mapping from a YAML file, or from the packaged one of that name.
 
     Raises:
         UserError: no such file, or not a YAML mapping.
     """
+    path = locate(recipe)
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"recipe {str(path)!r} cannot be read ({error.strerror}): give a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -11,7 +11,9 @@ from unlabeled.testing import RULES, Trial, trials
 
 TRIALS = trials(registry.get("methods", name) for name in registry.names("methods"))
 BY_NAME = {trial.name: trial for trial in TRIALS}
-CASES = [pytest.param(rule, trial, id=f"{trial.name}-{rule.name}") for trial in TRIALS for rule in RULES if rule.applies(trial)]
+CASES = [
+    pytest.param(rule, trial, id=f"{trial.name}-{rule.name}") for trial in TRIALS for rule in RULES if rule.applies(trial)
+]
 
 
 def each(*those: Trial) -> Any:

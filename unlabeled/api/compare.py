@@ -39,8 +39,8 @@ def compare(
 
     Args:
         data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
-        method: a method's name, with options after a colon (`moco:queue=1024`); a recipe file; or the folder of a finished
-            run. Several may be given.
+        method: a method's name, with options after a colon (`moco:queue=1024`); a recipe, a file or a packaged one's name
+            (`cifar10/moco-v2`); or the folder of a finished run. Several may be given.
         recipe: YAML file of what holds for all rows: encoder, sizes, batch.
         encoder: any backbone of timm (default: resnet18).
         optimizer: sgd, adamw or lars, for rows given by name (default: each method's own).

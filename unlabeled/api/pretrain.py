@@ -16,6 +16,7 @@ def pretrain(
     *,
     method: str | None = None,
     encoder: str | None = None,
+    from_: str | Path | None = None,
     views: str | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
@@ -53,6 +54,8 @@ def pretrain(
             a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
         encoder: any backbone of timm, or `resnet9` (default: resnet18).
+        from_: weights to begin with: the folder of another run, a `.safetensors` file, or `timm` for those that timm has of
+            this encoder (default: none, noise). On the command line, `--from`.
         views: policy that draws the views (default: the method's own).
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         epochs: passes over the images (default: 100).
@@ -76,7 +79,7 @@ def pretrain(
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
         seed: of everything random (default: 0).
         out: folder of the run.
-        recipe: YAML file that says any of the above.
+        recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         resume: go on from the run's last checkpoint.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
@@ -95,6 +98,7 @@ def pretrain(
     given = {
         "method": method,
         "encoder": encoder,
+        "start": None if from_ is None else str(from_),
         "views": views,
         "optimizer": optimizer,
         "epochs": epochs,

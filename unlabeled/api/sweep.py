@@ -27,7 +27,7 @@ def sweep(
     values it adds rows. Dotted options change the recipe of all rows.
 
     Args:
-        recipe: YAML file; or the data, for the default recipe.
+        recipe: YAML file or name of a packaged one; or the data, for the default recipe.
         data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
         grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
             may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of

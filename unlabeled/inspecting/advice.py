@@ -26,7 +26,7 @@ BATCHES = 8
 IN_USE = 0.9
 """Share of the time that is left for steps: looks at kNN accuracy, checkpoints and start take the rest."""
 NARROW = 16
-"""Width of the ResNet of all runs on processors in `recipes/`; 64 is the paper's."""
+"""Width of the ResNet of all runs on processors in `unlabeled/recipes/`; 64 is the paper's."""
 
 
 @dataclass(frozen=True)

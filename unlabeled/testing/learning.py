@@ -34,7 +34,10 @@ def options(trial: Trial) -> dict[str, object]:
     return {name: value for name, value in more.items() if name not in trial.given}
 
 
-@rule("Look at the log's `z_std` and at the loss; `check_method(..., temperature=0.2)` gives options.", lambda trial: trial.learns)
+@rule(
+    "Look at the log's `z_std` and at the loss; `check_method(..., temperature=0.2)` gives options.",
+    lambda trial: trial.learns,
+)
 def it_learns_without_collapse(trial: Trial) -> None:
     """In sixty steps the loss falls, the embeddings spread, and kNN finds the clusters better than before."""
     method = trial.make(seed=1, n=SAMPLES, **options(trial))

@@ -120,7 +120,10 @@ def pieces_in_bfloat16_are_as_near(trial: Trial) -> None:
     require(parts > min(0.95, at_once - 0.02), f"cosines of {parts:.3f} in pieces and {at_once:.3f} at once")
 
 
-@rule("Write nothing in `embed` and `constants`, and draw from the global generator or `at.generator()`.", lambda trial: trial.compares)
+@rule(
+    "Write nothing in `embed` and `constants`, and draw from the global generator or `at.generator()`.",
+    lambda trial: trial.compares,
+)
 def both_passes_of_pieces_see_the_same(trial: Trial) -> None:
     """With batch norm and drop-out, both passes over the pieces see the same network; statistics are written once."""
     network = dropping(trial.encoder)

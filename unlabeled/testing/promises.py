@@ -105,7 +105,10 @@ def a_perfect_match_costs_nothing(trial: Trial) -> None:
     require(loss < 0.1, f"the loss is {loss:.3f}")
 
 
-@rule("Give a module as `projector` (or `g`) that maps (B, encoder.dim) to (B, D), or none.", lambda trial: trial.plain.g is not None)
+@rule(
+    "Give a module as `projector` (or `g`) that maps (B, encoder.dim) to (B, D), or none.",
+    lambda trial: trial.plain.g is not None,
+)
 def g_makes_an_embedding_of_a_representation(trial: Trial) -> None:
     """The module `g` takes representations (B, dim) and gives one finite row for each."""
     method = trial.make().eval()

@@ -42,7 +42,9 @@ class Rule:
             self.check(trial)
         except Exception as error:  # whatever somebody's method raises
             seen = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
-            raise ContractError(f"{trial.name} breaks the rule {self.name!r} ({self.promise}): {seen}. {self.remedy}") from error
+            raise ContractError(
+                f"{trial.name} breaks the rule {self.name!r} ({self.promise}): {seen}. {self.remedy}"
+            ) from error
 
 
 def rule(remedy: str, applies: Callable[[Trial], bool] = lambda trial: True) -> Callable[[Check], Rule]:

@@ -266,4 +266,3 @@ def a_copy_follows_its_network(trial: Trial) -> None:
         values = {f"{n}.{k}": v for k, v in copy.state_dict().items() if v.is_floating_point() and not k.endswith(still)}
         left = [k for k, v in values.items() if torch.equal(v, before[k])]
         require(not left, f"did not follow: {listed(left)}")
-

@@ -17,9 +17,11 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.optim.optimizers import Optimizers
+from unlabeled.optim.schedules import constant
 from unlabeled.probes.extract import features
 from unlabeled.registry import Choice, Entry
 from unlabeled.testing.samples import KINDS, Samples, Synthetic, samples
+from unlabeled.training.batches import Drawn
 from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
@@ -87,7 +89,9 @@ class Trial:
         sees: tuple[str, ...] = getattr(self.entry.make, "sees", ("image",))
         known = [name for name in sees if name in KINDS]
         if not known:
-            raise LookupError(f"{self.name} sees {', '.join(sees)}, and there are synthetic samples of {', '.join(KINDS)} only")
+            raise LookupError(
+                f"{self.name} sees {', '.join(sees)}, and there are synthetic samples of {', '.join(KINDS)} only"
+            )
         return known[0]
 
     @cached_property
@@ -186,7 +190,13 @@ class Trial:
         """One step, on samples that its number decides."""
         source = self.samples(step.method.shape.n)
         index = self.draw(number, size, len(source)).numpy()
-        return step(source.fetch(index), index, at, source.labels[index].numpy())
+        return step(Drawn(index, source.fetch(index)), at, source.labels.numpy(), self.beside(step.method, number, size))
+
+    def beside(self, method: Method, number: int, size: int) -> Drawn | None:
+        """The labelled samples that go with a batch of so many."""
+        source, count = self.samples(method.shape.n), method.labelled_beside(size)
+        index = self.draw(1000 + number, count, len(source)).numpy()
+        return Drawn(index, source.fetch(index)) if count else None
 
     def once(self, compute: Callable[[Trial], Found]) -> Found:
         """What a function finds of this trial, computed once."""
@@ -200,12 +210,17 @@ class Trial:
         if (step, size) not in self._kept:
             index = self.draw(step, size).numpy()
             source, at = self.samples(), Progress(step, TOTAL, step // PER_EPOCH)
-            drawn = self.stepper(self.plain).batch(source.fetch(index), index, at, source.labels[index].numpy())
+            stepper, labels = self.stepper(self.plain), source.labels.numpy()
+            drawn = stepper.batch(Drawn(index, source.fetch(index)), at, labels, self.plain.needs_labels)
+            beside = self.beside(self.plain, step, size)
+            drawn.labelled = None if beside is None else stepper.batch(beside, at, labels, True, stream=3)
             self._kept[step, size] = drawn
         held: Batch = self._kept[step, size]
         return Batch(list(held.views), held.index, dict(held.targets), held.labelled)
 
-    def train(self, step: Step, steps: Iterable[int], *, size: int = 16, total: int = TOTAL, per_epoch: int = PER_EPOCH) -> list[Loss]:
+    def train(
+        self, step: Step, steps: Iterable[int], *, size: int = 16, total: int = TOTAL, per_epoch: int = PER_EPOCH
+    ) -> list[Loss]:
         """Takes steps as the loop does."""
         losses = []
         for number in steps:
@@ -232,7 +247,7 @@ def _same(a: Entry, b: Entry) -> bool:
 def optimizer(method: Method, name: str = "adamw", **options: object) -> Optimizers:
     """Of all parts, with constant learning rates."""
     made = Optimizers(method, Choice(name, options), method.parts, scaling="none")
-    made.steady = set(made.held)
+    made.schedules = dict.fromkeys(made.held, constant)
     return made
 
 
