@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,12 +114,15 @@ class Entry:
         classes = [c for c in reversed(self.make.__mro__) if c is not object] if isinstance(self.make, type) else [self.make]
         texts = [text for c in classes for text in (c.__doc__, vars(c).get("__init__", c).__doc__) if text]
         helps = {p.arg_name: " ".join((p.description or "").split()) for text in texts for p in parse(text).params}
-        spaces = _constructor(self.make).__globals__
         return {
             p.name: Option(self.preset.get(p.name, p.default), _type(p.annotation, spaces), helps.get(p.name, ""))
-            for p in inspect.signature(self.make).parameters.values()
-            if p.kind is inspect.Parameter.KEYWORD_ONLY
+            for p, spaces in _keywords(self.make)
         }
+
+    @property
+    def about(self) -> str:
+        """The docstring, of the nearest class above that has one."""
+        return inspect.getdoc(self.make) or ""
 
     def resolve(self, options: Mapping[str, Any]) -> Choice:
         """This name with every option: those given, in their types, and the defaults of the others.
@@ -157,17 +161,24 @@ def register(
         preset: defaults of its options that differ under these names.
 
     Raises:
-        UserError: a kind that cannot be found, or a name that is taken.
+        UserError: a kind that cannot be found, a name that is taken, or a preset of an option that is none.
     """
 
     def decorate(make: _Made) -> _Made:
         found = kind or _kind_of(make)
+        known = [p.name for p, _ in _keywords(make)]
+        for option in preset:
+            if option not in known:
+                raise UserError(
+                    f"{KINDS[found]} {names[0]!r} is registered with {option}, and has no such option"
+                    f"{nearest(option, known)}; its options: {', '.join(known) or 'none'}"
+                )
         for name in names:
             home = _files(found).get(name, make.__module__)
             before = _registered.get((found, name))
             if home != make.__module__ or (before and before.make.__module__ != make.__module__):
                 taken = home if home != make.__module__ else before.make.__module__ if before else ""
-                raise UserError(f"{KINDS[found]} {name!r} of {make.__module__}: {taken} has that name: give another")
+                raise UserError(f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another")
             _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, says)
         return make
 
@@ -185,14 +196,14 @@ def _kind_of(make: Callable[..., Any]) -> str:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Imports a file, for what it registers.
+    """Imports a file, for what it registers; once.
 
     Raises:
         UserError: no such file, or one that fails; it says in which line.
     """
     file = Path(path).expanduser().resolve()
-    name = _PLUGIN + file.stem
-    if name in sys.modules and getattr(sys.modules[name], "__file__", "") == str(file):
+    name = f"{_PLUGIN}{file.stem}_{zlib.crc32(str(file).encode()):08x}"  # two files may have the same name
+    if name in sys.modules:
         return
     if not file.is_file() or file.suffix != ".py":
         raise UserError(f"plug-in {str(path)!r} is no Python file that is there: give one, such as mymethod.py")
@@ -203,14 +214,21 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except UserError:
+    except (Exception, SystemExit) as error:  # whatever somebody else's file raises
         del sys.modules[name]
-        raise
-    except Exception as error:  # whatever somebody else's file raises
-        del sys.modules[name]
+        for key in [key for key, entry in _registered.items() if entry.make.__module__ == name]:
+            del _registered[key]
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         at = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
-        raise UserError(f"plug-in {str(path)!r}, line {at}: {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())
+        said = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+        raise UserError(f"plug-in {str(path)!r}, line {at}: {said}") from error
+
+
+def _place(module: str) -> str:
+    """A module as people know it: a plug-in by its file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file).name if file and module.startswith(_PLUGIN) else module
 
 
 def is_plugin(file: str) -> bool:
@@ -240,11 +258,33 @@ def get(kind: str, name: str) -> Entry:
     if (kind, name) not in _registered and name in _files(kind):
         importlib.import_module(_files(kind)[name])
     if (kind, name) not in _registered and name in _points(kind):
-        made = _points(kind)[name].load()  # which registers it, if it is decorated
+        made = _loaded(kind, name)  # which registers it, if it is decorated
         _registered.setdefault((kind, name), Entry(kind, name, made))
     if (kind, name) in _registered:
         return _registered[kind, name]
-    raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}")
+    raise UserError(
+        f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}; "
+        "one of your own: give its file with --plugin FILE"
+    )
+
+
+def _loaded(kind: str, name: str) -> Any:
+    """What an entry point names.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    point = _points(kind)[name]
+    try:
+        return point.load()
+    except UserError:
+        raise
+    except Exception as error:  # whatever somebody else's package raises
+        package = point.dist.name if point.dist else point.value
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(
+            f"{KINDS[kind]} {name!r} of the package {package} cannot be imported ({point.value}): {said}"
+        ) from error
 
 
 def entries_of(make: Callable[..., Any]) -> list[Entry]:
@@ -342,9 +382,19 @@ def _spell(wanted: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(wanted, str(wanted))
 
 
-def _constructor(make: Any) -> Any:
-    """The function with the options: of a class its `__init__`, which it may have inherited from another file."""
-    return make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
+def _keywords(make: Any) -> list[tuple[inspect.Parameter, dict[str, Any]]]:
+    """Keyword-only parameters, and the names that their annotations know. What a constructor takes as `**options` are those
+    of the next class that it inherits from."""
+    constructors = [vars(c)["__init__"] for c in make.__mro__ if "__init__" in vars(c)] if isinstance(make, type) else [make]
+    found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
+    for constructor in constructors:
+        parameters = inspect.signature(constructor).parameters.values() if hasattr(constructor, "__globals__") else ()
+        for p in parameters:
+            if p.kind is inspect.Parameter.KEYWORD_ONLY:
+                found.setdefault(p.name, (p, constructor.__globals__))
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return list(found.values())
 
 
 def _type(annotation: Any, spaces: dict[str, Any]) -> Any:

@@ -27,7 +27,7 @@ def _overview() -> Iterator[RenderableType]:
     table = Table("method", "what it is", box=None)
     for name in registry.names("methods"):
         entry = registry.get("methods", name)
-        table.add_row(name, entry.says or (entry.make.__doc__ or "").strip().splitlines()[0])
+        table.add_row(name, entry.says or next(iter(entry.about.splitlines()), ""))
     yield table
     yield "`unlabeled methods NAME` shows the options of one."
 
@@ -35,8 +35,8 @@ def _overview() -> Iterator[RenderableType]:
 def _page(entry: registry.Entry) -> Iterator[RenderableType]:
     from docstring_parser import parse
 
-    document = parse(entry.make.__doc__ or "")
-    yield f"{entry.name}: {entry.says or document.short_description}"
+    document = parse(entry.about)
+    yield f"{entry.name}: {entry.says or document.short_description or "no docstring"}"
     if document.long_description:
         yield " ".join(document.long_description.split())
     table = Table("option", "default", "meaning", box=None)

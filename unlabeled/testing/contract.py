@@ -6,6 +6,7 @@ from unlabeled.testing import learning, pieces, promises, steps
 from unlabeled.testing.rule import Rule
 
 RULES: tuple[Rule, ...] = (
+    promises.the_policy_draws_what_it_compares,
     steps.gradients_reach_what_is_trainable,
     steps.frozen_parameters_are_moved_by_after_step_alone,
     steps.forward_writes_nothing,

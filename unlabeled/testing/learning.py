@@ -24,14 +24,14 @@ def knn(trial: Trial, encoder: Encoder) -> float:
 
 
 def options(trial: Trial) -> dict[str, object]:
-    """With which so few steps are enough."""
+    """With which so few steps are enough, where none are given."""
     more: dict[str, object] = {"hidden": 256, "queue": BATCH}
     known = trial.entry.options()
     if "momentum" in known:
         more["momentum"] = min(0.99, float(known["momentum"].default))  # a copy that follows within these steps
     if trial.holds(Bank) and not trial.holds(Ema):
         more["temperature"] = 0.2  # a bank of 512, each seen seven times, is too rough for 0.07
-    return more
+    return {name: value for name, value in more.items() if name not in trial.given}
 
 
 @rule(

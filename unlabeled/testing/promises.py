@@ -118,6 +118,13 @@ def g_makes_an_embedding_of_a_representation(trial: Trial) -> None:
     require(z.isfinite().all(), "g gives numbers that are not finite")
 
 
+@rule("Prescribe other views in `recipe={...}`, or say how many it compares with `n_views`.")
+def the_policy_draws_what_it_compares(trial: Trial) -> None:
+    """The policy of its recipe draws as many views as `n_views` says, if it says it."""
+    drawn, wanted = len(trial.batch(0).views), trial.plain.n_views
+    require(wanted in (None, drawn), f"{drawn} views are drawn, and {wanted} are compared")
+
+
 @rule("Say it with `sampling`, which gives a weight >= 0 for each training sample, or None.")
 def samples_are_drawn_by_weights(trial: Trial) -> None:
     """What `sampling` gives after `before_epoch` is one weight for each of the n samples, not all 0, or None."""

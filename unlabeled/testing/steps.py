@@ -65,15 +65,16 @@ class Watching(Step):
         super().__init__(*given, **more)
         self.seen = Watched()
         self.frozen: dict[str, Tensor] = {}
-        self.keys: dict[str, Tensor] = {}
+        self.keys: list[dict[str, Tensor]] = []
         for one in self.optimizers.held.values():
             one.register_step_post_hook(lambda *_: self.seen.shaken.update(differing(self.frozen, _frozen(self.method))))
 
     def backward(self, batch: Batch, at: Progress) -> Loss:
         """As it is, with a look before and after."""
         before = snapshot(self.method, statistics=False)
-        self.keys = {n: q.keys.clone() for n, q in modules(self.method, Queue).items()}  # type: ignore[misc, operator, union-attr]
+        keys = _keys(self.method)
         loss = super().backward(batch, at)
+        self.keys = [keys, _keys(self.method)]
         self.seen.written.update(differing(before, snapshot(self.method, statistics=False)))
         for name, p in self.method.named_parameters():
             if p.grad is not None and not p.requires_grad:
@@ -86,14 +87,19 @@ class Watching(Step):
     def look_at_queues(self, loss: Loss) -> None:
         """After a step: the keys of this step are in the queue now, and were not when it was read."""
         for name, queue in modules(self.method, Queue).items():
-            keys: Tensor = queue.keys  # type: ignore[assignment]
+            keys = queue.get_buffer("keys")
             fitting = [t.float() for t in loss.memory.values() if t.ndim == 2 and t.shape[1] == keys.shape[1]]
             given = [F.normalize(t, dim=1) for t in fitting]
             entered = [t for t in given if torch.cdist(t, keys).min(1).values.max() < 1e-3]
             if not entered:
                 self.seen.queued.add(f"nothing of a step is in {name} after it")
-            if any((t[:, None] == self.keys[name]).all(2).any() for t in entered):
+            if any((t[:, None] == held[name]).all(2).any() for t in entered for held in self.keys):
                 self.seen.queued.add(f"{name} holds the keys of a step when that step reads it")
+
+
+def _keys(method: Method) -> dict[str, Tensor]:
+    """A copy of what each queue holds."""
+    return {n: queue.get_buffer("keys").clone() for n, queue in modules(method, Queue).items()}
 
 
 def _frozen(method: Method) -> dict[str, Tensor]:

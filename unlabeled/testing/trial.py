@@ -125,7 +125,7 @@ class Trial:
         choice, source = network or self.encoder, self.samples(n)
         built = copy.deepcopy(_encoder(self.kind_name, choice.name, frozenset(choice.options.items()), n, seed))
         known = self.entry.options()
-        given = {**self.options, **{k: v for k, v in options.items() if k in known and k not in self.given}}
+        given = {**self.options, **{k: v for k, v in options.items() if k in known}}
         torch.manual_seed(seed)
         method: Method = self.entry.make(built, source.shape, **self.entry.resolve(given).options)
         self.begin_epoch(method, Progress(0, TOTAL, 0))
@@ -166,8 +166,8 @@ class Trial:
     def policy(self) -> Views:
         """The given views or its recipe's, milder."""
         mine = self.views or _part(self.entry.prescribed(self.encoder.name), "views", build(Choice(self.kind_name)).policy)
-        known = registry.get("views", mine.name).options()
-        options = {**mine.options, **{k: v for k, v in self.kind.mild.items() if k in known}}
+        options = dict(registry.get("views", mine.name).resolve(mine.options).options)
+        options |= {k: v for k, v in self.kind.mild.items() if k in options}
         if "views" in options:
             options["views"] = min(4, options["views"])
         made: Views = registry.build("views", Choice(mine.name, options), self.shape)

@@ -1,0 +1,232 @@
+"""Methods of other people: a file that is given with `--plugin`, or a package with an entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import ONE, SMALL, file, mistake, ok
+
+from unlabeled import registry
+from unlabeled.errors import UserError
+from unlabeled.recipe import compose
+from unlabeled.testing import check_method
+
+MINE = '''
+"""Somebody's file."""
+
+from typing import Annotated
+
+from unlabeled.methods.simclr import SimCLR
+from unlabeled.registry import Range, register
+from unlabeled.views.policies.photographs import simclr as their_views
+
+
+@register("mine", recipe={"views": "dim", "optimizer": {"name": "adamw", "lr": 0.001}}, temperature=0.3)
+class Mine(SimCLR):
+    pass
+
+
+@register("hers", recipe={"views": {"name": "simclr", "strength": 0.5}})
+class Hers(Mine):
+    """Another one, with an option more.
+
+    Args:
+        sharpness: of the loss.
+    """
+
+    def __init__(self, encoder, shape, *, sharpness: Annotated[float, Range(1, 5)] = 2.0, **options):
+        super().__init__(encoder, shape, **options)
+        self.sharpness = sharpness
+
+    def compare(self, embedded, at):
+        loss = super().compare(embedded, at)
+        loss.total = loss.total * self.sharpness
+        return loss
+
+
+@register("dim", kind="views")
+def dim(shape, *, strength: float = 0.2):
+    """SimCLR's views in other strength.
+
+    Args:
+        strength: of the distortion.
+    """
+    return their_views(shape, strength=strength)
+'''
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers is gone after it."""
+    before, modules = dict(registry._registered), set(sys.modules)
+    monkeypatch.setenv(registry.PLUGINS, "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    registry._registered.clear()
+    registry._registered.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith(registry._PLUGIN):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mymethod.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_a_file_is_a_method_with_preset_recipe_options_and_documentation(mine: Path) -> None:
+    said = ok("methods", "mine", "--plugin", mine)
+    assert "mine: A Simple Framework for Contrastive Learning" in said  # inherited, as is every line of an option
+    assert "--method.temperature 0.3 τ" in said
+    assert "views unless told otherwise: dim" in said
+    said = ok("methods", "hers", f"--plugin={mine}")
+    assert "hers: Another one" in said
+    assert "--method.sharpness 2.0 of the loss." in said
+    assert "--method.temperature 0.5 τ" in said, "the options of the class that it inherits from"
+    assert "mine" in ok("methods", "--plugin", mine)
+    recipe = compose({"method": "mine"})
+    assert (recipe.method.options["temperature"], recipe.views.name, recipe.optimizer.options["lr"]) == (0.3, "dim", 0.001)
+    assert compose({"method": "hers", "method.sharpness": "3"}).method.options["sharpness"] == 3.0
+
+
+def test_ranges_and_names_of_its_options_are_kept_to(mine: Path, tmp_path: Path) -> None:
+    data = file(tmp_path / "x.npz")
+    common = ("pretrain", data, *ONE, "--plugin", mine, "--method", "hers", "--out", tmp_path / "run")
+    assert "sharpness is '7', and must be at least 1 and at most 5" in mistake(*common, "--method.sharpness", "7")
+    assert "did you mean 'sharpness'" in mistake(*common, "--method.sharpnes", "2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_is_trained_and_its_run_asks_for_it(mine: Path, tmp_path: Path) -> None:
+    data, run = file(tmp_path / "x.npz"), tmp_path / "run"
+    ok("pretrain", data, *ONE, "--method", "hers", "--method.sharpness", 3, "--plugin", mine, "--out", run)
+    ok("views", data, "--policy", "dim", "--plugin", mine, "--out", tmp_path / "views.png")
+    assert (tmp_path / "views.png").stat().st_size > 0
+    words = ["-m", "unlabeled", "evaluate", str(run), "--protocol", "knn", "--against", "none"]
+    environment = {**os.environ, registry.PLUGINS: ""}
+    fresh = [
+        subprocess.Popen(
+            [sys.executable, *words, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for more in ([], ["--plugin", str(mine)])
+    ]
+    (out, without), (shown, said) = (process.communicate(timeout=300) for process in fresh)
+    assert fresh[0].returncode == 2, out
+    assert without.startswith("unlabeled: error: unknown method 'hers'")
+    assert without.endswith("one of your own: give its file with --plugin FILE\n")
+    assert without.count("\n") == 1
+    assert fresh[1].returncode == 0, said
+    assert "kNN" in shown or "knn" in shown
+
+
+@pytest.mark.slow
+def test_rows_of_a_table_train_in_processes_that_know_it(mine: Path, tmp_path: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    common = ("--encoder", "resnet10t", "--precision", "32", "--epochs", 1, "--out", out)
+    ok("compare", data, *SMALL, *common, "--plugin", mine, "--method", "hers:sharpness=3")
+    rows = {row["name"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
+    assert "hers:sharpness=3" in rows
+    assert not any(row.get("failed") for row in rows.values())
+
+
+def test_both_keep_the_contract(mine: Path) -> None:
+    registry.load_plugin(mine)
+    made = registry.get("methods", "hers").make
+    assert "it learns without collapse" in check_method("mine")
+    assert set(check_method(made, sharpness=2.5)) == set(check_method("mine"))
+
+
+def test_two_files_of_one_name_are_two_plugins(tmp_path: Path) -> None:
+    for folder, name in (("a", "first"), ("b", "second")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text(MINE.replace("mine", name).replace("hers", name + "-too").replace('"dim"', f'"{name}"'))
+    ok("methods", "--plugin", tmp_path / "a" / "own.py", "--plugin", tmp_path / "b" / "own.py")
+    assert {"first", "second"} <= set(registry.names("methods"))
+    assert os.environ[registry.PLUGINS].count("own.py") == 2
+    before = registry.get("methods", "first").make
+    registry.load_plugin(tmp_path / "a" / "own.py")
+    assert registry.get("methods", "first").make is before, "a plug-in is imported once"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import unlabeled\ndef f(:\n", "line 2: SyntaxError: invalid syntax"),
+        ("x = 1\ny = x / 0\n", "line 2: ZeroDivisionError: division by zero"),
+        ("import nowhere_to_be_found\n", "line 1: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("raise ValueError('two\\nlines')\n", "line 1: ValueError: two lines"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
+        (MINE.replace('"mine"', '"simclr"'), "line 12: method 'simclr' of broken.py: unlabeled.methods.simclr has that name: give"),
+        (MINE.replace("temperature=0.3", "temprature=0.3"), "line 12: method 'mine' is registered with temprature, and has no"),
+        (MINE.replace(', kind="views"', ""), "dim: say what it is, as in @register(..., kind='views')"),
+        ("\0", "line 1: SyntaxError: source code string cannot contain null bytes"),
+    ],
+)
+def test_a_file_that_is_broken_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    found = mistake("methods", "--plugin", path)
+    assert f"plug-in {str(path)!r}, line " in found
+    assert said in found
+    assert not {"mine", "hers"} & set(registry.names("methods")), "nothing stays of it"
+
+
+@pytest.mark.parametrize("name", ["nothing.py", "folder", "notes.txt"])
+def test_a_file_that_is_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").write_text("no Python")
+    assert f"plug-in {str(tmp_path / name)!r} is no Python file that is there" in mistake("methods", "--plugin", tmp_path / name)
+    assert "plug-in '' is no Python file" in mistake("methods", "--plugin")
+
+
+def test_names_of_two_plugins_that_are_the_same(mine: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text(MINE.replace('"hers"', '"his"').replace('"dim"', '"other"'))
+    said = mistake("methods", "--plugin", mine, "--plugin", other)
+    assert "method 'mine' of other.py: mymethod.py has that name: give another" in said
+
+
+def test_a_plugin_of_the_environment_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(registry.PLUGINS, str(tmp_path / "gone.py"))
+    assert "gone.py' is no Python file that is there" in mistake("methods")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installed package with two entry points, of which one cannot be imported."""
+    site = tmp_path / "site"
+    about = site / "theirs-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    points = "theirs = theirs_of_test:Mine\nalone = theirs_of_test:Alone\nlost = theirs_of_test:Lost\n"
+    (about / "entry_points.txt").write_text(f"[unlabeled.methods]\n{points}")
+    alone = "\n\nclass Alone(SimCLR):\n    pass\n"
+    (site / "theirs_of_test.py").write_text(MINE.replace('"mine"', '"theirs"') + alone)
+    monkeypatch.syspath_prepend(site)
+    registry._points.cache_clear()
+    yield site
+    registry._points.cache_clear()
+    sys.modules.pop("theirs_of_test", None)
+
+
+def test_an_entry_point_is_found_and_imported_when_it_is_asked_for(package: Path, tmp_path: Path) -> None:
+    assert {"theirs", "alone", "lost"} <= set(registry.names("methods"))
+    assert "theirs_of_test" not in sys.modules
+    assert registry.get("methods", "theirs").preset == {"temperature": 0.3}
+    assert registry.get("methods", "alone").make.__name__ == "Alone", "also where nothing decorates it"
+    ok("pretrain", file(tmp_path / "x.npz"), *ONE, "--method", "theirs", "--out", tmp_path / "run")
+
+
+def test_an_entry_point_that_fails_is_one_line(package: Path) -> None:
+    said = mistake("methods", "lost")
+    assert "method 'lost' of the package theirs cannot be imported (theirs_of_test:Lost): AttributeError" in said
+    with pytest.raises(UserError, match="package theirs"):
+        ok("methods") and registry.get("methods", "lost")
