@@ -29,6 +29,8 @@ TOTAL, PER_EPOCH = 12, 4
 RESNET = Choice("resnet10t", {"width": 4})
 VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
 """Without batch norm: for what batch statistics in groups would make incomparable."""
+FINE = Choice(VIT.name, {k: v for k, v in VIT.options.items() if k != "patch_size"})
+"""With as many patches as policies of masks expect."""
 
 SMALL = {
     "dim": 32,
@@ -40,6 +42,9 @@ SMALL = {
     "noise": 64,
     "negatives": 64,
     "invariance": 30.0,
+    "width": 32,
+    "depth": 1,
+    "heads": 2,
 }
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""
@@ -96,8 +101,14 @@ def source_of(encoder: Encoder, seed: int = 0) -> Images:
 SHAPE = DataShape(512, 3, SIZE, CLASSES, frozenset({"colour", "intensity"}))
 
 
+def fitting(name: str, encoder: Choice = RESNET) -> Choice:
+    """The encoder, or a small ViT in its place where the method's recipe prescribes one."""
+    return FINE if compose({"method": name}).encoder.name == FINE.name else encoder
+
+
 def make(name: str, encoder: Choice = RESNET, seed: int = 0, **options: object) -> Method:
     """The method, small, on a small encoder with the options of its recipe; `options` are given where it has them."""
+    encoder = fitting(name, encoder)
     torch.manual_seed(seed)
     pixels = images().x.float() / 255
     entry = registry.get("methods", name)

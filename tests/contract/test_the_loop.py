@@ -16,7 +16,7 @@ from unlabeled.methods.base import Comparison
 from unlabeled.run import Run
 from unlabeled.training import step
 
-from .kit import NAMES, clusters, learns, make, small
+from .kit import NAMES, clusters, fitting, learns, make, small
 
 EPOCHS, BATCH, IMAGES = 2, 16, 80  # a fifth of the images is held out: 4 steps an epoch
 
@@ -24,14 +24,15 @@ EPOCHS, BATCH, IMAGES = 2, 16, 80  # a fifth of the images is held out: 4 steps 
 def pretrain(out: Path, method: str, **more: Any) -> Run:
     x, y = clusters(IMAGES)
     images = x.permute(0, 2, 3, 1).numpy()
-    options = {f"method.{k}": v for k, v in small(method).items()}
-    given = {"encoder": "resnet10t", "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
+    encoder = fitting(method)
+    options = {f"method.{k}": v for k, v in small(method).items()} | {f"encoder.{k}": v for k, v in encoder.options.items()}
+    given = {"encoder": encoder.name, "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
     return unlabeled.pretrain(
         (images, y.numpy()),
         method=method,
         out=out,
         accelerator="cpu",
-        options={**options, "encoder.width": 4},
+        options=options,
         **(given | more),
     )
 
