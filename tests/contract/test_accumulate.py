@@ -25,6 +25,7 @@ SEEDS = [11, 12, 13, 14, 1000 + AT.step]
 """Of the pieces, and of the comparison: what it draws is what the whole batch draws in `forward`."""
 PIECES = len(SEEDS) - 1
 COMPARISONS = [name for name in NAMES if isinstance(make(name), Comparison)]
+ADDING = [name for name in NAMES if make(name).adds_up]
 DROPPING = Choice(VIT.name, {**VIT.options, "proj_drop_rate": 0.3})
 
 comparisons = pytest.mark.parametrize("name", COMPARISONS)
@@ -119,7 +120,24 @@ def nearness(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     return float(torch.nn.functional.cosine_similarity(left, right, dim=0))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in COMPARISONS])
+@pytest.mark.parametrize("name", ADDING)
+@pytest.mark.parametrize("size", [32, 30])
+def test_the_pieces_of_a_mean_over_samples_add_up(name: str, size: int) -> None:
+    method = make(name, VIT)
+    drawn = batch(name, method, 0, size)
+    whole = forward(method, drawn, AT)
+    whole.total.backward()  # type: ignore[no-untyped-call]
+    expected = gradients(method)
+    method.train()
+    loss = accumulate.backward(method, drawn, AT, SEEDS)
+    torch.testing.assert_close(loss.total, whole.total.detach(), rtol=1e-5, atol=0)
+    assert loss.terms.keys() == whole.terms.keys()
+    for term, value in whole.terms.items():
+        torch.testing.assert_close(loss.terms[term], value, rtol=1e-5, atol=1e-6)
+    close(gradients(method), expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in COMPARISONS + ADDING])
 def test_other_methods_refuse(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--accumulate 2 is for methods that compare embeddings"):
         pretrain(tmp_path / "run", name, accumulate=2)
