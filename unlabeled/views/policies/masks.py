@@ -43,7 +43,7 @@ class Masked:
         Raises:
             UserError: a value out of range, or so few patches that none would be seen, or none hidden.
         """
-        self.view = View(shape.size, scale, RATIO, mirror=mirror).within(shape)
+        self.parts = [View(shape.size, scale, RATIO, mirror=mirror).within(shape)]
         share = check_number("masked", masked, 0.0, 1.0, "it is the share of patches that are hidden")
         check_number("patch", patch, 0, shape.size, f"it is cut from a view of {shape.size} pixels")
         self.places = (-(-shape.size // (int(patch) or patch_side(shape.size)))) ** 2
@@ -57,7 +57,7 @@ class Masked:
     def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """`image` uint8 (B, C, S, S) -> [(B, C, size, size)] in [0, 1]; "keep" (B, K), "hidden" (B, N - K) int64."""
         x = fields["image"]
-        views = draw_views([self.view], x, generator)
+        views = draw_views(self.parts, x, generator)
         with one_thread():
             order = torch.rand(len(x), self.places, generator=generator).argsort(1)
         order = order.to(x.device, non_blocking=True)

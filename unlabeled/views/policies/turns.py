@@ -47,10 +47,10 @@ class Turns:
             UserError: a value out of range.
         """
         ratio = (1.0, 1.0) if scale == (1.0, 1.0) else RATIO
-        self.view = View(shape.size, scale, ratio, pad, mirror=mirror).within(shape)
+        self.parts = [View(shape.size, scale, ratio, pad, mirror=mirror).within(shape)]
 
     def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """`image` uint8 (B, C, S, S) -> [(B, 4, C, size, size)] in [0, 1]; "rotation" (B, 4) int64."""
-        (upright,) = draw_views([self.view], fields["image"], generator)
+        (upright,) = draw_views(self.parts, fields["image"], generator)
         turned = torch.stack([torch.rot90(upright, k, (2, 3)) for k in range(TURNS)], 1)
         return [turned], {"rotation": torch.arange(TURNS, device=turned.device).expand(len(turned), TURNS)}
