@@ -133,7 +133,7 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
     if _family(choice.name) == "resnet9":
         if size > SMALL:
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
-    elif size <= SMALL and not notes:
+    elif size <= SMALL and not notes and "patch_size" not in choice.options:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     for part in backbone.modules():
         if type(part) is nn.Conv2d and _halves(part):

@@ -43,16 +43,16 @@ def visible(backbone: nn.Module, x: Tensor, keep: Tensor) -> tuple[Tensor, list[
     Raises:
         UserError: a network without such tokens.
     """
-    backbone = vit(backbone)
-    tokens = backbone._pos_embed(backbone.patch_embed(x))  # (B, P + N, D), P class tokens and registers
-    prefix = backbone.num_prefix_tokens
+    network = vit(backbone)
+    tokens = network._pos_embed(network.patch_embed(x))  # (B, P + N, D), P class tokens and registers
+    prefix = network.num_prefix_tokens
     chosen = keep[:, :, None].expand(-1, -1, tokens.shape[2])
     tokens = torch.cat([tokens[:, :prefix], tokens[:, prefix:].gather(1, chosen)], 1)  # (B, P + K, D)
-    tokens = backbone.norm_pre(tokens)
+    tokens = network.norm_pre(tokens)
     maps = []
-    for block in backbone.blocks:
+    for block in network.blocks:
         tokens = block(tokens)
         maps.append(tokens[:, prefix:].mT)
-    tokens = backbone.norm(tokens)
+    tokens = network.norm(tokens)
     maps[-1] = tokens[:, prefix:].mT
-    return backbone.forward_head(tokens), maps
+    return network.forward_head(tokens), maps

@@ -123,7 +123,8 @@ class MAE(Method):
 def _fix_positions(backbone: Any) -> None:
     """Sines and cosines in place of what the ViT would learn; none for its class token."""
     if backbone.pos_embed is not None:
-        fixed = positions(*backbone.patch_embed.grid_size, backbone.embed_dim)  # (N, D)
+        rows, columns = backbone.patch_embed.grid_size
+        fixed = positions(rows, columns, backbone.embed_dim)  # (N, D)
         backbone.pos_embed.zero_()
         backbone.pos_embed[0, -len(fixed) :] = fixed
         backbone.pos_embed.requires_grad_(False)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
+from timm.layers.norm import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -30,9 +29,8 @@ class PatchDecoder(nn.Module):
         super().__init__()
         self.embed = nn.Linear(encoded, width)
         self.mask = nn.Parameter(torch.empty(1, 1, width))
-        norm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's ViTs
-        blocks = [Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)]
-        self.blocks = nn.Sequential(*blocks, norm(width))
+        blocks = [Block(width, heads, qkv_bias=True) for _ in range(depth)]
+        self.blocks = nn.Sequential(*blocks, LayerNorm(width))
         self.pixels = nn.Linear(width, values)
         nn.init.normal_(self.mask, std=0.02)
         for layer in self.modules():

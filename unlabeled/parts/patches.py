@@ -27,8 +27,8 @@ def cut(x: Tensor, side: int) -> Tensor:
 def joined(patches: Tensor, side: int, height: int, width: int) -> Tensor:
     """The images (B, C, height, width) of patches (B, N, side² C): undoes `cut`."""
     rows, columns = -(-height // side), -(-width // side)
-    x = patches.unflatten(2, (side, side, -1)).unflatten(1, (rows, columns))  # (B, rows, columns, side, side, C)
-    return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
+    x = patches.reshape(len(patches), rows, columns, side, side, -1).permute(0, 5, 1, 3, 2, 4)
+    return x.flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
 
 
 def positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:

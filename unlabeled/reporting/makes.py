@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
@@ -25,7 +27,8 @@ def made_sheet(run: Run, source: Source) -> Image.Image | None:
     Raises:
         UserError: the run has no checkpoint.
     """
-    if registry.get("methods", run.recipe.method.name).make.pictures is Method.pictures:
+    make: Any = registry.get("methods", run.recipe.method.name).make
+    if make.pictures is Method.pictures:
         return None
     recipe, at = run.recipe, Progress(1, 1, 0)
     method = whole(run, run.encoder(), source)
