@@ -10,6 +10,7 @@ import pytest
 import torch
 from command import images
 
+from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.probes.draws import evaluate_features
@@ -22,18 +23,21 @@ from unlabeled.registry import Choice
 class Noted:
     """Images by position, which notes the positions that were fetched."""
 
-    channels, invariances = 3, frozenset[str]()
+    channels, invariances, classes, kind = 3, frozenset[str](), (), build(Choice("image", {"size": 12}))
 
     def __init__(self, x: Any) -> None:
         self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
-        self.seen: set[int] = set()
+        self.noted: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def fetch(self, indices: Any) -> torch.Tensor:
-        self.seen |= {int(i) for i in indices}
+    def seen(self, indices: Any) -> torch.Tensor:
+        self.noted |= {int(i) for i in indices}
         return self.x[torch.as_tensor(np.asarray(indices))]
+
+    def fetch(self, indices: Any) -> dict[str, torch.Tensor]:
+        return {"image": self.seen(indices)}
 
 
 def stripes(n: int, seed: int) -> tuple[Any, Any]:
@@ -73,10 +77,10 @@ def test_the_encoder_stays_as_it_is_and_the_test_images_are_unseen_in_fit() -> N
     before = copy.deepcopy(made.state_dict())
     chosen = np.array([0, 1, 2, 30, 31, 32, 50])
     tuned = Finetune(epochs=1, steps=4).fit(Subject("run", made), source, chosen, y[chosen], seed=0)
-    assert source.seen <= set(chosen.tolist())
+    assert source.noted <= set(chosen.tolist())
     assert not made.training
     assert all(torch.equal(value, made.state_dict()[name]) for name, value in before.items())
-    moved = tuned.model_[0].state_dict()
+    moved = tuned.model_.encoder.state_dict()
     assert any(not torch.equal(value, moved[name]) for name, value in before.items() if name.endswith("weight"))
     assert set(tuned.score(source, np.arange(60), y)) == {"top1"}
 
@@ -130,7 +134,7 @@ def test_from_scratch_each_draw_has_its_own_initialisation() -> None:
 
     def weights(subject: Subject, seed: int) -> torch.Tensor:
         tuned = Finetune(epochs=1, steps=1, lr=1e-9).fit(subject, Noted(x), np.arange(30), y, seed=seed)
-        return next(tuned.model_[0].parameters()).detach()
+        return next(tuned.model_.encoder.parameters()).detach()
 
     given = fresh(7)
     run = Subject("run", given, fresh=fresh)

@@ -42,9 +42,9 @@ def test_weights_are_asked_for_once_an_epoch_and_not_before_it(tmp_path: Path) -
     with batches(compose({"batch_size": 10}), data, chosen, clock, 0, sampling) as coming:
         for step in range(clock.total):
             begun[0] = step // 3
-            index, fields = next(coming)
-            assert (index == step // 3).all()
-            assert torch.equal(fields["image"], data.seen(chosen[index]))
+            drawn, _ = next(coming)
+            assert (drawn.index == step // 3).all()
+            assert torch.equal(drawn.fields["image"], data.seen(chosen[drawn.index]))
     assert asked == [0, 1]
 
 

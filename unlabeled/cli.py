@@ -161,6 +161,7 @@ _verbs = [
         api.evaluate,
         api.compare,
         api.sweep,
+        api.predict,
         api.embed,
         api.search,
         api.export,

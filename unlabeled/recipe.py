@@ -39,6 +39,7 @@ class Recipe:
         data: path or name of the data.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
+        start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
         views: policy with its options; by default the one of the method's paper.
         optimizer: with its options; by default the one of the method's paper.
         kind: of the samples, with its options, such as the size of images or the rate of recordings; by default found from
@@ -73,6 +74,7 @@ class Recipe:
     data: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
+    start: str = ""
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
     kind: Choice = Choice("")

@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -20,18 +20,21 @@ import torch
 
 from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.encoder import renamed
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
+from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import Choice
 
-RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER = (
+RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
     "environment.json",
     "metrics.jsonl",
     "checkpoint.pt",
     "encoder.safetensors",
+    "classifier.safetensors",
 )
 
 
@@ -104,6 +107,36 @@ class Run:
         if not path.is_file():
             raise UserError(f"{str(self.path)!r} has no {ENCODER} yet: finish it with `unlabeled pretrain ... --resume`")
         return read_encoder(path)
+
+    def classifier(self) -> Classifier:
+        """The encoder with the classifier that was trained on it, on the CPU, in evaluation mode: samples to logits.
+
+        Raises:
+            UserError: its method learns no labels, it has not written one yet, or a file is damaged.
+        """
+        path = self.path / CLASSIFIER
+        if not path.is_file():
+            raise UserError(
+                f"{str(self.path)!r} has no {CLASSIFIER}: method {self.recipe.method.name!r} learns no labels, or did not "
+                "finish; give a run of supervised or fixmatch, or one that `evaluate --protocol finetune:10% --keep` wrote"
+            )
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                made = json.loads(file.metadata()["unlabeled"])
+            head = LinearClassifier(made["encoded"], len(made["classes"]), scaled=made["scaled"])
+            head.load_state_dict(safetensors.torch.load_file(path))
+        except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        encoder = self.encoder()
+        encoder.whitening = None  # the head was trained on what is not whitened
+        return Classifier(encoder, head, made["classes"]).eval()
+
+    def write_classifier(self, head: LinearClassifier, classes: Sequence[str]) -> None:
+        """Writes what was trained on the encoder, with the names of the classes."""
+        made = {"encoded": head.encoded, "scaled": head.scaled, "classes": list(classes)}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
+        about = {"unlabeled": json.dumps(made)}
+        write_whole(self.path / CLASSIFIER, _saying(lambda p: safetensors.torch.save_file(tensors, p, about)))
 
     def write_encoder(self, encoder: Encoder) -> None:
         """Writes the weights with what is needed to build the network again."""

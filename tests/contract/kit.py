@@ -15,10 +15,11 @@ from unlabeled.batch import Batch, DataShape, Fields, Loss, Progress
 from unlabeled.encoders import Encoder, Lab, build_encoder
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
+from unlabeled.optim.schedules import SCHEDULES
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.training.batches import generator
+from unlabeled.training.batches import Drawn, generator
 from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
@@ -148,7 +149,7 @@ def policy(name: str) -> Views:
 def optimizer(method: Method, name: str = "adamw", **options: object) -> Optimizers:
     """Of all parts, with constant learning rates."""
     made = Optimizers(method, Choice(name, options), method.parts, scaling="none")
-    made.steady = set(made.held)
+    made.schedules = dict.fromkeys(made.held, SCHEDULES["constant"])
     return made
 
 
@@ -157,6 +158,14 @@ def samples(method: Method, step: int, size: int = 16) -> tuple[Fields, np.ndarr
     source = source_of(method.encoder)
     index = torch.randperm(len(source), generator=torch.Generator().manual_seed(step))[:size]
     return {"image": source.x[index]}, index.numpy(), source.y[index].numpy()
+
+
+def beside(method: Method, step: int, size: int) -> Drawn | None:
+    """The labelled samples that go with a batch of so many."""
+    if not (count := method.labelled_beside(size)):
+        return None
+    x, index, _ = samples(method, 1000 + step, count)
+    return Drawn(index, x)
 
 
 def stepper(name: str, method: Method, optimizers: Optimizers | None = None) -> Step:
@@ -202,8 +211,8 @@ def train(
         at = Progress(number, total, number // per_epoch)
         if number % per_epoch == 0:
             begin_epoch(method, at)
-        x, index, labels = samples(method, number, size)
-        losses.append(step(x, index, at, labels))
+        x, index, _ = samples(method, number, size)
+        losses.append(step(Drawn(index, x), at, source_of(method.encoder).y.numpy(), beside(method, number, size)))
         each(losses[-1])
     return losses
 

@@ -9,6 +9,7 @@ from unlabeled.api.evaluate import evaluate as evaluate
 from unlabeled.api.export import export as export
 from unlabeled.api.inspect import inspect as inspect
 from unlabeled.api.load import load as load
+from unlabeled.api.predict import predict as predict
 from unlabeled.api.pretrain import pretrain as pretrain
 from unlabeled.api.report import report as report
 from unlabeled.api.search import search as search

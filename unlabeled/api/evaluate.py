@@ -24,6 +24,7 @@ def evaluate(
     root: str | Path | None = None,
     accelerator: str = "auto",
     out: str | Path | None = None,
+    keep: str | Path | None = None,
 ) -> Evaluation | Transfer:
     """Say how good an encoder is, beside an untrained one and raw pixels.
 
@@ -31,8 +32,9 @@ def evaluate(
         run: folder of the run.
         data: labelled data, as for `pretrain` (default: what the run was trained on); several give one table of them all.
         protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
-            health, attention; on new classes verification, few-shot; transfer is linear and finetune:100%. Several may be
-            given. Options follow a colon, and so does an amount of labels: few-shot:ways=10,shots=5, finetune:1%.
+            health, attention; classifier, the run's own; on new classes verification, few-shot; transfer is linear and
+            finetune:100%. Several may be given. Options follow a colon, and so does an amount of labels:
+            few-shot:ways=10,shots=5, finetune:1%.
         labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
             given.
         draws: class-balanced draws of the labels, where not all are used (default: 10; 3 for fine-tuning).
@@ -41,6 +43,8 @@ def evaluate(
         seed: of the draws.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
+        keep: folder for the encoder that `--protocol finetune:10%` trains, with its classifier, as a run of its own
+            (default: it is not kept).
         out: JSON file to write (default: evaluation.json in the run's folder).
 
     Returns:
@@ -53,5 +57,5 @@ def evaluate(
 
     return evaluate_it(
         run, data=data, protocol=protocol, labels=labels, draws=draws, against=against, seed=seed, root=root,
-        accelerator=accelerator, out=out,
+        accelerator=accelerator, out=out, kept=keep,
     )  # fmt: skip

@@ -16,6 +16,7 @@ def pretrain(
     *,
     method: str | None = None,
     encoder: str | None = None,
+    from_: str | Path | None = None,
     views: str | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
@@ -53,6 +54,8 @@ def pretrain(
             a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
         encoder: any backbone of timm, or `resnet9` (default: resnet18).
+        from_: weights to begin with: the folder of another run, a `.safetensors` file, or `timm` for those that timm has of
+            this encoder (default: none, noise). On the command line, `--from`.
         views: policy that draws the views (default: the method's own).
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         epochs: passes over the images (default: 100).
@@ -95,6 +98,7 @@ def pretrain(
     given = {
         "method": method,
         "encoder": encoder,
+        "start": None if from_ is None else str(from_),
         "views": views,
         "optimizer": optimizer,
         "epochs": epochs,

@@ -21,6 +21,7 @@ from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
+from unlabeled.evaluating.keep import KEPT, check_keep, keep
 from unlabeled.evaluating.splits import new_classes, splits
 from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
@@ -51,6 +52,7 @@ def evaluate(
     root: str | Path | None,
     accelerator: str,
     out: str | Path | None,
+    kept: str | Path | None = None,
 ) -> Evaluation | Transfer:
     """See `unlabeled.api.evaluate`."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
@@ -60,9 +62,11 @@ def evaluate(
     alone = len(sets) == 1 and asked == several(protocol)
     path = path if alone or out else path.with_name("transfer.json")
     question = _Question(
-        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed
-    )
+        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed,
+        None if kept is None else Path(kept),
+    )  # fmt: skip
     question.check()
+    check_keep(question.keep, question.protocols, question.amounts, len(sets))
     judged = subjects(opened_run, question.rivals, accelerator)
     opened = [question.open(one, root) for one in sets]
     if alone:
@@ -82,6 +86,7 @@ class _Question:
     against: list[str]
     draws: int | None
     seed: int
+    keep: Path | None = None
 
     @property
     def rivals(self) -> list[str]:
@@ -147,7 +152,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
         for build in judged:
             subject = build(train)
             supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
-            drawer = _drawer(pictures, subject, train, test, drawn)
+            drawer = _drawer(question, pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
@@ -210,13 +215,15 @@ class _Judge:
         if getattr(kind, "on_images", False):
             if kind.needs_encoder and self.subject.encoder is None:
                 return []
+            if getattr(kind, "needs_classifier", False) and self.subject.name != "run" and self.subject.classifier is None:
+                return []
             texts = texts if kind.needs_labels else [NONE]
             return [
                 (
                     text,
                     evaluate_images(
                         self.subject, self.train, self.test, draws=self.draws,
-                        then=partial(self.then, _drawn_as(item, text), None), amount=_amount(text), **shared,
+                        then=partial(self.then, item, text, None), amount=_amount(text), **shared,
                     ),
                 )
                 for text in texts
@@ -230,7 +237,7 @@ class _Judge:
                 text,
                 evaluate_features(
                     *splits, draws=self.draws or 10, amount=_amount(text),
-                    then=partial(self.then, _drawn_as(item, text), rows), **shared,
+                    then=partial(self.then, item, text, rows), **shared,
                 ),
             )
             for text in texts
@@ -246,16 +253,27 @@ def _drawn_as(item: Asked, text: str) -> str:
     return file_name(item.choice, None if text in (NONE, TESTED, "100%") else text)
 
 
-def _drawer(folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]) -> Callable[..., None]:
-    """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one.
+def _drawer(
+    question: _Question, folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]
+) -> Callable[..., None]:
+    """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one; keeps the encoder that it
+    fine-tuned, if asked.
 
-    What it returns takes the name of the files, the positions of the rows of features, if it works on those, the
-    probe, and what it was fitted and scored on.
+    What it returns takes the protocol and its amount of labels, the positions of the rows of features, if it works on those,
+    the probe, and what it was fitted and scored on.
     """
 
     def then(
-        name: str, rows: tuple[np.ndarray, np.ndarray] | None, probe: Any, fitted: np.ndarray, scored: np.ndarray
+        item: Asked,
+        text: str,
+        rows: tuple[np.ndarray, np.ndarray] | None,
+        probe: Any,
+        fitted: np.ndarray,
+        scored: np.ndarray,
     ) -> None:
+        if question.keep and subject.name == "run" and item.choice.name == KEPT:
+            keep(question.keep, question.run, question.called, item, text, probe, train, fitted)
+        name = _drawn_as(item, text)
         if folder is None or subject.name != "run" or not isinstance(probe, Draws):
             return
         if rows is not None:

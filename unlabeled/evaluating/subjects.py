@@ -20,7 +20,7 @@ from unlabeled.evaluating.answer import SUBJECTS
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
-from unlabeled.run import RECIPE, Run
+from unlabeled.run import CLASSIFIER, RECIPE, Run
 from unlabeled.training.setup import chosen_images, finished_encoder, initial_encoder, make_fabric
 
 FEATURES = "features"
@@ -65,6 +65,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             method=lambda: whole(of, encoder, source).to(fabric.device),
             saw_labels=of.recipe.labels if learned_from_labels(of) else "",
             fresh=fresh(of, source),
+            classifier=of.classifier if (of.path / CLASSIFIER).is_file() else None,
         )
 
     def untrained(source: Source) -> Subject:

@@ -13,6 +13,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.parts.heads import LinearClassifier
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -75,6 +76,11 @@ class Method(nn.Module, ABC):
     def sampling(self) -> Tensor | None:
         """How often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
+        return None
+
+    @property
+    def label_head(self) -> LinearClassifier | None:
+        """What makes logits (B, classes) of h (B, D), where it learns the labels: a run of it then has a classifier."""
         return None
 
     def labelled_beside(self, batch_size: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
 from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method, needs_classes
+from unlabeled.parts.heads import LinearClassifier
 from unlabeled.registry import register
 
 
@@ -30,17 +30,27 @@ class Random(Method):
 
 @register("supervised", recipe={"views": "crop"})
 class Supervised(Method):
-    """Cross-entropy with the labels, from one mildly augmented view: what labels would have given (He et al. 2016, §4.2)."""
+    """Cross-entropy with the labels, from one mildly augmented view: what labels would have given (He et al. 2016, §4.2).
+
+    Args:
+        scaled: whether the classifier begins at zero on features that a batch norm without weights brings to one scale, as
+            fine-tuning has it (He et al. 2022, "Masked Autoencoders", appendix A).
+    """
 
     n_views = 1
-
     needs_labels = True
     only_labelled = True
+    adds_up = True
 
-    def __init__(self, encoder: Encoder, shape: DataShape) -> None:
+    def __init__(self, encoder: Encoder, shape: DataShape, *, scaled: bool = False) -> None:
         super().__init__(encoder, shape)
         needs_classes("supervised", shape)
-        self.classifier = nn.Linear(encoder.dim, shape.classes)
+        self.classifier = LinearClassifier(encoder.dim, shape.classes, scaled=scaled)
+
+    @property
+    def label_head(self) -> LinearClassifier:
+        """The classifier."""
+        return self.classifier
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """Mean cross-entropy of the batch's labels."""

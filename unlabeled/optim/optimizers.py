@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from unlabeled import registry
 from unlabeled.batch import Loss, Progress
 from unlabeled.optim.optim import groups
-from unlabeled.optim.schedules import scaled_lr, warmup_cosine
+from unlabeled.optim.schedules import SCHEDULES, scaled_lr
 from unlabeled.recipe import Scaling
 from unlabeled.registry import Choice
 
@@ -27,7 +27,7 @@ class Optimizers:
         module: whose trainable parameters.
         choice: the optimiser of all parts that name no other; its learning rate is for a batch of 256.
         parts: submodules with an optimiser of their own: options given there replace those of `choice`; with a `name`, all
-            of them. `schedule` is `cosine` (with the warm-up) or `constant`.
+            of them. `schedule` is one of `SCHEDULES`: `cosine` (with the warm-up), `constant`, `part-of-cosine`.
         batch_size: samples of a step, over all processes.
         scaling: how learning rates follow it.
         warmup: steps of linear warm-up.
@@ -48,7 +48,7 @@ class Optimizers:
         self.warmup = warmup
         self.held: dict[str, Optimizer] = {}
         self.rates: dict[str, float] = {}
-        self.steady = {name for name, given in parts.items() if given.get("schedule") == "constant"}
+        self.schedules = {part: SCHEDULES[parts.get(part, {}).get("schedule", "cosine")] for part in ("", *parts)}
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         for part in ("", *parts):
             mine = [p for name, p in trainable.items() if _part_of(name, parts) == part]
@@ -61,9 +61,8 @@ class Optimizers:
     def at(self, at: Progress) -> None:
         """Sets the learning rates of a step."""
         for part, optimizer in self.held.items():
-            rate = self.rates[part]
             for group in optimizer.param_groups:
-                group["lr"] = rate if part in self.steady else warmup_cosine(at, rate, self.warmup)
+                group["lr"] = self.schedules[part](at, self.rates[part], self.warmup)
 
     @property
     def lr(self) -> float:

@@ -30,6 +30,20 @@ def warmup_cosine(at: Progress, base: float, warmup: int, end: float = 0.0) -> f
     return end + (base - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
+def constant(at: Progress, base: float, warmup: int) -> float:
+    """`base` from the first step on (SimSiam's predictor: Chen and He 2021, §4.2)."""
+    return base
+
+
+def part_of_cosine(at: Progress, base: float, warmup: int) -> float:
+    """base · cos(7πt/16), t in [0, 1): from `base` to a fifth of it (FixMatch, Sohn et al. 2020, §2.4)."""
+    return base * math.cos(7 * math.pi * at.fraction / 16)
+
+
+SCHEDULES = {"cosine": warmup_cosine, "constant": constant, "part-of-cosine": part_of_cosine}
+"""Of learning rates, by the name that a part of a method gives."""
+
+
 def cosine_momentum(at: Progress, base: float = 0.996) -> float:
     """EMA momentum that rises from `base` to 1: 1 - (1 - base)(cos(πt) + 1)/2, t in [0, 1) (BYOL, §3.3)."""
     return 1 - (1 - base) * (math.cos(math.pi * at.fraction) + 1) / 2

@@ -34,6 +34,25 @@ def projector(kind: Projector, encoded: int, hidden: int, dim: int, *, norm: boo
     return nn.Linear(encoded, dim) if kind == "linear" else mlp(encoded, hidden, dim, norm=norm)
 
 
+class LinearClassifier(nn.Sequential):
+    """h (B, encoded) -> logits (B, classes): one linear layer.
+
+    Args:
+        encoded: length of h.
+        classes: number of classes.
+        scaled: whether a batch norm without weights brings h to one scale before, as He et al. 2022 ("Masked Autoencoders",
+            appendix A) have it, and the layer begins at zero: for fine-tuning, where the length of h depends on the method.
+    """
+
+    def __init__(self, encoded: int, classes: int, *, scaled: bool = False) -> None:
+        layer = nn.Linear(encoded, classes)
+        if scaled:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        super().__init__(*([nn.BatchNorm1d(encoded, affine=False)] if scaled else []), layer)
+        self.encoded, self.classes, self.scaled = encoded, classes, scaled
+
+
 class PrototypeHead(nn.Module):
     """h (..., encoded) -> z (..., bottleneck), and the cosines of z with K prototypes (..., K) (DINO, Caron et al. 2021).
 

@@ -8,17 +8,20 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from unlabeled.batch import DataShape, moved
+from unlabeled.batch import DataShape, Progress
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.classifier import Classifier
 from unlabeled.errors import UserError
+from unlabeled.methods.base import Method
+from unlabeled.optim.optimizers import Optimizers
 from unlabeled.probes.base import Array, Figure, binomial
 from unlabeled.probes.extract import features
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build, register
+from unlabeled.training.batches import Drawn
+from unlabeled.training.step import Step
 from unlabeled.views.view import Views
 
 
@@ -105,42 +108,34 @@ class Finetune:
         return ranked
 
     def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        views = self._views(encoder, source, indices)
-        kept = encoder.plain().requires_grad_(True)
-        norm = nn.BatchNorm1d(encoder.dim, affine=False)
-        head = nn.Linear(encoder.dim, len(self.classes_))
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        self.model_ = nn.Sequential(kept, norm, head).to(self.device_)
+        """Takes the loop's own step, of cross-entropy with the labels."""
+        size = encoder.front.eval_size
+        shape = DataShape(
+            len(indices), source.channels, size, len(self.classes_), source.invariances, source.kind.name
+        )  # fmt: skip
+        views = self._views(shape, source, indices)
+        encoder = encoder.plain().requires_grad_(True)
+        method: Method = build("methods", Choice("supervised", {"scaled": True}), encoder, shape).to(self.device_)
         batch = min(self.batch_size, len(indices))
         per_epoch = len(indices) // batch
-        epochs = max(self.epochs, math.ceil(self.steps / per_epoch))
-        groups = [
-            {"params": list(kept.parameters()), "lr": self.lr},
-            {"params": list(head.parameters()), "lr": self.head_lr},
-        ]
-        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * per_epoch)
-        self.model_.train()
-        draws = torch.Generator().manual_seed(seed)
-        for _ in range(epochs):
-            mixed = rng.permutation(len(indices))
-            for start in range(0, len(mixed) - batch + 1, batch):
-                taken = mixed[start : start + batch]
-                (x,), _ = views(moved(source.fetch(indices[taken]), self.device_), draws)  # (B, C, H, W)
-                with self._autocast():
-                    logits = self.model_(x)  # (B, K)
-                loss = F.cross_entropy(logits.float(), torch.from_numpy(target[taken]).to(self.device_))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-        self.model_.eval()
+        total = max(self.epochs, math.ceil(self.steps / per_epoch)) * per_epoch
+        rule = Choice("adamw", {"lr": self.lr, "weight_decay": self.weight_decay})
+        optimizers = Optimizers(method, rule, {"classifier": {"lr": self.head_lr}}, scaling="none")
+        step = Step(method, lambda at: views, optimizers, seed=seed, autocast=self._autocast)
+        rng = np.random.default_rng(seed)
+        for number in range(total):
+            epoch, place = divmod(number, per_epoch)
+            if place == 0:
+                mixed = rng.permutation(len(indices))
+            taken = mixed[place * batch : (place + 1) * batch]
+            step(Drawn(taken, source.fetch(indices[taken])), Progress(number, total, epoch), target)
+        assert method.label_head is not None
+        self.method_, self.steps_, self.seed_ = method, total, seed
+        names = [source.classes[c] if source.classes else str(c) for c in self.classes_]
+        self.model_ = Classifier(encoder, method.label_head, names).eval()
 
-    def _views(self, encoder: Encoder, source: Source, indices: Array) -> Views:
+    def _views(self, shape: DataShape, source: Source, indices: Array) -> Views:
         """One view of the size at which the encoder judges: in training mode, it does not resize by itself."""
-        shape = DataShape(len(indices), source.channels, encoder.front.eval_size, len(self.classes_), source.invariances)
         views: Views = build("views", Choice(self.views), shape)
         drawn, _ = views(source.fetch(indices[:1]), torch.Generator())
         if len(drawn) != 1:

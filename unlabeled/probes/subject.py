@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
+from unlabeled.encoders.classifier import Classifier
 from unlabeled.files import write_whole
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import features, raw
@@ -36,6 +37,7 @@ class Subject:
         saw_labels: of how much its method learned the labels, such as `100%`; "" of a method that needs none.
         fresh: gives an untrained encoder of the same shape by a seed, on the CPU; None where that is not known.
         trained: whether the encoder has learned anything.
+        classifier: gives the classifier that came out of the training, on the CPU; None where there is none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Subject:
     saw_labels: str = ""
     fresh: Callable[[int], Encoder] | None = None
     trained: bool = True
+    classifier: Callable[[], Classifier] | None = None
     _held: WeakKeyDictionary[Source, Tensor] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
     )

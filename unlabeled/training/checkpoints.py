@@ -10,6 +10,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
+from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema
 from unlabeled.run import Run
 
@@ -18,13 +19,14 @@ def save(
     run: Run,
     method: Method,
     judged: Encoder,
+    classifier: LinearClassifier | None,
     average: Ema | None,
     optimizers: Optimizers | None,
     step: int,
     *,
     finished: bool = False,
 ) -> None:
-    """Writes the checkpoint, and the encoder that is judged from now on; once for all processes."""
+    """Writes the checkpoint, the encoder that is judged from now on, and the classifier on it; once for all processes."""
     if rank() == 0:
         state = {
             "step": step,
@@ -35,6 +37,8 @@ def save(
             "optimizers": optimizers.state_dict() if optimizers else {},
         }
         run.write_encoder(judged)
+        if classifier is not None:
+            run.write_classifier(classifier, run.environment.get("data", {}).get("classes", ()))
         run.write_checkpoint(state)
 
 

@@ -27,13 +27,15 @@ from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.optim.schedules import scaled_lr
+from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice
 from unlabeled.training import accumulate
 from unlabeled.training.batches import Clock, generator
-from unlabeled.training.step import Step
+from unlabeled.training.step import Step, judged_parts
+from unlabeled.training.warm_start import Origin, begin_from
 from unlabeled.views.view import Views
 
 WHITENED = 50_000
@@ -81,6 +83,7 @@ class Setup:
         step: takes a step; None where there is none to take.
         ema: an average of the encoder's weights, which is judged in its place; None for none.
         schedule: the learning rate, in words.
+        origin: where the weights come from; None for noise.
     """
 
     fabric: Fabric
@@ -93,23 +96,32 @@ class Setup:
     step: Step | None
     ema: Ema | None
     schedule: str
+    origin: Origin | None = None
 
     @property
     def judged(self) -> Encoder:
         """The encoder that is looked at, saved and exported."""
-        return self.ema.module if self.ema else self.method.encoder  # type: ignore[return-value]
+        return self.ema.module["encoder"] if self.ema else self.method.encoder  # type: ignore[index]
+
+    @property
+    def classifier(self) -> LinearClassifier | None:
+        """The classifier on it, where the method learns one."""
+        head = self.method.label_head
+        return self.ema.module["classifier"] if self.ema and head is not None else head  # type: ignore[index]
 
 
-def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
-    """Builds everything that a step needs; writes nothing.
+def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = False) -> Setup:
+    """Builds everything that a step needs; writes nothing. Of a run that is resumed the weights come from its checkpoint.
 
     Raises:
         UserError: a batch larger than the data, and what method and views refuse.
     """
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
-    method = built(recipe, source, len(chosen))
-    _check_batch(recipe, method, len(chosen))
+    encoder = initial_encoder(recipe, source)
+    origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
+    method = built(recipe, source, len(chosen), encoder)
+    _check_batch(recipe, method, labels)
     fabric.to_device(method)
     share_statistics(method)
     speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
@@ -126,7 +138,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
         )
     method.encoder.with_tta(recipe.tta)  # whether it can
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
-    ema = Ema(method.encoder) if recipe.ema and clock.total else None
+    ema = Ema(judged_parts(method)) if recipe.ema and clock.total else None
     step = None
     if clock.total:
         optimizers = optimizers_of(recipe, method, speed, round(warmup_epochs * clock.per_epoch))
@@ -141,7 +153,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric) -> Setup:
         f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
         f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine"
     )
-    return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule)
+    return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
 
 
 def planned_steps(recipe: Recipe, source: Source) -> int:
@@ -166,7 +178,8 @@ def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> 
     )  # fmt: skip
 
 
-def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
+def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray) -> None:
+    n, beside = len(labels), method.labelled_beside(recipe.batch_size)
     if recipe.batch_size > n:
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
@@ -177,6 +190,16 @@ def _check_batch(recipe: Recipe, method: Method, n: int) -> None:
     for part in method.modules():
         if isinstance(part, Queue):
             part.check(recipe.batch_size)
+    if beside and not (labels >= 0).any():
+        raise UserError(
+            f"method {recipe.method.name!r} needs some labelled samples, and the data has none: give a folder with one "
+            "sub-folder a class, or another method"
+        )
+    if beside % world():
+        raise UserError(
+            f"{beside} labelled samples go with each batch of {recipe.batch_size}, which {world()} devices cannot share: "
+            "give another --batch-size"
+        )
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
 
 
@@ -203,13 +226,15 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
         return build(recipe.kind).encoder(recipe.encoder, source.channels, fields)
 
 
-def built(recipe: Recipe, source: Source, n: int) -> Method:
-    """The untrained method of a recipe, for n training samples of the source.
+def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None) -> Method:
+    """The untrained method of a recipe, for n training samples of the source; around that encoder, if one is given.
 
     Raises:
         UserError: options that do not go together, or with so many samples.
     """
-    method: Method = registry.build("methods", recipe.method, initial_encoder(recipe, source), shape_of(recipe, source, n))
+    method: Method = registry.build(
+        "methods", recipe.method, encoder or initial_encoder(recipe, source), shape_of(recipe, source, n)
+    )
     return method
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from unlabeled.batch import Batch, Fields, Loss, Progress, moved
+from unlabeled.batch import Batch, Loss, Progress, moved
 from unlabeled.distributed import average_gradients, rank, world
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.memory import Ema
 from unlabeled.training import accumulate
-from unlabeled.training.batches import generator, seed_of
+from unlabeled.training.batches import Drawn, generator, seed_of
 from unlabeled.views.view import Views
 
 
@@ -29,7 +29,7 @@ class Step:
         seed: of everything random, which with the process and the step decides every draw.
         autocast: the precision.
         pieces: in which a batch goes through the encoder.
-        ema: follows the encoder; None for nothing.
+        ema: follows what is judged (`judged_parts`); None for nothing.
         decay: share of itself that it keeps at each step.
         module: what is called in place of the method, such as its DistributedDataParallel; None for the method itself.
     """
@@ -49,16 +49,17 @@ class Step:
     ) -> None:
         self.method, self.views, self.optimizers, self.seed = method, views, optimizers, seed
         self.autocast, self.pieces, self.ema, self.decay = autocast, pieces, ema, decay
+        self.followed = judged_parts(method)
         self.module: nn.Module = method if module is None else module
 
-    def __call__(self, x: Fields, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Loss:
+    def __call__(self, drawn: Drawn, at: Progress, labels: np.ndarray, labelled: Drawn | None = None) -> Loss:
         """Takes one step.
 
         Args:
-            x: raw samples.
-            index: (B,) which of the training samples they are.
+            drawn: the samples.
             at: progress.
-            labels: (B,) of them, -1 where there is none; for methods that need labels.
+            labels: (n,) of all training samples, -1 where there is none; shown of `labelled`, and to methods that need them.
+            labelled: samples beside those.
 
         Returns:
             The loss, already differentiated.
@@ -66,7 +67,9 @@ class Step:
         self.method.train()
         torch.manual_seed(seed_of(self.seed, rank(), at.step, 1))
         self.optimizers.at(at)
-        batch = self.batch(x, index, at, labels)
+        batch = self.batch(drawn, at, labels, self.method.needs_labels)
+        if labelled is not None:
+            batch.labelled = self.batch(labelled, at, labels, True, stream=3)
         self.optimizers.zero_grad()
         loss = self.backward(batch, at)
         with torch.no_grad():
@@ -74,16 +77,18 @@ class Step:
             self.optimizers.step()
             self.method.after_step(at)
             if self.ema:
-                self.ema.update(self.method.encoder, self.decay)
+                self.ema.update(self.followed, self.decay)
         return loss
 
-    def batch(self, x: Fields, index: np.ndarray, at: Progress, labels: np.ndarray | None = None) -> Batch:
-        """What the method sees of the samples."""
+    def batch(self, drawn: Drawn, at: Progress, labels: np.ndarray, shown: bool, stream: int = 0) -> Batch:
+        """What the method sees of the samples, their labels if they are `shown`."""
         device = next(self.method.encoder.parameters()).device
-        drawn, targets = self.views(at)(moved(x, device), generator(self.seed, rank(), at.step))
-        if self.method.needs_labels and labels is not None:
-            targets = {**targets, "label": torch.from_numpy(labels).to(device, non_blocking=True)}
-        return Batch(drawn, torch.from_numpy(index).to(device, non_blocking=True), targets)
+        draws = generator(self.seed, rank(), at.step, stream)
+        views, targets = self.views(at)(moved(drawn.fields, device), draws)
+        if shown:
+            told = torch.from_numpy(labels[drawn.index])
+            targets = {**targets, "label": told.to(device, non_blocking=True)}
+        return Batch(views, torch.from_numpy(drawn.index).to(device, non_blocking=True), targets)
 
     def backward(self, batch: Batch, at: Progress) -> Loss:
         """Adds the batch's gradient to `.grad`, averaged over the processes."""
@@ -96,3 +101,9 @@ class Step:
         if self.module is self.method and world() > 1:
             average_gradients(self.method)
         return loss
+
+
+def judged_parts(method: Method) -> nn.ModuleDict:
+    """What is judged after training: the encoder, and the classifier where there is one."""
+    head = method.label_head
+    return nn.ModuleDict({"encoder": method.encoder, **({} if head is None else {"classifier": head})})

@@ -15,6 +15,7 @@ from unlabeled.batch import Progress
 from unlabeled.compute.speed import Speed
 from unlabeled.data import Source
 from unlabeled.recipe import Recipe
+from unlabeled.training.batches import Drawn
 from unlabeled.training.setup import built, chosen_images, followers, growing_views, optimizers_of
 from unlabeled.training.step import Step
 
@@ -48,12 +49,18 @@ class TimedSteps:
             Seconds of the step.
         """
         start = time.perf_counter()
-        index = np.arange(size) % len(self.chosen)
+        beside = self.method.labelled_beside(size)
         with hooks or nullcontext():
-            self.step(self.source.fetch(self.chosen[index]), index, self.at, self.labels[index])
+            labelled = self._drawn(beside, np.flatnonzero(self.labels >= 0)) if beside else None
+            self.step(self._drawn(size, np.arange(len(self.chosen))), self.at, self.labels, labelled)
         if self.fabric.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
+
+    def _drawn(self, size: int, places: np.ndarray) -> Drawn:
+        """So many samples of those at some places, again and again."""
+        index = places[np.arange(size) % len(places)]
+        return Drawn(index, self.source.fetch(self.chosen[index]))
 
     def fetch(self, size: int) -> float:
         """Seconds that a batch of samples takes to be fetched."""

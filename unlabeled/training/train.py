@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,15 +63,15 @@ def train(
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
-    made = set_up(recipe, data.train, fabric)
+    state = run.read_checkpoint()
+    made = set_up(recipe, data.train, fabric, resumed=state is not None)
     method, clock = made.method, made.clock
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
-    state = run.read_checkpoint()
     taken = restore(state, method, optimizers, made.ema)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
-        run.start(recipe, about)
+        run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
     monitor.begin(method, taken, made.schedule)
     if made.step and not _take_steps(made, made.step, recipe, run, monitor, watch, start):
         return False
@@ -77,7 +79,7 @@ def train(
     with made.speed.eager():
         judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
         monitor.end(judged, clock.at(max(0, clock.total - 1)))
-    save(run, method, judged, made.ema, optimizers, clock.total, finished=True)
+    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, finished=True)
     wait_for_all()
     return True
 
@@ -96,8 +98,9 @@ def _take_steps(
             )
 
     coming_batches = batches(
-        recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device
-    )
+        recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
+        np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
+    )  # fmt: skip
     with stoppable() as stop, coming_batches as coming, monitor:
         for number in range(start, clock.total):
             at = clock.at(number)
@@ -108,8 +111,8 @@ def _take_steps(
                 with torch.no_grad():
                     method.before_epoch(at, extract)
                 watch(number)
-            index, samples = next(coming)
-            loss = step(samples, index, at, made.labels[index])
+            drawn, labelled = next(coming)
+            loss = step(drawn, at, made.labels, labelled)
             done = number + 1
             monitor.step(loss, at, step.optimizers.lr)
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
@@ -118,7 +121,7 @@ def _take_steps(
                     monitor.epoch(made.judged, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                save(run, method, made.judged, made.ema, step.optimizers, done)
+                save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done)
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()

@@ -1,0 +1,89 @@
+"""The verb `predict`: the classes of samples in a file."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unlabeled.data import Source, open_data
+from unlabeled.errors import UserError
+from unlabeled.files import write_whole
+from unlabeled.probes.extract import features
+from unlabeled.run import Run
+from unlabeled.training.setup import make_fabric
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        counts: samples of each class, the most frequent first.
+        skipped: samples that cannot be read, and have no row.
+        right: share of the labelled samples whose class is the one predicted; None without labels of the same names.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    skipped: int
+    right: float | None
+
+    def lines(self) -> Iterator[str]:
+        """What a terminal shows."""
+        yield f"written: {self.path}"
+        yield ", ".join(f"{name}: {count:,}" for name, count in list(self.counts.items())[:10])
+        if self.right is not None:
+            yield f"{100 * self.right:.1f}% of the labelled samples have the class that is predicted"
+        if self.skipped:
+            yield f"{self.skipped:,} cannot be read, and have no row"
+
+
+def predict(
+    run: str | Path, data: Any, out: Path, *, root: str | Path | None, accelerator: str, batch_size: int
+) -> Predicted:
+    """See `unlabeled.api.predict`."""
+    if out.suffix.lower() != ".csv":
+        raise UserError(f"cannot write predictions to {str(out)!r}: give a name that ends in .csv")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+    opened_run = Run.open(run)
+    classifier = opened_run.classifier()
+    front = classifier.encoder.front
+    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None)
+    device = make_fabric(opened_run.recipe, accelerator, 1).device
+    classifier = classifier.to(device)
+    rows: list[tuple[str, str, str]] = []
+    right: list[bool] = []
+    skipped = 0
+    for source in (opened.train, opened.test):
+        if source is None:
+            continue
+        probability = features(classifier, source, device=device, batch_size=batch_size).softmax(1).numpy()
+        good = source.good()
+        skipped += int((~good).sum())
+        names = [classifier.classes[place] for place in probability.argmax(1)]
+        rows += [(source.path(i), names[i], f"{probability[i].max():.6f}") for i in np.flatnonzero(good).tolist()]
+        right += _right(source, names)
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([("path", "class", "probability"), *rows])
+
+    write_whole(out, write)
+    counts = dict(Counter(name for _, name, _ in rows).most_common())
+    return Predicted(out, counts, skipped, float(np.mean(right)) if right else None)
+
+
+def _right(source: Source, names: list[str]) -> list[bool]:
+    """Whether each labelled sample that can be read has the class that is predicted."""
+    if source.labels is None:
+        return []
+    known = np.flatnonzero((source.labels >= 0) & source.good()).tolist()
+    return [source.classes[source.labels[i]] == names[i] for i in known]

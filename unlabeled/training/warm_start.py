@@ -1,0 +1,167 @@
+"""Weights to begin with: another run's, a file's, or timm's own pretrained ones (`--from`)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from timm.layers.patch_embed import resample_patch_embed
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders.image import timm_options
+from unlabeled.errors import UserError
+from unlabeled.probes.subject import weights
+from unlabeled.registry import Choice
+from unlabeled.run import load
+
+TIMM = "timm"
+SHOWN = 3
+"""Differences that are named."""
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an encoder's weights come from.
+
+    Attributes:
+        named: what the user said.
+        fingerprint: of the encoder as it begins: the same for the same weights.
+        fitted: what was changed to fit, in words.
+    """
+
+    named: str
+    fingerprint: str
+    fitted: list[str]
+
+    @property
+    def note(self) -> str:
+        """For the run's first lines."""
+        return "; ".join([f"warm start from {self.named} ({self.fingerprint})", *self.fitted])
+
+
+def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
+    """Gives an untrained encoder the weights of another, in place; its first convolution is fitted to other channels and
+    kernels as timm does it: channels summed or repeated, kernels resampled by the pseudo-inverse of a resize.
+
+    Args:
+        encoder: untrained.
+        choice: its name and options.
+        named: a run's folder, a `.safetensors` file that a run or timm wrote, or `timm`.
+
+    Raises:
+        UserError: nothing there, or the weights of another network; it says where they differ.
+    """
+    fitted: list[str] = []
+    if named == TIMM:
+        own, statistics = _of_timm(encoder, choice)
+    elif Path(named).is_file() and not _described(Path(named)):
+        own, statistics = _bare(Path(named)), {}
+    else:
+        there = load(named)
+        own = there.backbone.state_dict()
+        statistics = dict(there.front.state_dict())
+    wanted = encoder.backbone.state_dict()
+    first = _first_convolution(encoder.backbone)
+    if first in own and own[first].shape != wanted[first].shape and own[first].ndim == 4:
+        own, said = _fitted(own, first, wanted[first])
+        fitted += said
+    _check(own, wanted, named, choice)
+    encoder.backbone.load_state_dict(own)
+    held = encoder.front.state_dict()
+    if statistics and all(held[name].shape == value.shape for name, value in statistics.items()):
+        encoder.front.load_state_dict(statistics)
+    origin = Origin(named, weights(encoder), fitted)
+    encoder.notes.append(origin.note)
+    return origin
+
+
+def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State]:
+    """timm's weights, by its own loader and cache, and the mean and deviation that they were trained with."""
+    if isinstance(encoder.backbone, Lab):
+        raise UserError("--from timm: timm has no network of two streams (--encoder.streams lab): leave one of both out")
+    options = timm_options(choice, encoder.front.size)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = timm.create_model(
+                choice.name, pretrained=True, num_classes=0, in_chans=encoder.front.channels, **options
+            )  # fmt: skip
+    except Exception as error:  # no network, no such weights, shapes that differ: whatever timm and the hub raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"--from timm: the weights of {choice.name!r} with {options or 'no options'} cannot be had ({reason}): give a "
+            "network and options that timm has weights of, and a connection to its hub once, or --from FILE.safetensors"
+        ) from error
+    about: Any = made.pretrained_cfg
+    channels = encoder.front.channels
+    values = {name: torch.tensor(about[name]).view(-1, 1, 1) for name in ("mean", "std") if about.get(name)}
+    return made.state_dict(), values if channels == 3 else {
+        name: value.mean(0, keepdim=True).expand(channels, 1, 1).clone() for name, value in values.items()
+    }
+
+
+def _described(path: Path) -> bool:
+    """Whether a run wrote the file, with what is needed to build the encoder."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            made = json.loads((file.metadata() or {}).get("unlabeled", "{}"))
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"--from {str(path)!r}: no safetensors file, or a damaged one ({type(error).__name__}): give a run's folder, a "
+            ".safetensors file, or timm"
+        ) from error
+    return "channels" in made and "timm" not in made
+
+
+def _bare(path: Path) -> State:
+    """The weights of a network alone, without its classifier."""
+    tensors = safetensors.torch.load_file(path)
+    heads = ("fc.", "head.", "classifier.", "head_dist.")
+    return {name.removeprefix("backbone."): value for name, value in tensors.items() if not name.startswith(heads)}
+
+
+def _first_convolution(backbone: nn.Module) -> str:
+    """Name of the weights that see the sample itself."""
+    return next((f"{name}.weight" for name, part in backbone.named_modules() if isinstance(part, nn.Conv2d)), "")
+
+
+def _fitted(own: Mapping[str, Tensor], first: str, wanted: Tensor) -> tuple[State, list[str]]:
+    """The first convolution with the channels and the kernel that are wanted."""
+    weight, said = own[first], []
+    if weight.shape[1] != wanted.shape[1] and weight.shape[1] == 3:
+        weight = adapt_input_conv(wanted.shape[1], weight)
+        said.append(f"its first convolution fitted from 3 to {wanted.shape[1]} channels")
+    if weight.shape[2:] != wanted.shape[2:] and weight.shape[:2] == wanted.shape[:2]:
+        height, width = wanted.shape[2:]
+        said.append(f"its first convolution resampled from {'×'.join(map(str, weight.shape[2:]))} to {height}×{width}")
+        weight = resample_patch_embed(weight, [height, width])
+    return {**own, first: weight}, said
+
+
+def _check(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], named: str, choice: Choice) -> None:
+    def shape(value: Tensor) -> str:
+        return "×".join(map(str, value.shape)) or "one number"
+
+    apart = [f"{name} is {shape(own[name])} there and {shape(wanted[name])} here" for name in wanted
+             if name in own and own[name].shape != wanted[name].shape]  # fmt: skip
+    apart += [f"{name} is missing there" for name in wanted if name not in own]
+    apart += [f"{name} is missing here" for name in own if name not in wanted]
+    if apart:
+        more = f", and {len(apart) - SHOWN:,} more" if len(apart) > SHOWN else ""
+        options = "".join(f" --encoder.{name} {value}" for name, value in choice.options.items())
+        raise UserError(
+            f"--from {named}: its network is not --encoder {choice.name}{options}: {'; '.join(apart[:SHOWN])}{more}; give "
+            "the encoder that it was trained with, or leave --from out"
+        )
