@@ -115,7 +115,7 @@ class MAE(Method):
         return {
             "original": x,
             "masked": torch.where(unseen, GREY, x),
-            "reconstructed": torch.where(unseen, painted.clamp(0, 1), x),
+            "reconstructed": torch.where(unseen, painted, x),
         }
 
 
