@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := build/peers
 
-.PHONY: demo test lint types install clean bench chromium
+.PHONY: demo test quick dist lint types install clean bench chromium
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,7 +20,7 @@ install: $(VENV)/.installed
 
 demo: install
 	rm -rf runs/demo
-	$(BIN)/unlabeled pretrain digits --recipe recipes/digits/simclr.yaml --out runs/demo
+	$(BIN)/unlabeled pretrain digits --recipe digits/simclr --out runs/demo
 	$(BIN)/unlabeled evaluate runs/demo --protocol linear:C=1 --labels 1 --labels 1% --labels 10% --labels 100% \
 		--against pixels --against random
 
@@ -41,6 +41,15 @@ chromium:
 test: lint types chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# The tests that take a moment.
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# A wheel and a source distribution in dist/; the tests run from the latter too.
+dist: $(VENV)/.installed-dev
+	rm -rf dist *.egg-info
+	$(BIN)/python -m build
+
 # Peers in a folder that only the benchmarks see, without what they depend on: torch and torchvision are the project's own.
 $(PEERS)/.installed: Makefile $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(PEERS) \
@@ -59,4 +68,4 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/curves.py --out results/curves.json
 
 clean:
-	rm -rf $(VENV) build *.egg-info runs
+	rm -rf $(VENV) build dist *.egg-info runs

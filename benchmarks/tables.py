@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 NOTES = {"cifar10": "CIFAR-10 **re-encoded as JPEG of quality 75**: a little lower than on the original"}
 INTRODUCTION = """## Results
 
-Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; every run's recipe is in `recipes/`.
-kNN and linear classifiers (`linear:C=1`) see frozen features and all training labels, unless said otherwise."""
+Top-1 accuracy in percent on the test split, as the program wrote it under `results/`; recipes are in
+`unlabeled/recipes/`. kNN and linear classifiers (`linear:C=1`) see frozen features and all training labels, unless said
+otherwise."""
 DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images;
 tested on a held-out fifth."""
 HEADER = [
@@ -59,7 +60,8 @@ def rows(data: Path) -> list[str]:
         scores = [s for r in runs for s in json.loads((r / "evaluation.json").read_text(encoding="utf-8"))["scores"]]
         encoder = f"{recipe['encoder']['name']}, width {recipe['encoder'].get('width', 64)}"
         encoder += f", {recipe['encoder']['features']} features" if "features" in recipe["encoder"] else ""
-        encoder += f", {recipe['looks']} looks" if recipe.get("looks", 1) > 1 else ""
+        tta = recipe.get("tta", recipe.get("looks", 1))  # as recipes of 0.1 called it
+        encoder += f", test-time augmentation {tta}" if tta > 1 else ""
         encoder += ", whitened" if recipe.get("whiten") else ""
         method = recipe["method"]["name"]
         name = method if folder.name == method else f"{method} (`{folder.name}.yaml`)"

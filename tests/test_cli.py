@@ -13,11 +13,12 @@ import pytest
 from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled import __version__, api
+from unlabeled.recipe import locate, packaged
 
 VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export", "report"]
 
 
-@pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"]], ids=" ".join)
+@pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"], ["recipes"]], ids=" ".join)
 def test_help_is_fast_and_imports_no_torch(words: list[str]) -> None:
     program = (
         "import sys; from unlabeled.cli import main\n"
@@ -111,6 +112,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[
         (["embed", "nowhere", "digits", "--out", "z.npz"], "'nowhere' holds no run"),
         (["embed", "nowhere", "digits", "--out", "z.csv"], "ends in .parquet or .npz"),
         (["embed", "nowhere", "digits", "--out", "no/z.npz"], "no folder 'no'"),
+        (["pretrain", "digits", "--recipe", "cifar10/simclrr"], "did you mean 'cifar10/simclr'?"),
+        (["pretrain", "digits", "--recipe", "mine.yaml"], "neither a file nor a packaged one"),
         (["pretrain", "nowhere/at/all"], "nowhere/at/all"),
         (["pretrain", "fashion-mnits"], "did you mean 'fashion-mnist'?"),
     ],
@@ -143,6 +146,12 @@ def test_methods_shows_options_defaults_and_paper() -> None:
     for name, paper in {"mochi": "Hard Negative Mixing", "debiased": "Debiased", "moco": "Momentum"}.items():
         assert f" {name} {paper} " in ok("methods")
         assert ok("methods", name).startswith(f"{name}: {paper} ")
+
+
+def test_recipes_lists_the_packaged_ones_and_shows_one() -> None:
+    for name in packaged():
+        assert f" {name} " in ok("recipes")
+    assert ok("recipes", "cifar10/npid") == " ".join(locate("cifar10/npid").read_text().split())
 
 
 def test_views_draws_a_sheet(tmp_path: Path) -> None:

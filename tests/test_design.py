@@ -16,7 +16,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 
 ORDER = [
     ["__main__"],
-    ["cli", "sklearn"],
+    ["cli", "sklearn", "testing"],
     ["api"],
     ["reporting", "comparing"],
     ["evaluating", "exporting", "inspecting"],

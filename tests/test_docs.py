@@ -13,11 +13,10 @@ import yaml
 from cyclopts import CycloptsError
 
 from unlabeled.cli import app, dotted
-from unlabeled.recipe import compose, read
+from unlabeled.recipe import compose, packaged, read
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 MODULES = sorted(
     ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for p in (ROOT / "unlabeled").rglob("*.py")
@@ -51,7 +50,7 @@ def parse(words: list[str]) -> None:
         pytest.fail(f"unlabeled {shlex.join(words)}: {error}")
     if options and plain[0] == "pretrain":
         method = {"method": plain[plain.index("--method") + 1]} if "--method" in plain else {}
-        recipe = [read(ROOT / plain[plain.index("--recipe") + 1])] if "--recipe" in plain else []
+        recipe = [read(plain[plain.index("--recipe") + 1])] if "--recipe" in plain else []
         compose(*recipe, method, options)
     assert command
 
@@ -78,9 +77,9 @@ def test_commands_in_documents(path: Path) -> None:
         parse(words)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: str(p.relative_to(ROOT / "recipes")))
-def test_recipes(path: Path) -> None:
-    recipe = compose(read(path))
+@pytest.mark.parametrize("name", packaged())
+def test_recipes(name: str) -> None:
+    recipe = compose(read(name))
     assert compose(yaml.safe_load(recipe.to_yaml())) == recipe
     for words in commands(str(recipe.about.get("command", ""))):
         parse(words)

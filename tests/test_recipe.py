@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unlabeled.errors import UserError
-from unlabeled.recipe import Recipe, compose, read
+from unlabeled.recipe import PACKAGED, Recipe, compose, is_recipe, locate, packaged, read
 
 
 def written(path: Path, text: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_numbers_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     by_file = compose(layer)
     by_words = compose(
         {"optimizer": "sgd", "optimizer.lr": "1e-3", "optimizer.nesterov": "no", "encoder": "resnet18"},
-        {"encoder.drop-rate": "1e-3", "views.scale": "(0.2, 1)", "image-size": "null", "warmup-epochs": "2"},
+        {"encoder.drop-rate": "1e-3", "views.scale": "(0.2, 1)", "warmup-epochs": "2"},
     )
     assert by_file == by_words
     assert by_file.optimizer.options["lr"] == 0.001
@@ -108,3 +108,30 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 def test_mistakes_in_a_file(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said.replace("?", r"\?")):
         compose(written(tmp_path / "r.yaml", text))
+
+
+def test_a_packaged_recipe_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(packaged()) >= 30
+    for name in packaged():
+        assert locate(name) == locate(f"{name}.yaml") == PACKAGED / f"{name}.yaml"
+        assert is_recipe(name)
+        assert is_recipe(f"{name}.yaml")
+    assert read("digits/simclr") == read(PACKAGED / "digits" / "simclr.yaml")
+    assert compose(read("digits/simclr")).data == "digits"
+    assert not is_recipe("simclr")
+
+
+@pytest.mark.parametrize("name", ["digits/simclr", "digits/simclr.yaml"])
+def test_a_file_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    Path(name).write_text("epochs: 7")
+    assert read(name) == {"epochs": 7}
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"recipe 'cifar10/mocov2' cannot be read: .*; did you mean 'cifar10/moco-v2'\?"):
+        read("cifar10/mocov2")
+    with pytest.raises(UserError, match=r"recipe 'my\.yaml' cannot be read: it is neither a file nor a packaged one; `unl"):
+        read("my.yaml")

@@ -130,6 +130,17 @@ def methods(name: str | None = None, /) -> None:
     show(Catalogue(name))
 
 
+def recipes(name: str | None = None, /) -> None:
+    """List the recipes that `--recipe NAME` takes; with a name, show it.
+
+    Args:
+        name: of a recipe.
+    """
+    from unlabeled.api.recipes import Recipes
+
+    show(Recipes(name))
+
+
 def _is_a_copy() -> bool:
     """Whether this process is one of several, and not the one that speaks."""
     if "torch" not in sys.modules:
@@ -173,6 +184,7 @@ _verbs = [
 for _verb in _verbs:
     app.command(_verb, name="views" if _verb.__name__ == api.contact_sheet.__name__ else None)
 app.command(methods)
+app.command(recipes)
 
 if __name__ == "__main__":
     main()

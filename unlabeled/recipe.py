@@ -29,6 +29,35 @@ RENAMED = {
     "eval_size": "kind.eval_size",
 }
 """Fields of recipes that were written before, and what they are called now."""
+PACKAGED = Path(__file__).parent / "recipes"
+"""The recipes that come with the package, in folders by data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What the user says of the columns of the data.
+
+    Attributes:
+        label: the one that holds the classes; "" for the one that is known by its name.
+        group: the one whose values, such as patients, are never divided between training and test split; "" for none.
+        columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
+        where_possible: those of these three that do not count where the data have no such column or names of files.
+    """
+
+    label: str = ""
+    group: str = ""
+    columns: str = ""
+    where_possible: frozenset[str] = frozenset()
+
+    def given(
+        self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
+    ) -> Roles:
+        """What is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew holds
+        where they allow it."""
+        anew = {"label": label, "group": group, "columns": columns}
+        old = frozenset(name for name, value in anew.items() if value is None)
+        label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
+        return Roles(label, group, columns, old if elsewhere else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +66,10 @@ class Recipe:
 
     Attributes:
         data: path or name of the data.
+        columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
+        label: column of the classes; "" for the one that is known by its name, or the folders.
+        group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
+            none.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
@@ -72,6 +105,9 @@ class Recipe:
     """
 
     data: str = ""
+    columns: str = ""
+    label: str = ""
+    group: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
     start: str = ""
@@ -94,6 +130,11 @@ class Recipe:
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def roles(self) -> Roles:
+        """What it says of the columns of the data."""
+        return Roles(self.label, self.group, self.columns)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -104,14 +145,45 @@ class Recipe:
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """A recipe file's mapping.
+def packaged() -> list[str]:
+    """Returns the names of the recipes that come with the package, such as `cifar10/simclr`, sorted."""
+    return sorted(path.relative_to(PACKAGED).with_suffix("").as_posix() for path in PACKAGED.rglob("*.yaml"))
+
+
+def is_recipe(text: str | Path) -> bool:
+    """Tells whether text means a recipe, by its suffix or as the name of a packaged one."""
+    return Path(text).suffix in (".yaml", ".yml") or str(text) in packaged()
+
+
+def locate(recipe: str | Path) -> Path:
+    """Finds a recipe's file: the one of that path, else the packaged one of that name, with or without `.yaml`.
+
+    Raises:
+        UserError: neither is there; it says which packaged one is nearest.
+
+    >>> locate("digits/simclr").name
+    'simclr.yaml'
+    """
+    name = str(recipe).removesuffix(".yaml")
+    if not Path(recipe).is_file() and name in packaged():
+        return PACKAGED / f"{name}.yaml"
+    if not Path(recipe).exists():
+        raise UserError(
+            f"recipe {str(recipe)!r} cannot be read: it is neither a file nor a packaged one{nearest(name, packaged())}; "
+            "`unlabeled recipes` lists those"
+        )
+    return Path(recipe)
+
+
+def read(recipe: str | Path) -> dict[str, Any]:
+    """Reads a recipe's mapping from a YAML file, or from the packaged one of that name.
 
     Raises:
         UserError: no such file, or not a YAML mapping.
     """
+    path = locate(recipe)
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"recipe {str(path)!r} cannot be read ({error.strerror}): give a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

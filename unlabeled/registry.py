@@ -62,6 +62,9 @@ FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data
 PLUGINS = "UNLABELED_PLUGINS"
 """Environment variable: files of plug-ins, separated as in PATH."""
 
+_PLUGIN = "unlabeled_plugin_"
+"""What the modules of plug-ins are called, before the name of the file."""
+
 _Made = TypeVar("_Made", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Entry] = {}
 
@@ -187,7 +190,7 @@ def load_plugin(path: str | Path) -> None:
         UserError: no such file, or one that fails; it says in which line.
     """
     file = Path(path).expanduser().resolve()
-    name = f"unlabeled_plugin_{file.stem}"
+    name = _PLUGIN + file.stem
     if name in sys.modules and getattr(sys.modules[name], "__file__", "") == str(file):
         return
     if not file.is_file() or file.suffix != ".py":
@@ -207,6 +210,11 @@ def load_plugin(path: str | Path) -> None:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         at = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
         raise UserError(f"plug-in {str(path)!r}, line {at}: {type(error).__name__}: {error}") from error
+
+
+def is_plugin(file: str) -> bool:
+    """Whether that file was imported as a plug-in."""
+    return any(name.startswith(_PLUGIN) and getattr(m, "__file__", "") == file for name, m in list(sys.modules.items()))
 
 
 def load_plugins() -> None:
@@ -236,6 +244,11 @@ def get(kind: str, name: str) -> Entry:
     if (kind, name) in _registered:
         return _registered[kind, name]
     raise UserError(f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}")
+
+
+def entries_of(make: Callable[..., Any]) -> list[Entry]:
+    """All under which a class or function is registered by now."""
+    return [entry for entry in _registered.values() if entry.make is make]
 
 
 def build(kind: str, choice: Choice, *args: Any) -> Any:

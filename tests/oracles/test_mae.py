@@ -185,7 +185,7 @@ def test_other_networks_are_refused() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(UserError, match=r"hide some of 64 patches, and the encoder sees 16, of 4 px: give --views.patch 4"):
+    with pytest.raises(UserError, match="of 64 patches, and the encoder sees 16, of 4 px: give --views.patch-size 4"):
         method()(masked(places=64), AT)
     with pytest.raises(UserError, match=r"width is 10, and must be a multiple of 4 and of its 2 heads"):
         method(width=10)
@@ -214,7 +214,7 @@ def test_the_policy_hides_three_quarters_of_the_patches_that_the_encoder_has(siz
 
 
 def test_every_patch_is_hidden_equally_often() -> None:
-    made = registry.build("views", Choice("masked", {"masked": 0.5, "patch": 4}), DataShape(9, 1, 16))
+    made = registry.build("views", Choice("masked", {"masked": 0.5, "patch_size": 4}), DataShape(9, 1, 16))
     x = torch.zeros(8000, 1, 16, 16, dtype=torch.uint8)
     counts = made({"image": x}, torch.Generator().manual_seed(0))[1]["keep"].flatten().bincount(minlength=16)
     assert (counts / 8000 - 0.5).abs().max() < 0.02

@@ -16,6 +16,9 @@ def evaluate(
     /,
     *,
     data: Sequence[str] | Any = None,
+    label: str | None = None,
+    group: str | None = None,
+    columns: str | None = None,
     protocol: Sequence[str] = ("knn", "linear"),
     labels: Sequence[str] = ("100%",),
     draws: int | None = None,
@@ -31,6 +34,11 @@ def evaluate(
     Args:
         run: folder of the run.
         data: labelled data, as for `pretrain` (default: what the run was trained on); several give one table of them all.
+        label: column of the classes to judge by (default: the run's). What is held out stays what the run held out, whatever
+            its label; the file is then called evaluation-LABEL.json.
+        group: column whose values are not divided between training and test images, of other data than the run's own
+            (default: the run's, where the data have it).
+        columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
             health, attention; classifier, the run's own; on new classes verification, few-shot; transfer is linear and
             finetune:100%. Several may be given. Options follow a colon, and so does an amount of labels:
@@ -56,6 +64,6 @@ def evaluate(
     from unlabeled.evaluating.evaluate import evaluate as evaluate_it
 
     return evaluate_it(
-        run, data=data, protocol=protocol, labels=labels, draws=draws, against=against, seed=seed, root=root,
-        accelerator=accelerator, out=out, kept=keep,
+        run, data=data, label=label, group=group, columns=columns, protocol=protocol, labels=labels, draws=draws,
+        against=against, seed=seed, root=root, accelerator=accelerator, out=out, kept=keep,
     )  # fmt: skip

@@ -40,7 +40,7 @@ def tune(
         batch_size: images per step (default: 256).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         precision: auto, bf16 or 32 (default: auto).
-        recipe: YAML file that says any of the above.
+        recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
         options: dotted options.

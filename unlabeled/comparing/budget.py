@@ -109,7 +109,7 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str, mi
     Seconds are measured on so few images that a second epoch begins, as much of what comes before an epoch is done once (the
     filling of a bank), and taken to be proportional to them."""
     recipe = compose(read(recipe_file))
-    data = open_data(recipe.data, kind=recipe.kind, root=root, seed=recipe.seed)
+    data = open_data(recipe.data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     recipe, _ = settled(recipe, data.train, accelerator)
     chosen, _ = chosen_images(recipe, data.train)
     method = built(recipe, data.train, len(chosen))

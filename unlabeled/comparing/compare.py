@@ -17,12 +17,12 @@ from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks
 from unlabeled.comparing.table import Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.data import Data
 from unlabeled.errors import UserError
-from unlabeled.recipe import Recipe, compose, read
+from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.setup import chosen_images
 
-SHARED = ("encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
+SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
 LABELS = "supervised"
@@ -115,7 +115,7 @@ def _stated(text: str) -> Recipe | None:
         if not run.finished:
             raise UserError(f"the run {text!r} is not finished: finish it with `unlabeled pretrain ... --resume`")
         return run.recipe
-    return compose(read(text)) if _is_file(text) else None
+    return compose(read(text)) if is_recipe(text) else None
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
@@ -155,12 +155,12 @@ def _row(
         if run.environment["data"]["fingerprint"] != data.train.fingerprint:
             raise UserError(f"the run {text!r} was trained on other images than {data.train.name!r}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
-    elif _is_file(text):
+    elif is_recipe(text):
         recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
         if not recipe.kind.options.get("size"):
             recipe = compose(recipe.to_dict(), {"kind": fixed["kind"]})
         _same(text, recipe, common, (*SHARED, "seed"))
-        row = Row(Path(text).stem, compose(recipe.to_dict(), {"epochs": fixed["epochs"]}))
+        row = Row(locate(text).stem, compose(recipe.to_dict(), {"epochs": fixed["epochs"]}))
     else:
         name, _, rest = text.partition(":")
         registry.get("methods", name)
@@ -205,10 +205,6 @@ def _encoder(recipe: Recipe) -> dict[str, Any]:
 
 def _is_run(text: str) -> bool:
     return (Path(text) / RECIPE).is_file()
-
-
-def _is_file(text: str) -> bool:
-    return Path(text).suffix in (".yaml", ".yml")
 
 
 def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]], order: Sequence[str]) -> None:

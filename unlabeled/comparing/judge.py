@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.console import console
 from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
 from unlabeled.evaluating.evaluate import labelled
@@ -85,14 +86,16 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
     """
     if not isinstance(named, str) or not named:
         raise UserError("no data given: give the path or the name of labelled data")
-    data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed)
+    data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     train, test = data.train, data.test
     if test is None or test.labels is None or train.labels is None or len(train.classes) < 2:
         raise UserError(
             f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "
-            "with one sub-folder a class"
+            f"with one sub-folder a class{train.candidates}"
         )
-    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed)
+    for remark in data.remarks():
+        console().print(remark, soft_wrap=True)
+    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
 
 
 def settled(data: Data) -> dict[str, Any]:

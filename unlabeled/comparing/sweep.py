@@ -19,7 +19,7 @@ from unlabeled.comparing.judge import Judge, identity, mean, open_labelled, sett
 from unlabeled.comparing.remarks import hardware, notes, short
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.errors import UserError
-from unlabeled.recipe import compose, read
+from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
 
 FIGURES = [
@@ -48,7 +48,7 @@ def sweep(
     """See `unlabeled.api.sweep`; `layer` is what the user gave of the recipe."""
     words = [axes] if isinstance(axes, str) else list(axes)
     values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
-    if data is None and recipe_file and Path(recipe_file).suffix not in (".yaml", ".yml"):
+    if data is None and recipe_file and not is_recipe(recipe_file):
         recipe_file, data = None, recipe_file
     policy = [{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []
     layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]

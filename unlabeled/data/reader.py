@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,10 +62,13 @@ class Listing:
     Attributes:
         name: what the user said.
         reader: access to the n raw samples.
-        labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled.
+        labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled, or by a column only.
         classes: names, in the order of the labels.
         kind: name of the kind of the samples.
         invariances: see `unlabeled.batch.DataShape`; None for those of the kind.
+        columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
+        label: the column that holds the labels where the format says so; "" where it does not.
+        declared: column -> names of the classes that its integers stand for, where the format has them.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Listing:
     classes: tuple[str, ...]
     kind: str = "image"
     invariances: frozenset[str] | None = None
+    columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    label: str = ""
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 Splits = tuple[Listing, Listing | None]  # train, and test where the data come with one

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unlabeled.batch import Fields
 from unlabeled.data.kinds.kind import Form, Kind
+from unlabeled.data.labels import Labels, labels_of
 from unlabeled.data.reader import Listing, Skipped
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError
@@ -31,6 +32,8 @@ class Source:
             the training to the test samples.
         labels: (n,) int64, -1 where unlabelled; None if nothing is labelled.
         classes: class names, () if unlabelled.
+        label: name of the column that the labels come from, "" for none.
+        remark: why a column that seems to hold labels was not taken, "" for nothing to say.
         kind: of the samples.
         form: what they are once decoded.
         field: the one that the encoder sees.
@@ -39,16 +42,16 @@ class Source:
         lasting: whether the same string means the same content; not where only some of the samples were looked at.
     """
 
-    def __init__(self, listing: Listing, store: Store, first: int, rows: Array | None = None) -> None:
-        self._listing, self._store, self._first = listing, store, first
+    def __init__(self, listing: Listing, labels: Labels, store: Store, first: int, rows: Array | None = None) -> None:
+        self._listing, self._labels, self._store, self._first = listing, labels, store, first
         self.kind, self.form, self.field = store.kind, store.form, store.kind.name
         self._rows: Array = np.arange(len(store.reader)) if rows is None else rows
         self.numbers: Array = first + self._rows
         self._whole = rows is None
         self.lasting = listing.reader.lasting
         self.name = listing.name
-        self.labels: Array | None = None if listing.labels is None else listing.labels[self._rows]
-        self.classes = listing.classes
+        self.labels: Array | None = None if labels.values is None else labels.values[self._rows]
+        self.classes, self.label, self.remark = labels.classes, labels.column, labels.remark
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
         content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
@@ -60,6 +63,17 @@ class Source:
     def __repr__(self) -> str:
         about = f"{len(self)} {self.kind.nouns}, {self.kind.describe(self.form)}"
         return f"Source({self.name!r}, {about}, {len(self.classes)} classes)"
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """What the data say of each sample, (n,) by name; see `unlabeled.data.columns.Columns`."""
+        return {name: values[self._rows] for name, values in self._listing.columns.items()}
+
+    @property
+    def candidates(self) -> str:
+        """What else may hold labels, as the end of a sentence that misses them; "" for nothing."""
+        why = f" ({self.remark})" * bool(self.remark)
+        return why + f"; or name a column with --label: {', '.join(self.columns)}" * bool(self._listing.columns)
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -127,7 +141,13 @@ class Source:
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:
         """The samples at `indices`, in that order; what is decoded is shared with this source."""
-        return Source(self._listing, self._store, self._first, self._rows[np.asarray(indices, dtype=np.int64)])
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return Source(self._listing, self._labels, self._store, self._first, rows)
+
+    def labelled_by(self, label: str, like: Source | None = None) -> Source:
+        """The same samples with the labels of another column, or with their own for ""; see `labels_of`."""
+        labels = labels_of(self._listing, label, None if like is None else like._labels)
+        return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
 
     def _next_good(self, position: int) -> dict[str, Array]:
         for step in range(1, len(self)):
@@ -147,12 +167,19 @@ def told(*sources: Source) -> str:
 
 
 def open_source(
-    listing: Listing, kind: Kind, like: Form | None, seconds: float, channels: int | None = None, first: int = 0
+    listing: Listing,
+    labels: Labels,
+    kind: Kind,
+    like: Form | None,
+    seconds: float,
+    channels: int | None = None,
+    first: int = 0,
 ) -> Source:
     """Opens a split and checks as many samples as `seconds` allow.
 
     Args:
         listing: the split.
+        labels: of its samples.
         kind: of its samples.
         like: the form of the training split, which a test split shares.
         seconds: time for the check.
@@ -166,4 +193,4 @@ def open_source(
     kind.like(listing.reader, form, listing.name, channels)
     store = Store(listing.reader, kind, form, listing.name)
     store.check(seconds)
-    return Source(listing, store, first)
+    return Source(listing, labels, store, first)

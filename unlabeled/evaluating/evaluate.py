@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.evaluating.keep import KEPT, check_keep, keep
-from unlabeled.evaluating.splits import new_classes, splits
+from unlabeled.evaluating.splits import Columns, new_classes, splits
 from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
 from unlabeled.files import cannot_write, write_whole
@@ -44,6 +45,9 @@ def evaluate(
     run: str | Path,
     *,
     data: Any,
+    label: str | None,
+    group: str | None,
+    columns: str | None,
     protocol: Sequence[str],
     labels: Sequence[str],
     draws: int | None,
@@ -58,11 +62,12 @@ def evaluate(
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
     asked = [text for word in several(protocol) for text in spelled_out(word)]
     opened_run = Run.open(run)
-    path = Path(out) if out else opened_run.path / "evaluation.json"
     alone = len(sets) == 1 and asked == several(protocol)
-    path = path if alone or out else path.with_name("transfer.json")
+    more = "" if label in (None, opened_run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
+    path = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
     question = _Question(
         opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed,
+        Columns(label, group, columns),
         None if kept is None else Path(kept),
     )  # fmt: skip
     question.check()
@@ -70,7 +75,7 @@ def evaluate(
     judged = subjects(opened_run, question.rivals, accelerator)
     opened = [question.open(one, root) for one in sets]
     if alone:
-        return _evaluate(question, judged, opened[0], path.with_name(PICTURES if not out else f"{path.stem}-{PICTURES}"))
+        return _evaluate(question, judged, opened[0], path.with_name(f"{path.stem}-{PICTURES}" if out or more else PICTURES))
     return transfer(path, [_evaluate(question, judged, one, None) for one in opened])
 
 
@@ -86,6 +91,7 @@ class _Question:
     against: list[str]
     draws: int | None
     seed: int
+    columns: Columns
     keep: Path | None = None
 
     @property
@@ -118,8 +124,9 @@ class _Question:
 
     def open(self, data: Any, root: str | Path | None) -> Opened:
         """The data, as the protocols need them."""
-        recipe, channels = self.run.recipe, self.run.encoder().front.channels
-        train, test, words = splits(data, recipe, channels, root, all(self.flags("needs_labels", True)))
+        channels = self.run.encoder().front.channels
+        labelled = all(self.flags("needs_labels", True))
+        train, test, words = splits(data, self.run, channels, root, labelled, self.columns)
         if train.channels != channels:
             raise UserError(
                 f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "

@@ -73,6 +73,8 @@ def search(
     image: str | Path | int,
     *,
     data: Any,
+    label: str | None,
+    columns: str | None,
     k: int,
     out: Path,
     root: str | Path | None,
@@ -94,7 +96,8 @@ def search(
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     channels = encoder.front.channels
     named = recipe.data if data is None else data
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None)
+    roles = recipe.roles.given(label=label, columns=columns, elsewhere=data is not None)
+    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
     sources = [source for source in (opened.train, opened.test) if source is not None]
     if opened.train.channels != channels:
         raise UserError(

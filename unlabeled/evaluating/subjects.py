@@ -117,7 +117,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     """
     recipe, data = run.recipe, run.environment["data"]
     same = source.fingerprint == data["fingerprint"]
-    n = len(chosen_images(recipe, source)[0]) if same else data["train"]
+    n = len(chosen_images(recipe, source.labelled_by(recipe.label))[0]) if same else data["train"]
     size = build(recipe.kind).view_size(Progress(1, 1, 0))
     invariances = frozenset(data["invariances"])
     shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ BATCHES = 8
 IN_USE = 0.9
 """Share of the time that is left for steps: looks at kNN accuracy, checkpoints and start take the rest."""
 NARROW = 16
-"""Width of the ResNet of all runs on processors in `recipes/`; 64 is the paper's."""
+"""Width of the ResNet of all runs on processors in `unlabeled/recipes/`; 64 is the paper's."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def advise(
     n: int,
     *,
     data: str,
+    columns: Mapping[str, str] = MappingProxyType({}),
     minutes: float,
     measure: Callable[[Recipe], Pace],
     more: str = "",
@@ -89,6 +91,7 @@ def advise(
         source: the images.
         n: how many of them are trained on.
         data: how the user calls it.
+        columns: what the user says of them, as fields of a recipe.
         minutes: that the training may take.
         measure: says what a recipe takes.
         more: of the command line.
@@ -98,7 +101,7 @@ def advise(
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
     base, reasons = _views(source)
     for layer in ladder(source):
-        recipe = resolved(compose({"data": data, "batch_size": batch}, base, layer), source)
+        recipe = resolved(compose({"data": data, **columns, "batch_size": batch}, base, layer), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from unlabeled.inspecting.advice import Advice
 from unlabeled.inspecting.census import Census
+from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Near
 from unlabeled.inspecting.leakage import Copies, Pair
 
@@ -23,12 +24,17 @@ CLASSES, PAIRS = 20, 10
 Array = np.ndarray[Any, Any]
 
 
-def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Iterator[RenderableType]:
+def lines(
+    censuses: Mapping[str, Census], copies: Copies, advice: Advice, columns: Sequence[Described], said: Sequence[str]
+) -> Iterator[RenderableType]:
     """What a terminal shows: tables, sentences, the suggestion and its command line."""
     yield _splits(censuses)
     yield ""
     yield _classes(censuses)
     yield ""
+    if columns:
+        yield _columns(list(censuses), columns)
+        yield ""
     yield _duplicates(censuses, copies)
     if copies.near:
         yield _criterion(copies.near)
@@ -36,8 +42,8 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
     if len(copies.pairs) > PAIRS:
         yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
     yield ""
-    found = warnings(censuses, copies)
-    yield from (f"- {said}" for said in found or ["Nothing stands out."])
+    found = [*said, *warnings(censuses, copies)]
+    yield from (f"- {one}" for one in found or ["Nothing stands out."])
     yield ""
     yield Text("To begin with", "bold")
     yield from (f"- {reason}" for reason in advice.reasons)
@@ -153,6 +159,16 @@ def _classes(censuses: Mapping[str, Census]) -> Table:
         table.add_row(*row)
     if left > 0:
         table.add_row(f"... and {left:,} more")
+    return table
+
+
+def _columns(names: list[str], columns: Sequence[Described]) -> Table:
+    """Distinct values of each column, the splits side by side."""
+    table = _table("column", "holds", *(f"values{_of(name)}" for name in names), *(["in both"] if len(names) > 1 else []))
+    for one in columns:
+        row: list[str | Text] = [Text(_cut(one.name) + " (label)" * one.label), one.holds]
+        row += [f"{one.values[name]:,}" if name in one.values else "–" for name in names]
+        table.add_row(*row, *(["–" if one.shared is None else f"{one.shared:,}"] if len(names) > 1 else []))
     return table
 
 

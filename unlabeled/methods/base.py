@@ -34,6 +34,8 @@ class Method(nn.Module, ABC):
     The constructor is `Method(encoder, shape, *, option=default, ...)`; its keyword arguments are the method's options.
     """
 
+    sees: ClassVar[tuple[str, ...]] = ("image",)
+    """Kinds of data that it takes."""
     needs_labels: ClassVar[bool] = False
     """Whether `batch.targets["label"]` is there; the loop then draws labelled images only if `only_labelled`."""
     only_labelled: ClassVar[bool] = False

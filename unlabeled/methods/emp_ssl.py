@@ -23,7 +23,7 @@ class EMPSSL(Comparison):
 
     Takes any number of views of one size, from 2 on: by default 20 patches of a quarter of the area, with SimCLR's
     distortion in the published code's strength. With `--image-size` half of the pictures' side, patches keep their pixels;
-    with `--eval-size` the whole side, pictures are judged at the scale of the patches, for a quarter of the work of the
+    with `--kind.eval-size` the whole side, pictures are judged at the scale of the patches, for a quarter of the work of the
     paper's enlarged ones. The representation is the backbone's; the published code judges the projector's first layer,
     averaged over patches.
 

@@ -64,7 +64,7 @@ class MAE(Method):
         if normalise and values == 1:
             raise UserError(
                 "patches of one value have no deviation to be normalised by: give --method.normalise false, or a larger "
-                "--encoder.patch-size and --views.patch"
+                "--encoder.patch-size and --views.patch-size"
             )
         _fix_positions(backbone)
         self.normalise = normalise
@@ -88,7 +88,7 @@ class MAE(Method):
         if places != rows * columns:
             raise UserError(
                 f"the views hide some of {places} patches, and the encoder sees {rows * columns}, of {self.side} px: "
-                f"give --views.patch {self.side}"
+                f"give --views.patch-size {self.side}"
             )
         h, maps = self.encoder.local(x, keep)  # (B, D), (B, D, K) of each block
         return self.decoder(h, maps[-1].mT, keep, hidden, (rows, columns))  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ class NPID(Comparison):
     draws for each image, from all n.
 
     The defaults are for ImageNet. In a trial on 50,000 images of 16 px they made features worse than an untrained encoder's;
-    for small sets take `recipes/cifar10/npid.yaml`, whose τ 0.1 and AdamW do not.
+    for small sets take the recipe `cifar10/npid`, whose τ 0.1 and AdamW do not.
 
     Args:
         noise: m, drawn images (4,096: Wu et al. 2018); fewer where the bank holds fewer.

@@ -90,9 +90,12 @@ class Opener:
         if isinstance(named, str) and not named:
             raise UserError("the run was trained on arrays, which it did not keep")
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        key = (str(named), str(recipe.kind), recipe.seed, channels)
+        roles = recipe.roles.given(elsewhere=True)
+        key = (str(named), str(recipe.kind), recipe.seed, channels, roles)
         if key not in self.opened:
-            self.opened[key] = open_data(named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed)
+            self.opened[key] = open_data(
+                named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles
+            )
         return self.opened[key]
 
 

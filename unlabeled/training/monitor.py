@@ -73,7 +73,7 @@ class Monitor:
 
         nouns, views = source.kind.nouns, build(recipe.kind).views()
         say(f"{recipe.method.name} on {source.name}: {len(source):,} {nouns} of {source.kind.describe(source.form)}, "
-            f"views of {views}" + f"; a fifth of the {nouns} is held out" * self.data.held_out)  # fmt: skip
+            f"views of {views}" + f"; {self.data.held()}" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
         if recipe.hold_out_classes:

@@ -69,7 +69,8 @@ def tune(
     recipe = compose(*([read(recipe_file)] if recipe_file else []), layer, *named)
     if data is None and not recipe.data:
         raise UserError("no data: give a folder, a file or the name of a known set")
-    opened = open_data(recipe.data if data is None else data, kind=recipe.kind, root=root, seed=recipe.seed)
+    named_data = recipe.data if data is None else data
+    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     recipe = resolved(recipe, opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from unlabeled.data.kinds.image import BadImageError, as_uint8
 from unlabeled.data.labels import as_labels
-from unlabeled.data.layout import same_classes
 from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
 
@@ -135,9 +134,7 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
     test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
     if test is None:
         return first, None
-    second = _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
-    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
-    return first, Listing(name, second.reader, labels, first.classes)
+    return first, _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
 
 
 def open_npz(path: Path, name: str) -> Splits:

@@ -1,4 +1,5 @@
-"""Parquet with the Hub's image column: `image: struct<bytes, path>` and `label`, class names in the schema's metadata."""
+"""Parquet with the Hub's image column: `image: struct<bytes, path>`, and columns beside it such as `label`, with names of
+classes in the schema's metadata."""
 
 from __future__ import annotations
 
@@ -14,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.kinds.image import BadImageError, open_image
-from unlabeled.data.labels import COLUMNS, as_labels
-from unlabeled.data.layout import same_classes
+from unlabeled.data.labels import known
 from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
 
@@ -101,7 +101,7 @@ def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
     """One file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
 
     Raises:
-        UserError: not Parquet, no image column, a label column that cannot be read, files that differ.
+        UserError: not Parquet, no image column, a column of text or numbers that cannot be read, files that differ.
     """
     if path.is_file():
         return _listing([path], name), None
@@ -114,9 +114,7 @@ def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
     first = _listing(train, name)
     if not test:
         return first, None
-    second = _listing(test, name)
-    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
-    return first, Listing(name, second.reader, labels, first.classes)
+    return first, _listing(test, name)
 
 
 def _listing(paths: Sequence[Path], name: str) -> Listing:
@@ -137,16 +135,65 @@ def _listing(paths: Sequence[Path], name: str) -> Listing:
     reader = ParquetReader(paths, files, column)
     if not len(reader):
         raise UserError(f"{name}: the Parquet file has no rows: give one with images")
-    label, classes = _label_column(schema)
-    if label is None:
-        return Listing(name, reader, None, ())
+    others = [other for other in schema.names if other != column]
+    plain = [other for other in others if all(_is_plain(file.schema_arrow.field(other).type) for file in files)]
+    columns = _columns(files, plain, name)
+    declared = {other: names for other, names in _declared(schema).items() if other in columns}
+    label = known(columns) or next(iter(declared), "")
+    return Listing(name, reader, None, (), columns=columns, label=label, declared=declared)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a column holds one text, number, day or time a sample, or nothing at all."""
+    import pyarrow.types as t
+
+    kind = kind.value_type if t.is_dictionary(kind) else kind
+    tests = (
+        t.is_string,
+        t.is_large_string,
+        t.is_integer,
+        t.is_floating,
+        t.is_boolean,
+        t.is_decimal,
+        t.is_temporal,
+        t.is_null,
+    )
+    return any(test(kind) for test in tests) and not t.is_duration(kind)
+
+
+def _columns(files: Sequence[Any], names: list[str], name: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of all files, one after the other. Days, times and what is partly missing of true and false are text."""
+    import pyarrow as pa
+
     try:
-        values = [v for f in files for v in f.read(columns=[label]).column(label).to_pylist()]
-    except Exception as error:
+        table = pa.concat_tables([f.read(columns=names) for f in files], promote_options="permissive")
+        return {column: _array(table.column(column)) for column in names}
+    except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
         reason = str(error).splitlines()[0]
-        raise UserError(f"{name}: column {label!r} is broken ({reason}): write the file again") from None
-    labels, found = as_labels(values, classes, len(reader), f"{name}: column {label!r}")
-    return Listing(name, reader, labels, found)
+        raise UserError(
+            f"{name}: one of its columns {', '.join(names)} is broken ({reason}): write the file again"
+        ) from None
+
+
+def _array(values: Any) -> np.ndarray[Any, Any]:
+    """A column as `unlabeled.data.columns.Columns` has it."""
+    import pyarrow as pa
+    import pyarrow.types as t
+
+    values = values.cast(values.type.value_type) if t.is_dictionary(values.type) else values
+    if t.is_boolean(values.type) and values.null_count:
+        return np.array(["" if v is None else str(v) for v in values.to_pylist()], object)
+    if t.is_boolean(values.type) or (t.is_integer(values.type) and not values.null_count):
+        return np.asarray(values.to_numpy())
+    if t.is_integer(values.type) or t.is_floating(values.type) or t.is_decimal(values.type):
+        return np.asarray(values.cast(pa.float64(), safe=False).to_numpy())
+    if t.is_timestamp(values.type):
+        values = values.cast(pa.timestamp(values.type.unit))  # without the zone, whose name need not be known here
+    coded = values.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
+    known = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
+    which = np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])
+    text: np.ndarray[Any, Any] = np.array(known, object)[which]
+    return text
 
 
 def _image_column(schema: Any, name: str) -> str:
@@ -168,15 +215,11 @@ def _image_column(schema: Any, name: str) -> str:
     return str((named or fitting)[0])
 
 
-def _label_column(schema: Any) -> tuple[str | None, tuple[str, ...]]:
-    """Name of the label column, if any, and the class names that the Hub's metadata give it."""
-    features: dict[str, Any] = {}
+def _declared(schema: Any) -> dict[str, tuple[str, ...]]:
+    """The names of classes that the Hub's metadata give, by column."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
-        features = {}
-    typed = {k: v for k, v in features.items() if isinstance(v, dict) and k in schema.names}
-    declared = {k: v for k, v in typed.items() if v.get("_type") == "ClassLabel"}
-    known = {n.lower(): n for n in schema.names}
-    column = next((known[c] for c in COLUMNS if c in known), next(iter(declared), None))
-    return column, tuple(map(str, declared.get(column or "", {}).get("names") or ()))
+        classes = {k: v for k, v in features.items() if isinstance(v, dict) and v.get("_type") == "ClassLabel"}
+        return {k: tuple(map(str, v.get("names") or ())) for k, v in classes.items() if k in schema.names}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -29,7 +29,7 @@ class Masked:
         scale: tuple[float, float] = (0.2, 1.0),
         mirror: float = 0.5,
         masked: float = 0.75,
-        patch: int = 0,
+        patch_size: int = 0,
     ) -> None:
         """Checks the options against the data.
 
@@ -38,20 +38,20 @@ class Masked:
             scale: least and largest area of the crop, as fractions of the picture.
             mirror: probability of a left-right reflection, where the data allows it.
             masked: share of the patches that are hidden.
-            patch: side of a patch in pixels; 0 for that of a ViT: an eighth of the view's side up to 64 pixels, else 16.
+            patch_size: side of a patch in pixels; 0 for a ViT's: an eighth of the view's side up to 64 pixels, else 16.
 
         Raises:
             UserError: a value out of range, or so few patches that none would be seen, or none hidden.
         """
         self.parts = [View(shape.size, scale, RATIO, mirror=mirror).within(shape)]
         share = check_number("masked", masked, 0.0, 1.0, "it is the share of patches that are hidden")
-        check_number("patch", patch, 0, shape.size, f"it is cut from a view of {shape.size} pixels")
-        self.places = (-(-shape.size // (int(patch) or patch_side(shape.size)))) ** 2
+        check_number("patch_size", patch_size, 0, shape.size, f"it is cut from a view of {shape.size} pixels")
+        self.places = (-(-shape.size // (int(patch_size) or patch_side(shape.size)))) ** 2
         self.seen = round(self.places * (1 - share))
         if not 0 < self.seen < self.places:
             raise UserError(
                 f"masked {masked} leaves {self.seen} of {self.places} patches to be seen, and some must be seen and some "
-                "hidden: give another share, or a smaller patch"
+                "hidden: give another share, or smaller patches"
             )
 
     def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
