@@ -214,8 +214,9 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
     given: dict[str, Any] = {}
     for layer in layers:
         given = _merge(given, _nested(layer))
-    method, encoder = (given.get(part, {}).get("name", getattr(Recipe(), part).name) for part in ("method", "encoder"))
-    given = _merge(_nested(get("methods", method).prescribed(encoder)), given)
+    entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
+    whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
+    given = _merge(_nested(entry.prescribed(whose)), given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))

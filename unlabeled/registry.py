@@ -178,7 +178,9 @@ def register(
             before = _registered.get((found, name))
             if home != make.__module__ or (before and before.make.__module__ != make.__module__):
                 taken = home if home != make.__module__ else before.make.__module__ if before else ""
-                raise UserError(f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another")
+                raise UserError(
+                    f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another"
+                )
             _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, says)
         return make
 

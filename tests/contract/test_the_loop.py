@@ -24,13 +24,14 @@ def pretrain(out: Path, trial: Trial, **more: Any) -> Run:
     source = trial.samples(IMAGES)
     images, y = source.fields["image"].permute(0, 2, 3, 1).numpy(), source.labels
     options = {f"method.{k}": v for k, v in trial.options.items()}
-    given = {"encoder": "resnet10t", "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
+    network = trial.encoder
+    given = {"encoder": network.name, "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
     return unlabeled.pretrain(
         (images, y.numpy()),
         method=trial.name,
         out=out,
         accelerator="cpu",
-        options={**options, "encoder.width": 4},
+        options={**options, **{f"encoder.{k}": v for k, v in network.options.items()}},
         **(given | more),
     )
 

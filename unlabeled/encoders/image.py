@@ -16,10 +16,8 @@ from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
+from unlabeled.parts.patches import SMALL, patch_side
 from unlabeled.registry import Choice, coerce, nearest
-
-SMALL = 64
-"""Images up to this side, in pixels, get a small-image stem."""
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 VITS = ("vision_transformer", "deit")  # files of timm
@@ -135,7 +133,7 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
     if _family(choice.name) == "resnet9":
         if size > SMALL:
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
-    elif size <= SMALL and not notes:
+    elif size <= SMALL and not notes and "patch_size" not in choice.options:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     for part in backbone.modules():
         if type(part) is nn.Conv2d and _halves(part):
@@ -170,7 +168,7 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     if family in VITS:
         options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
         if size <= SMALL:
-            options.setdefault("patch_size", max(1, size // 8))
+            options.setdefault("patch_size", patch_side(size))
     return options
 
 

@@ -14,8 +14,8 @@ import torch
 from unlabeled.data import Source
 from unlabeled.data.kinds.image import LARGEST, SMALLEST
 from unlabeled.data.kinds.kind import build
-from unlabeled.encoders.image import SMALL
 from unlabeled.inspecting.pace import Pace
+from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import Recipe, compose
 from unlabeled.training.setup import resolved
 

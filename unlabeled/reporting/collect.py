@@ -22,6 +22,7 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
+from unlabeled.reporting.makes import made_sheet
 from unlabeled.reporting.neighbours import Row, rows
 from unlabeled.reporting.scatter import Scatter, scatter
 from unlabeled.reporting.tables import sentences
@@ -200,6 +201,11 @@ class Told:
         return self._try("The views are not drawn", self._views)
 
     @cached_property
+    def makes(self) -> Picture | None:
+        """What the method makes of the run's own images."""
+        return self._try("What the method makes is not drawn", self._makes)
+
+    @cached_property
     def maps(self) -> list[Map]:
         """Of the protocols that draw one, with images where the data can be opened."""
         made = [(drawn, self._map(drawn, found)) for drawn, found in self._drawn_by(MAPS)]
@@ -261,9 +267,15 @@ class Told:
                 seed,
                 Path(folder) / "views.png",
                 pictures=partial(source.kind.pictures, form=source.form),
+                shown=partial(source.kind.shown, form=source.form),
             )
             with Image.open(path) as sheet:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
+
+    def _makes(self) -> Picture | None:
+        source = self.data.open(self.run, self.run.recipe.data).train
+        sheet = made_sheet(self.run, source)
+        return Picture(f"{self.run.recipe.method.name} on {source.name}", picture_uri(sheet)) if sheet else None
 
     def _drawn_by(self, protocols: Mapping[str, str]) -> Iterator[tuple[Drawn, dict[str, Any]]]:
         """What protocols wrote, in their order, each with every set of options that was asked for."""

@@ -90,7 +90,7 @@ def images(n: int, seed: int, encoder: Choice) -> Samples:
 
 
 RESNET = Choice("resnet10t", {"width": 4})
-VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2, "patch_size": 4})
+VIT = Choice("vit_tiny_patch16_224", {"embed_dim": 32, "depth": 1, "num_heads": 2})
 
 KINDS = {
     "image": Synthetic(images, {"resnet": RESNET, "vit": VIT}, {"scale": (0.5, 1.0), "small_scale": (0.3, 0.6)}),
