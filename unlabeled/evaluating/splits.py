@@ -54,7 +54,7 @@ def splits(
     if opened.held_out and opened.group:
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
-    return opened.train, opened.test, f"{len(opened.test):,} images of {held}{by}"
+    return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
 
 
 def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Data:

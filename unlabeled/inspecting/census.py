@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.batch import Fields
 from unlabeled.data.source import Source
 from unlabeled.inspecting.duplicates import Thumbnails, digests
 
@@ -80,9 +81,7 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
         fields = source.fetch(here)
         good = source.good()[here]
         here, fields = here[good], {name: values[torch.from_numpy(good)] for name, values in fields.items()}
-        images = source.kind.pictures(fields, source.form)
-        if images.shape[1] != source.channels:  # a picture of something that has no colours
-            images = images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, source.channels, -1, -1)
+        images = pictures_of(source, fields)
         counted = histograms(images)
         np.add.at(histogram, labels[here], counted)
         each = entropies(counted)
@@ -100,6 +99,14 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
         source, found, labels[found], counts, histogram, entropy, blank, source.native_sizes(spread), keys,
         np.concatenate(points),
     )  # fmt: skip
+
+
+def pictures_of(source: Source, fields: Fields) -> Tensor:
+    """The samples as pictures with as many channels as they have themselves: uint8 (B, C, H, W)."""
+    images = source.kind.pictures(fields, source.form)
+    if images.shape[1] != source.channels:  # the colours of a spectrogram mean nothing
+        images = images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, source.channels, -1, -1)
+    return images
 
 
 def histograms(images: Tensor) -> Array:

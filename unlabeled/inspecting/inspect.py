@@ -23,7 +23,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
 from unlabeled.inspecting.advice import Advice, advise
-from unlabeled.inspecting.census import Census, take
+from unlabeled.inspecting.census import Census, pictures_of, take
 from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
@@ -123,7 +123,7 @@ def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
     for source in sources:
         places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
         for part in np.array_split(places, math.ceil(len(places) / 128)):
-            yield source.pictures(part)
+            yield pictures_of(source, source.fetch(part))
 
 
 def _split(census: Census) -> dict[str, Any]:

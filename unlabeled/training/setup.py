@@ -19,7 +19,7 @@ from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Source, balanced_draw, held_out_classes
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.data.split import parse_amount
 from unlabeled.distributed import share_statistics, world
 from unlabeled.encoders import Encoder
@@ -118,6 +118,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     """
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
+    seen_by_method = getattr(registry.get("methods", recipe.method.name).make, "sees", ("image",))
+    _check_kind(source.kind, f"method {recipe.method.name!r}", seen_by_method, f"--method {source.kind.method}")
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
@@ -129,7 +131,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     views = growing_views(recipe, method)
-    _check_kind(recipe, method, views(clock.at(0)))
+    seen_by_views = getattr(views(clock.at(0)), "sees", ("image",))
+    _check_kind(source.kind, f"the policy {recipe.views.name!r}", seen_by_views, f"--views {source.kind.policy}")
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
@@ -157,18 +160,10 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
 
 
-def _check_kind(recipe: Recipe, method: Method, views: Views) -> None:
+def _check_kind(kind: Kind, what: str, sees: Sequence[str], remedy: str) -> None:
     """Refuses a method or views that are of other data."""
-    kind = build(recipe.kind)
-    for what, name, sees in (
-        ("method", recipe.method.name, method.sees),
-        ("the policy", recipe.views.name, getattr(views, "sees", ("image",))),
-    ):
-        if kind.name not in sees:
-            option = f"--method {kind.method}" if what == "method" else f"--views {kind.policy}"
-            raise UserError(
-                f"{what} {name!r} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give {option}, say"
-            )
+    if kind.name not in sees:
+        raise UserError(f"{what} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give {remedy}, say")
 
 
 def planned_steps(recipe: Recipe, source: Source) -> int:
@@ -283,5 +278,7 @@ def finished_encoder(
 
 
 def resolved(recipe: Recipe, source: Source) -> Recipe:
-    """With the kind of the data, and what its options leave open."""
-    return replace(recipe, kind=build(Choice(source.kind.name, recipe.kind.options)).resolved(source.form))
+    """With the kind of the data, what its options leave open, and its default encoder where none is named."""
+    kind = build(Choice(source.kind.name, recipe.kind.options))
+    encoder = Choice(kind.encoder_name) if recipe.encoder == Recipe().encoder else recipe.encoder
+    return replace(recipe, kind=kind.resolved(source.form), encoder=encoder)
