@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from unlabeled.palette import COLOURS
 
+from unlabeled.plots import COLOURS
 from unlabeled.views.spectrogram import (
     FLOOR,
     log_mel,
