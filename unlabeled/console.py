@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 
 def console(*, quiet: bool = False) -> Console:
-    """A console that takes brackets in names, paths and reasons for what they are, and colours no numbers."""
+    """Returns a console that takes brackets in names, paths and reasons for what they are, and colours no numbers."""
     return Console(quiet=quiet, highlight=False, markup=False)
 
 

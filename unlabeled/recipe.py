@@ -52,8 +52,8 @@ class Roles:
     def given(
         self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
     ) -> Roles:
-        """What is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew holds
-        where they allow it."""
+        """Returns what is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew
+        holds where they allow it."""
         anew = {"label": label, "group": group, "columns": columns}
         old = frozenset(name for name, value in anew.items() if value is None)
         label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
@@ -136,12 +136,12 @@ class Recipe:
         return Roles(self.label, self.group, self.columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
+        """Returns it as plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in plain.items()}
 
     def to_yaml(self) -> str:
-        """The recipe as a YAML document that `read` takes."""
+        """Returns the recipe as a YAML document that `read` takes."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
@@ -199,8 +199,8 @@ def read(recipe: str | Path) -> dict[str, Any]:
 
 
 def compose(*layers: Mapping[str, Any]) -> Recipe:
-    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this encoder,
-    over the defaults.
+    """Composes one recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this
+    encoder, over the defaults.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name.

@@ -19,7 +19,7 @@ class Catalogue:
     name: str | None = None
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         yield from _page(registry.get("methods", self.name)) if self.name else _overview()
 
 

@@ -56,7 +56,7 @@ def compare(
     root: str | Path | None,
     accelerator: str,
 ) -> Tabled:
-    """See `unlabeled.api.compare`; `layer` is what the user gave of the recipe."""
+    """Does what `unlabeled.api.compare` says; `layer` is what the user gave of the recipe."""
     methods = [method] if isinstance(method, str | Path) else list(method)
     if minutes is not None and "epochs" in layer:
         raise UserError("--epochs and --minutes are two budgets: give one of them")

@@ -79,7 +79,7 @@ class Judge:
 
 
 def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
-    """The data, of a kind whose options are all settled.
+    """Returns the data, of a kind whose options are all settled.
 
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
@@ -99,13 +99,13 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
 
 
 def settled(data: Data) -> dict[str, Any]:
-    """The kind of the data with all options, as a recipe holds it."""
+    """Returns the kind of the data with all options, as a recipe holds it."""
     kind = data.train.kind.resolved(data.train.form)
     return {"name": kind.name, **kind.options}
 
 
 def identity(data: Data) -> dict[str, Any]:
-    """What makes the data the same: for the question that a folder of rows answers."""
+    """Returns what makes the data the same: for the question that a folder of rows answers."""
     assert data.test is not None
     content = f"{data.train.fingerprint} {data.test.fingerprint}"
     return {"name": data.train.name, "fingerprint": content, "labels": told(data.train, data.test)}
@@ -119,5 +119,5 @@ def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of a figure's draws."""
+    """Returns the mean of a figure's draws."""
     return sum(values) / len(values)

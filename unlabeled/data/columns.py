@@ -66,7 +66,7 @@ def numbered(values: Array) -> tuple[Array, list[str]]:
 
 
 def spell(value: float | str) -> str:
-    """A value as text; a whole number without a decimal point."""
+    """Returns a value as text; a whole number without a decimal point."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -108,7 +108,7 @@ def parts(pattern: str, paths: Sequence[str], name: str) -> dict[str, Array]:
 
 
 def fits(pattern: str, paths: Sequence[str]) -> bool:
-    """Whether any of the files has a name of the pattern of `parts`."""
+    """Tells whether any of the files has a name of the pattern of `parts`."""
     _, expression = _compiled(pattern)
     return any(map(expression.fullmatch, _stems(paths, pattern.count("/") + 1)))
 

@@ -78,13 +78,13 @@ def _labels(listing: Listing, name: str, needed: bool = True) -> Labels:
 
 
 def known(columns: Iterable[str]) -> str:
-    """The first of the names by which a column of labels is known, as it is written here; "" if there is none."""
+    """Returns the first of the names by which a column of labels is known, as it is written here; "" if there is none."""
     lower = {name.lower(): name for name in reversed(list(columns))}
     return next((lower[name] for name in COLUMNS if name in lower), "")
 
 
 def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[Array | None, tuple[str, ...]]:
-    """Labels (n,) int64 with -1 where unlabelled, and class names.
+    """Returns the labels (n,) int64 with -1 where unlabelled, and class names.
 
     Args:
         values: n integers or strings, or a few different real numbers; None, NaN, "" or a negative integer is unlabelled.
@@ -160,7 +160,7 @@ def _numbered(values: Sequence[Any], name: str) -> tuple[Array | None, tuple[str
 
 
 def same_classes(train: tuple[str, ...], labels: Array | None, test: tuple[str, ...], name: str) -> Array | None:
-    """Labels of a test split, numbered by the class names of train.
+    """Returns the labels of a test split, numbered by the class names of train.
 
     Raises:
         UserError: a test image has a class that train does not have.

@@ -18,7 +18,7 @@ Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
 
 
 def listings(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], Reader], name: str) -> Splits:
-    """The splits of a tree of files.
+    """Returns the splits of a tree of files.
 
     Args:
         paths: relative, sorted.
@@ -65,7 +65,8 @@ def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] |
 
 
 def label_paths(paths: Sequence[str]) -> Labelled:
-    """Labels (n,) and class names of relative paths: the class is the first folder below those that all paths share.
+    """Returns the labels (n,) and class names of relative paths: the class is the first folder below those that all paths
+    share.
 
     Files beside class folders are unlabelled (-1). One folder only, or none, is no class: (None, ()).
     """

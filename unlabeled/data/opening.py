@@ -52,7 +52,7 @@ class Data:
     group: str = ""
 
     def labelled_by(self, label: str) -> Data:
-        """The same splits with the labels of another column, or with their own for "".
+        """Returns the same splits with the labels of another column, or with their own for "".
 
         Raises:
             UserError: no such column, one that holds no classes, or a class that the training split does not have.
@@ -61,7 +61,7 @@ class Data:
         return replace(self, train=train, test=self.test and self.test.labelled_by(label, train))
 
     def held(self) -> str:
-        """What is held out, in words; "" for nothing."""
+        """Returns what is held out, in words; "" for nothing."""
         nouns = self.train.kind.nouns
         if not self.held_out or self.test is None:
             return ""
@@ -72,7 +72,7 @@ class Data:
         return f"{held:,} of {kept + held:,} values of {self.group!r} are held out, {share}"
 
     def remarks(self) -> list[str]:
-        """What the user should know of labels and groups, in sentences."""
+        """Returns what the user should know of labels and groups, in sentences."""
         said = [f"No labels: {self.train.remark}."] if self.train.remark else []
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])

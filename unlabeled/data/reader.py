@@ -40,10 +40,10 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Raw:
-        """The sample: an array, or a file that need not be decoded yet. Raises anything if it is bad."""
+        """Returns the sample: an array, or a file that need not be decoded yet. Raises anything if it is bad."""
 
     def path(self, index: int) -> str:
-        """A name by which the user finds the sample again."""
+        """Returns a name by which the user finds the sample again."""
 
 
 @dataclass(frozen=True, slots=True)

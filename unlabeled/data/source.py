@@ -82,11 +82,12 @@ class Source:
         return [replace(self._store.skipped[int(self._rows[i])], index=int(i)) for i in bad]
 
     def path(self, index: int) -> str:
-        """Where the sample came from, as its reader names it."""
+        """Tells where the sample came from, as its reader names it."""
         return self._listing.reader.path(int(self._rows[index]))
 
     def good(self) -> Array:
-        """(n,) bool, False for the samples that are known to be bad; all of them, once everything has been fetched."""
+        """Returns (n,) bool, False for the samples that are known to be bad; all of them, once everything has been
+        fetched."""
         good: Array = ~self._store.bad[self._rows]
         return good
 
@@ -106,7 +107,7 @@ class Source:
         return self.form.native
 
     def fetch(self, indices: Tensor | Array | Sequence[int]) -> Fields:
-        """The samples at `indices` (B,), each field (B, ...) on the CPU. Threads may call it at the same time.
+        """Returns the samples at `indices` (B,), each field (B, ...) on the CPU. Threads may call it at the same time.
 
         A bad sample is replaced by the next good one, cyclically, and is listed in `skipped`.
 
@@ -124,15 +125,16 @@ class Source:
         return {name: torch.from_numpy(values) for name, values in fields.items()}
 
     def seen(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
-        """What an encoder sees of the samples at `indices` (B,): their first field."""
+        """Returns what an encoder sees of the samples at `indices` (B,): their first field."""
         return self.fetch(indices)[self.field]
 
     def pictures(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
-        """The samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
+        """Returns the samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
         return self.kind.pictures(self.fetch(indices), self.form)
 
     def native_sizes(self, indices: Tensor | Array | Sequence[int]) -> Array:
-        """What `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be read."""
+        """Returns what `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be
+        read."""
         sizes = []
         for row in self._rows[np.asarray(indices, dtype=np.int64)].tolist():
             with suppress(Exception):  # decoders raise anything on broken data
@@ -140,12 +142,12 @@ class Source:
         return np.array(sizes, np.int64).reshape(-1, len(self.form.native))
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:
-        """The samples at `indices`, in that order; what is decoded is shared with this source."""
+        """Returns the samples at `indices`, in that order; what is decoded is shared with this source."""
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
         return Source(self._listing, self._labels, self._store, self._first, rows)
 
     def labelled_by(self, label: str, like: Source | None = None) -> Source:
-        """The same samples with the labels of another column, or with their own for ""; see `labels_of`."""
+        """Returns the same samples with the labels of another column, or with their own for ""; see `labels_of`."""
         labels = labels_of(self._listing, label, None if like is None else like._labels)
         return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
 
@@ -158,7 +160,7 @@ class Source:
 
 
 def told(*sources: Source) -> str:
-    """The same for the same labels and names of classes, of which a source's fingerprint may know nothing."""
+    """Returns the same for the same labels and names of classes, of which a source's fingerprint may know nothing."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(json.dumps(source.classes).encode())

@@ -49,7 +49,7 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
 
 
 def held_out_classes(classes: int, count: int, seed: int) -> Array:
-    """Which classes are kept out of training: (count,) labels, sorted.
+    """Tells which classes are kept out of training: (count,) labels, sorted.
 
     Args:
         classes: how many there are.
@@ -70,7 +70,8 @@ def held_out_classes(classes: int, count: int, seed: int) -> Array:
 def hold_out(
     n: int, labels: Array | None, seed: int, name: str, *, noun: str = "image", groups: Array | None = None
 ) -> tuple[Array, Array]:
-    """A fifth for testing, balanced over the classes; of no class more than half, and none of a class with one sample.
+    """Returns a fifth for testing, balanced over the classes; of no class more than half, and none of a class with one
+    sample.
 
     Args:
         n: number of samples.
@@ -177,7 +178,8 @@ def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
 
 
 def parse_amount(text: str) -> int | float:
-    """`"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is 1.0.
+    """Reads an amount of labels: `"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is
+    1.0.
 
     Raises:
         UserError: neither a whole number >= 1 nor a percentage in (0, 100].

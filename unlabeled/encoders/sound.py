@@ -60,7 +60,7 @@ class Convolution(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, (L + 1) · stride, channels) to (B, L, width)."""
+        """Maps (B, (L + 1) · stride, channels) to (B, L, width)."""
         blocks = x.reshape(len(x), -1, self.stride * x.shape[2])  # (B, L + 1, stride · channels)
         pairs = torch.cat([blocks[:, :-1], blocks[:, 1:]], 2)  # (B, L, 2 · stride · channels)
         return F.relu(self.norm(self.linear(pairs)))
@@ -97,11 +97,12 @@ class CPCNet(nn.Module):
         self.gru = nn.GRU(width, context, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sound (B, 1, T) in [-1, 1], or scaled, to h (B, 2 · context)."""
+        """Maps sound (B, 1, T) in [-1, 1], or scaled, to h (B, 2 · context)."""
         return self.forward_head(self.forward_intermediates(x)[0])
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The context, and latents and context: z (B, width, L), c (B, context, L), L = ⌈T / hop⌉, zero where x is padding.
+        """Returns the context, and latents and context: z (B, width, L), c (B, context, L), L = ⌈T / hop⌉, zero where x is
+        padding.
 
         Frame t is centred on samples t · hop to (t + 1) · hop; what it sees beyond the ends is silence.
         """
@@ -116,7 +117,7 @@ class CPCNet(nn.Module):
         return c, [z, c]
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """Mean and deviation of the context (B, context, L) over what is no padding: (B, 2 · context)."""
+        """Takes mean and deviation of the context (B, context, L) over what is no padding: (B, 2 · context)."""
         return mean_and_deviation(last, valid_length(last))
 
 
@@ -140,7 +141,7 @@ class SoundFront(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T) to (B, 1, T), of any T.
+        """Maps (B, 1, T) to (B, 1, T), of any T.
 
         Raises:
             UserError: not three dimensions, or more than one channel.
@@ -154,7 +155,7 @@ class SoundFront(nn.Module):
         return x / self.scale
 
     def others(self, x: Tensor) -> list[Tensor]:
-        """None."""
+        """Returns none."""
         return []
 
     def check(self, backbone: nn.Module) -> None:
@@ -164,7 +165,7 @@ class SoundFront(nn.Module):
 
 
 def build_encoder(choice: Choice, kind: Choice, sample: Fields | None) -> Encoder:
-    """The untrained network that `choice` names, of those for sound.
+    """Builds the untrained network that `choice` names, of those for sound.
 
     Args:
         choice: name and options; `strides` are by default those of the rate.

@@ -12,7 +12,7 @@ from unlabeled.errors import UserError
 
 
 def vit(backbone: nn.Module) -> Any:
-    """The backbone, if it is timm's VisionTransformer: a sequence of patches that can be left out.
+    """Returns the backbone, if it is timm's VisionTransformer: a sequence of patches that can be left out.
 
     Raises:
         UserError: it is another network.

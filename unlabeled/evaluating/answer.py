@@ -25,9 +25,9 @@ Pair = tuple[str, Score, str, Score]
 
 
 def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | None:
-    """One sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the spread;
-    and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond the spread
-    and never better is not to have helped, whatever the other rival says.
+    """Returns one sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the
+    spread; and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond
+    the spread and never better is not to have helped, whatever the other rival says.
 
     Put into figures is the first protocol and amount of labels that met most of the two, and bears the verdict out with
     most of them; the others are counted, and named if lost. Other runs are named, but decide nothing: whether pretraining
@@ -102,7 +102,7 @@ def _worse(pairs: Sequence[Pair]) -> list[str]:
 
 
 def spell(labels: str) -> str:
-    """An amount of labels in words."""
+    """Spells an amount of labels in words."""
     return f"{labels} per class" if labels.isdecimal() else labels
 
 
@@ -111,7 +111,7 @@ def _with(labels: str) -> str:
 
 
 def called(subject: str) -> str:
-    """A subject as the head of a column."""
+    """Names a subject as the head of a column."""
     return SUBJECTS.get(subject, subject)
 
 

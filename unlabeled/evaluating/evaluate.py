@@ -59,7 +59,7 @@ def evaluate(
     out: str | Path | None,
     kept: str | Path | None = None,
 ) -> Evaluation | Transfer:
-    """See `unlabeled.api.evaluate`."""
+    """Does what `unlabeled.api.evaluate` says."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
     asked = [text for word in several(protocol) for text in spelled_out(word)]
     opened_run = Run.open(run)
@@ -323,13 +323,13 @@ def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = 
 
 
 def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
-    """Representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
+    """Returns the representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
     x = represent(source)
     good = torch.from_numpy(source.good())
     return x[good], torch.from_numpy(_labels(source))[good]
 
 
 def several(given: str | int | Path | Sequence[Any]) -> list[str]:
-    """One word or several, each once, as text."""
+    """Takes one word or several, each once, as text."""
     words = [given] if isinstance(given, str | int | Path) else given
     return list(dict.fromkeys(map(str, words)))

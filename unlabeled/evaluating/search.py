@@ -57,7 +57,7 @@ class Found:
     path: Path
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows: a table, then where the picture is."""
+        """Returns what a terminal shows: a table, then where the picture is."""
         title = f"nearest to {self.query}" + f" ({self.label})" * bool(self.label)
         table = Table("number", "path", "label", title=Text(title), title_justify="left")
         table.columns[0].justify = "right"
@@ -81,7 +81,7 @@ def search(
     root: str | Path | None,
     accelerator: str,
 ) -> Found:
-    """See `unlabeled.api.search.search`."""
+    """Does what `unlabeled.api.search.search` says."""
     if k < 1:
         raise UserError(f"k is {k}, and must be at least 1")
     if k > MOST:

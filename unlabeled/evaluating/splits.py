@@ -30,7 +30,7 @@ class Columns:
 def splits(
     data: Any, run: Run, channels: int, root: str | Path | None, needs_labels: bool, asked: Columns
 ) -> tuple[Source, Source, str]:
-    """Training and test split of the data, the run's own if None, and the latter in words.
+    """Opens training and test split of the data, the run's own if None, and the latter in words.
 
     Raises:
         UserError: no data, no labels where they are needed, no such column, or a group that would divide the run's own data
@@ -80,8 +80,8 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
 
 
 def new_classes(run: Run, source: Source) -> np.ndarray:
-    """Labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of some: all
-    others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
+    """Returns the labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of
+    some: all others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
 
     Raises:
         UserError: there are fewer than two, or fewer than two others.

@@ -28,8 +28,8 @@ FEATURES = "features"
 
 
 def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable[[Source], Subject]]:
-    """Makers of the subjects, rivals first and the run last; each takes the training images, by which an untrained encoder
-    is initialised.
+    """Returns makers of the subjects, rivals first and the run last; each takes the training images, by which an untrained
+    encoder is initialised.
 
     Args:
         run: what is judged.
@@ -99,12 +99,12 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
 
 def learned_from_labels(run: Run) -> bool:
-    """Whether the run's method saw labels."""
+    """Tells whether the run's method saw labels."""
     return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
 
 
 def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -> Method:
-    """The method of a run with its heads, around a copy of an encoder, on the CPU, in evaluation mode.
+    """Rebuilds the method of a run with its heads, around a copy of an encoder, on the CPU, in evaluation mode.
 
     Args:
         run: what the method is of.

@@ -41,7 +41,7 @@ class Transfer:
         return text(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
-        """A sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
+        """Returns a sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
         for found in self.evaluations:
             if found.answer:
                 yield f"{found.data}: {found.answer}"
@@ -67,7 +67,7 @@ class Transfer:
         return any(found.failed for found in self.evaluations)
 
     def json(self) -> dict[str, Any]:
-        """Everything, in JSON's own types."""
+        """Returns everything, in JSON's own types."""
         return {"transfer": [*self.kept, *(found.json() for found in self.evaluations)]}
 
     @staticmethod
@@ -77,7 +77,7 @@ class Transfer:
 
 
 def spelled_out(protocol: str) -> tuple[str, ...]:
-    """The protocols that one stands for: `transfer` those with the labels asked for, `transfer:1%` with a hundredth.
+    """Returns the protocols that one stands for: `transfer` those with the labels asked for, `transfer:1%` with a hundredth.
 
     >>> spelled_out("transfer"), spelled_out("transfer:1%")
     (('linear', 'finetune'), ('linear:1%', 'finetune:1%'))

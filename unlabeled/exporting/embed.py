@@ -31,7 +31,7 @@ def embed(
     accelerator: str,
     batch_size: int,
 ) -> Path:
-    """See `unlabeled.api.embed`."""
+    """Does what `unlabeled.api.embed` says."""
     writers = {".parquet": _write_parquet, ".npz": _write_npz}
     if out.suffix not in writers:
         raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in .parquet or .npz")

@@ -44,13 +44,13 @@ class Exported:
     notes: list[str]
 
     def lines(self) -> list[str]:
-        """What a terminal shows of it."""
+        """Returns what a terminal shows of it."""
         same = f"same features on {self.images}: they differ by {self.difference:.1e} at most"
         return [f"written: {self.path}", *self.notes, same, f"how to use it: {self.readme}"]
 
 
 def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str | Path | None) -> Exported:
-    """See `unlabeled.api.export`."""
+    """Does what `unlabeled.api.export` says."""
     if name not in FORMS:
         raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
     opened = Run.open(run)

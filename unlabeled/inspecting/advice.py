@@ -70,7 +70,7 @@ class Advice:
     reasons: list[str]
 
     def json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Returns everything as plain values."""
         speed = {"seconds_per_image": self.pace.seconds, "bytes_per_image": self.pace.bytes}
         about = {"minutes": self.minutes, "enough": self.enough, "minutes_needed": self.needed, "measured": speed}
         return {"command": self.command, "recipe": self.recipe.to_dict(), **about, "reasons": self.reasons}
@@ -86,7 +86,7 @@ def advise(
     measure: Callable[[Recipe], Pace],
     more: str = "",
 ) -> Advice:
-    """The largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
+    """Advises the largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
 
     Args:
         source: the images.
@@ -126,8 +126,8 @@ def advise(
 
 
 def ladder(source: Source) -> Iterator[dict[str, Any]]:
-    """Trainings of these images, the costliest first: with the paper's width where there is an accelerator, narrow, and
-    narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
+    """Returns trainings of these images, the costliest first: with the paper's width where there is an accelerator, narrow,
+    and narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
     size = max(SMALLEST, min(LARGEST, source.size))
     if torch.accelerator.is_available():
         yield {"kind.size": size}
@@ -138,7 +138,8 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def batch_size(n: int) -> int:
-    """256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many images.
+    """Returns 256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many
+    images.
 
     >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
     [256, 128, 16, 10]

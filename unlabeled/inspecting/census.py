@@ -102,7 +102,7 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
 
 
 def pictures_of(source: Source, fields: Fields) -> Tensor:
-    """The samples as pictures with as many channels as they have themselves: uint8 (B, C, H, W)."""
+    """Returns the samples as pictures with as many channels as they have themselves: uint8 (B, C, H, W)."""
     images = source.kind.pictures(fields, source.form)
     if images.shape[1] != source.channels:  # the colours of a spectrogram mean nothing
         images = images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, source.channels, -1, -1)
@@ -110,7 +110,8 @@ def pictures_of(source: Source, fields: Fields) -> Tensor:
 
 
 def histograms(images: Tensor) -> Array:
-    """Pixels of each value, (B, C, 256) int64, of images (B, C, S, S) uint8; of larger ones every s-th row and column."""
+    """Counts the pixels of each value, (B, C, 256) int64, of images (B, C, S, S) uint8; of larger ones every s-th row and
+    column."""
     step = max(1, math.ceil(images.shape[-1] / LOOKED_AT))
     b, c = images.shape[:2]
     values = images[:, :, ::step, ::step].reshape(b * c, -1).numpy().astype(np.int64)
@@ -119,7 +120,7 @@ def histograms(images: Tensor) -> Array:
 
 
 def entropies(counted: Array) -> Array:
-    """Shannon entropy in bits, 0 to 8, of histograms (B, C, 256), in the mean over channels: (B,) float64."""
+    """Computes the Shannon entropy in bits, 0 to 8, of histograms (B, C, 256), in the mean over channels: (B,) float64."""
     share = counted / counted.sum(-1, keepdims=True).clip(1)
     logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
     entropy: Array = np.abs((share * logs).sum(-1)).mean(-1)

@@ -49,7 +49,7 @@ class Described:
     group: bool
 
     def json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Returns everything as plain values."""
         return asdict(self)
 
 
@@ -72,7 +72,7 @@ def describe(sources: Mapping[str, Source]) -> list[Described]:
 
 
 def warnings(found: list[Described], sources: Mapping[str, Source]) -> list[str]:
-    """Which columns look like groups that the given split tears apart; or one that is drawn at random would."""
+    """Tells which columns look like groups that the given split tears apart; or one that is drawn at random would."""
     train, *rest = sources.values()
     nouns, said = train.kind.nouns, []
     for one in (one for one in found if one.group):

@@ -32,12 +32,12 @@ Array = np.ndarray[Any, Any]
 
 
 def digests(samples: Tensor) -> list[bytes]:
-    """A hash of each of the samples (B, ...): the same for the same values, whatever file they came from."""
+    """Returns a hash of each of the samples (B, ...): the same for the same values, whatever file they came from."""
     return [hashlib.blake2b(sample.tobytes(), digest_size=16).digest() for sample in samples.numpy()]
 
 
 def first_of(keys: list[bytes]) -> Array:
-    """(n,) int64: the position at which each key occurs first."""
+    """Returns (n,) int64: the position at which each key occurs first."""
     seen: dict[bytes, int] = {}
     return np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
 

@@ -57,12 +57,12 @@ class Inspection:
     written: list[Path]
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         yield from words.lines(self.censuses, self.copies, self.advice, self.columns, self.said)
         yield f"written: {', '.join(map(str, self.written))}"
 
     def json(self) -> dict[str, Any]:
-        """What `inspect.json` holds."""
+        """Returns what `inspect.json` holds."""
         near = self.copies.near
         exactly, nearly = self.copies.leaked
         criterion = near and {"threshold": near.threshold, "dimension": near.dimension, "expected_by_chance": near.expected}
@@ -80,7 +80,7 @@ class Inspection:
 
 
 def inspect(data: Any, *, roles: Roles, minutes: float, out: Path, root: str | Path | None, accelerator: str) -> Inspection:
-    """See `unlabeled.api.inspect`."""
+    """Does what `unlabeled.api.inspect` says."""
     if not 0 < minutes < math.inf:
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     if out.exists() and not out.is_dir():

@@ -75,7 +75,7 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
 
 
 def bins(histogram: np.ndarray) -> np.ndarray:
-    """Histograms (..., 256) in 32 bins of 8 values."""
+    """Brings histograms (..., 256) into 32 bins of 8 values."""
     found: np.ndarray = histogram.reshape(*histogram.shape[:-1], 32, 8).sum(-1)
     return found
 

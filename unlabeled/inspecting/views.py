@@ -29,7 +29,7 @@ def draw(
     seed: int,
     root: str | Path | None,
 ) -> Path:
-    """See `unlabeled.api.contact_sheet`."""
+    """Does what `unlabeled.api.contact_sheet` says."""
     chosen = {}
     for key, value in options.items():
         head, _, option = key.partition(".")

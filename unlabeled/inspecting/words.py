@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 def lines(
     censuses: Mapping[str, Census], copies: Copies, advice: Advice, columns: Sequence[Described], said: Sequence[str]
 ) -> Iterator[RenderableType]:
-    """What a terminal shows: tables, sentences, the suggestion and its command line."""
+    """Returns what a terminal shows: tables, sentences, the suggestion and its command line."""
     yield _splits(censuses)
     yield ""
     yield _classes(censuses)
@@ -52,7 +52,7 @@ def lines(
 
 
 def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
-    """What is wrong with the data, or may be, in sentences."""
+    """Returns what is wrong with the data, or may be, in sentences."""
     first, *rest = censuses.values()
     nouns = first.source.kind.nouns
     said = [*_leakage(censuses, copies)]
@@ -107,14 +107,14 @@ def _leakage(censuses: Mapping[str, Census], copies: Copies) -> Iterator[str]:
 
 
 def mean(histogram: Array) -> Array:
-    """(C,) of values in [0, 1], from histograms (C, 256); NaN without images."""
+    """Computes the mean (C,) of values in [0, 1], from histograms (C, 256); NaN without images."""
     total = histogram.sum(-1)
     found: Array = np.divide(histogram @ np.arange(256) / 255, total, out=np.full(len(total), np.nan), where=total > 0)
     return found
 
 
 def std(histogram: Array) -> Array:
-    """(C,) the same of the standard deviation."""
+    """Computes likewise the standard deviation (C,)."""
     total = histogram.sum(-1)
     square = np.divide(
         histogram @ (np.arange(256) / 255) ** 2, total, out=np.full(len(total), np.nan), where=total > 0
@@ -124,7 +124,7 @@ def std(histogram: Array) -> Array:
 
 
 def sizes(census: Census) -> dict[str, Any]:
-    """Smallest, median and largest native height and width of those looked at."""
+    """Tells smallest, median and largest native height and width of those looked at."""
     found = census.sizes
     if not len(found):
         return {"looked_at": 0}

@@ -31,7 +31,7 @@ def info_nce_ahead(
     negatives: Tensor,
     origin: Tensor,
 ) -> Ahead:
-    """InfoNCE for predictions of the future: tells z_{t+k} from negatives, given the context c_t of all until t.
+    """Computes InfoNCE for predictions of the future: tells z_{t+k} from negatives, given the context c_t of all until t.
 
     The score of a candidate z is z·W_k c_t, and the loss of a pair -log (exp of the positive's score / sum over it and
     the negatives) (van den Oord et al. 2018, eq. 3 and 4).

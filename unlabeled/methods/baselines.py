@@ -25,7 +25,7 @@ class Random(Method):
         super().__init__(encoder.requires_grad_(False), shape)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Zero: there is nothing to learn."""
+        """Returns zero: there is nothing to learn."""
         return Loss(batch.views[0].new_zeros(()))
 
 
@@ -55,7 +55,7 @@ class Supervised(Method):
         return self.classifier
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Mean cross-entropy of the batch's labels."""
+        """Computes the mean cross-entropy of the batch's labels."""
         h = self.encoder(batch.views[0])  # (B, D)
         logits, label = self.classifier(h).float(), batch.targets["label"]
         correct = (logits.detach().argmax(1) == label).float().mean()

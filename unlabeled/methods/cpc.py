@@ -53,7 +53,7 @@ class CPC(Method):
         self.ahead = nn.Linear(c.shape[1], min(steps, max(1, z.shape[2] - 1)) * z.shape[1], bias=False)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """InfoNCE (eq. 4) of every frame that has one k steps later in its recording, for k from 1 to K."""
+        """Computes InfoNCE (eq. 4) of every frame that has one k steps later in its recording, for k from 1 to K."""
         z, c = (maps.mT for maps in self.encoder.local(batch.views[0])[1])  # (B, L, D), (B, L, C)
         length = valid_length(c.mT)  # (B,)
         every, lengths = gather(z), gather(length)  # (N, L, D), (N,)
@@ -66,7 +66,7 @@ class CPC(Method):
         return Loss(loss, {"accuracy": accuracy.mean(), "accuracy_next": accuracy[0]})
 
     def draw(self, lengths: Tensor, size: int, at: Progress) -> Tensor:
-        """Which of N · L frames are negatives (n,): of a recording drawn from all N, any that is no padding."""
+        """Draws which of N · L frames are negatives (n,): of a recording drawn from all N, any that is no padding."""
         u = torch.rand(2, self.negatives, generator=at.generator()).to(lengths.device)
         recording = (u[0] * len(lengths)).long()
         return recording * size + (u[1] * lengths[recording]).long()

@@ -71,13 +71,13 @@ class MAE(Method):
         self.decoder = PatchDecoder(encoder.dim, width, depth, heads, values)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Mean squared error of the hidden patches' pixels."""
+        """Computes the mean squared error of the hidden patches' pixels."""
         target, _, _ = self.target(batch.views[0])  # (B, N, p²C)
         error = (self.predicted(batch).float() - target).square().mean(2)  # (B, N)
         return Loss(error.gather(1, batch.targets["hidden"]).mean())
 
     def predicted(self, batch: Batch) -> Tensor:
-        """What the decoder makes of the kept patches: (B, N, p²C), row by row.
+        """Returns what the decoder makes of the kept patches: (B, N, p²C), row by row.
 
         Raises:
             UserError: the policy's places are not those of the encoder's patches.
@@ -94,7 +94,8 @@ class MAE(Method):
         return self.decoder(h, maps[-1].mT, keep, hidden, (rows, columns))  # type: ignore[no-any-return]
 
     def target(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What is to be predicted (B, N, p²C), and the mean and the deviation (B, N, 1) of what the backbone sees there."""
+        """Returns what is to be predicted (B, N, p²C), and the mean and the deviation (B, N, 1) of what the backbone sees
+        there."""
         pixels = cut(self.encoder.front(x), self.side)
         if not self.normalise:
             return pixels, pixels.new_zeros(()), pixels.new_ones(())
@@ -102,9 +103,9 @@ class MAE(Method):
         return (pixels - mean) / deviation, mean, deviation
 
     def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """The views, what the encoder sees of them, and both put together: the patches that it sees as they are, the others
-        as predicted. Where patches are normalised, with the mean and the deviation of the hidden patch itself, which were
-        not predicted (as in the authors' demonstration)."""
+        """Draws the views, what the encoder sees of them, and both put together: the patches that it sees as they are, the
+        others as predicted. Where patches are normalised, with the mean and the deviation of the hidden patch itself, which
+        were not predicted (as in the authors' demonstration)."""
         x, front, (height, width) = batch.views[0], self.encoder.front, batch.views[0].shape[2:]
         _, mean, deviation = self.target(x)
         predicted = joined(self.predicted(batch).float() * deviation + mean, self.side, height, width)

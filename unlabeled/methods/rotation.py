@@ -35,7 +35,7 @@ class Rotation(Method):
         self.classifier = nn.Linear(encoder.dim, TURNS)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Cross-entropy with the turns, averaged over them and over images (eq. 2 and 3)."""
+        """Computes the cross-entropy with the turns, averaged over them and over images (eq. 2 and 3)."""
         turned, turns = batch.views[0].flatten(0, 1), batch.targets["rotation"].flatten()  # (4B, C, S, S), (4B,)
         logits = self.classifier(self.encoder(turned)).float()  # (4B, 4)
         correct = (logits.detach().argmax(1) == turns).float().mean()

@@ -39,7 +39,7 @@ class PatchDecoder(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, h: Tensor, tokens: Tensor, keep: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches row by row, those that were seen too.
+        """Returns patches row by row, those that were seen too.
 
         Args:
             h: (B, encoded) representations, which go along as one more token, without a position: so what is judged learns.

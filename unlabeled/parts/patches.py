@@ -11,12 +11,14 @@ SMALL = 64
 
 
 def patch_side(size: int) -> int:
-    """Side of a patch in images of that side, in pixels: an eighth of small ones, 16 in others (Dosovitskiy et al. 2021)."""
+    """Returns the side of a patch in images of that side, in pixels: an eighth of small ones, 16 in others (Dosovitskiy et
+    al. 2021)."""
     return max(1, size // 8) if size <= SMALL else 16
 
 
 def cut(x: Tensor, side: int) -> Tensor:
-    """Images (B, C, H, W) as patches (B, N, side² C), row by row; the pixels of a patch row by row, its channels last.
+    """Cuts images (B, C, H, W) into patches (B, N, side² C), row by row; the pixels of a patch row by row, its channels
+    last.
 
     Where the side does not divide them, zeros are added on the right and below, as a ViT does.
     """
@@ -25,14 +27,15 @@ def cut(x: Tensor, side: int) -> Tensor:
 
 
 def joined(patches: Tensor, side: int, height: int, width: int) -> Tensor:
-    """The images (B, C, height, width) of patches (B, N, side² C): undoes `cut`."""
+    """Joins the images (B, C, height, width) of patches (B, N, side² C): undoes `cut`."""
     rows, columns = -(-height // side), -(-width // side)
     x = patches.reshape(len(patches), rows, columns, side, side, -1).permute(0, 5, 1, 3, 2, 4)
     return x.flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
 
 
 def positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Where patches lie, row by row: (rows · columns, width), fixed sines and cosines of frequencies 10,000^(-4i/width).
+    """Tells where patches lie, row by row: (rows · columns, width), fixed sines and cosines of frequencies
+    10,000^(-4i/width).
 
     Of the column in the first half, of the row in the second (Vaswani et al. 2017, §3.5, along each axis).
 

@@ -89,8 +89,8 @@ class Finetune:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more than 5
-        classes `top5`. The only place where test images are seen."""
+        """Returns shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more
+        than 5 classes `top5`. The only place where test images are seen."""
         ranked = self._ranked(source, indices)
         metrics = {"top1": float((ranked[:, 0] == y).mean())}
         if len(self.classes_) > 5:
@@ -98,7 +98,7 @@ class Finetune:
         return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}
 
     def predict(self, source: Source, indices: Array) -> Array:
-        """The class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
+        """Returns the class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
         return self._ranked(source, indices)[:, 0]
 
     def _ranked(self, source: Source, indices: Array) -> Array:

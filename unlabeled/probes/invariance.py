@@ -82,7 +82,7 @@ class Invariance:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Shares of the images at `indices` (M,) whose version is told. `y` is not read.
+        """Returns shares of the images at `indices` (M,) whose version is told. `y` is not read.
 
         Raises:
             UserError: too few images.
@@ -137,12 +137,12 @@ class Invariance:
 
 
 def grey(x: Tensor) -> Tensor:
-    """The luma of RGB images (B, 3, H, W), in all three channels."""
+    """Returns the luma of RGB images (B, 3, H, W), in all three channels."""
     return torch.einsum("bchw,c->bhw", x, x.new_tensor(ops.LUMA)).unsqueeze(1).expand_as(x)
 
 
 def noisy(x: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Images in [0, 1] with Gaussian noise, clipped to that range."""
+    """Returns images in [0, 1] with Gaussian noise, clipped to that range."""
     return (x + deviation * torch.randn(x.shape, generator=generator).to(x.device)).clamp(0, 1)
 
 

@@ -81,7 +81,7 @@ class Opener:
         self.opened: dict[tuple[Any, ...], Data] = {}
 
     def open(self, run: Run, recorded: str) -> Data:
-        """The data that the user gave, else that which the run's folder names.
+        """Returns the data that the user gave, else that which the run's folder names.
 
         Raises:
             UserError: it cannot be opened.

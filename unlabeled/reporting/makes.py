@@ -22,7 +22,7 @@ IMAGES = 8
 
 
 def made_sheet(run: Run, source: Source) -> Image.Image | None:
-    """Training images of a run in rows, and what its method makes of each in columns; None where it makes nothing.
+    """Draws training images of a run in rows, and what its method makes of each in columns; None where it makes nothing.
 
     Raises:
         UserError: the run has no checkpoint.

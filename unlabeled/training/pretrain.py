@@ -34,7 +34,7 @@ def pretrain(
     devices: int,
     logger: Sequence[str],
 ) -> Run:
-    """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
+    """Does what `unlabeled.api.pretrain` says; `layer` is what the user gave of the recipe."""
     named = {"data": data if isinstance(data, str | Path) else ""}
     layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
     run = Run(out)

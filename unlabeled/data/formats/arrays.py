@@ -113,7 +113,7 @@ class DatasetReader:
 
 
 def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str) -> Splits:
-    """Images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
+    """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
 
     Raises:
         UserError: no images among the keys, or anything `ArrayReader` and `as_labels` refuse.
@@ -138,7 +138,7 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
 
 
 def open_npz(path: Path, name: str) -> Splits:
-    """A `.npz` of arrays by name, or a `.npy` of images.
+    """Opens a `.npz` of arrays by name, or a `.npy` of images.
 
     Raises:
         UserError: it cannot be read, or holds Python objects.
@@ -155,7 +155,7 @@ def open_npz(path: Path, name: str) -> Splits:
 
 
 def open_dataset(dataset: Any, name: str) -> Splits:
-    """A map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
+    """Opens a map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
 
     Raises:
         UserError: it has no length, is empty, or its labels are neither integers nor names.

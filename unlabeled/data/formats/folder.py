@@ -90,7 +90,7 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def stamp(stat: Callable[[], os.stat_result]) -> str:
-    """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
+    """Returns the size in bytes and time of change in nanoseconds, by which a changed file is known."""
     try:
         about = stat()
     except OSError:

@@ -102,7 +102,7 @@ def _stamp(path: Path) -> str:
 
 
 def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
-    """One file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
+    """Opens one file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
 
     Raises:
         UserError: not Parquet, no image column, a column of text or numbers that cannot be read, files that differ.

@@ -86,11 +86,11 @@ class SoundKind:
         self.rate, self.seconds = rate, seconds
 
     def open(self, source: bytes | Path) -> Sound:
-        """See `open_sound`."""
+        """Does what `open_sound` says."""
         return open_sound(source)
 
     def native(self, raw: Sound) -> tuple[int, int]:
-        """Length in samples, and rate."""
+        """Returns the length in samples, and rate."""
         return raw.frames, raw.rate
 
     def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
@@ -110,28 +110,28 @@ class SoundKind:
         return Form({self.name: ("int16", (1, size)), "length": ("int64", ())}, 1, size, native, rate)
 
     def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
-        """Nothing: any recording can be resampled and cut."""
+        """Refuses nothing: any recording can be resampled and cut."""
 
     def ready(self, reader: Reader, form: Form) -> None:
-        """Nothing is in memory."""
+        """Returns None: nothing is in memory."""
 
     def decode(self, raw: Sound, form: Form) -> dict[str, Any]:
-        """See `to_samples`."""
+        """Does what `to_samples` says."""
         samples, length = to_samples(raw, form.rate, form.size / form.rate)
         return {self.name: samples, "length": length}
 
     def resolved(self, form: Form) -> Choice:
-        """With rate and seconds."""
+        """Returns this kind with rate and seconds."""
         return Choice(self.name, {"rate": form.rate, "seconds": self.seconds or form.size / form.rate})
 
     def view_size(self, at: Progress) -> int:
-        """Of the longest recording; policies take windows of it."""
+        """Returns the length of the longest recording; policies take windows of it."""
         assert self.rate is not None
         assert self.seconds is not None
         return max(1, math.ceil(self.rate * self.seconds))
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
-        """All of them."""
+        """Allows all of them."""
         return invariances
 
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
@@ -141,30 +141,30 @@ class SoundKind:
         return build_encoder(choice, Choice(self.name, {"rate": self.rate, "seconds": self.seconds}), sample)
 
     def describe(self, form: Form) -> str:
-        """`0.43 s at 8,000 Hz (the first 2.28 s of each are kept, at 8,000 Hz)`."""
+        """Returns `0.43 s at 8,000 Hz (the first 2.28 s of each are kept, at 8,000 Hz)`."""
         frames, rate = form.native
         kept = f"the first {form.size / form.rate:.3g} s of each are kept, at {form.rate:,} Hz"
         return f"{frames / rate:.3g} s at {rate:,} Hz ({kept})"
 
     def views(self) -> str:
-        """`at most 2.28 s`."""
+        """Returns `at most 2.28 s`."""
         return f"at most {self.seconds:.3g} s"
 
     def pictures(self, x: Fields, form: Form) -> Tensor:
-        """Spectrograms above waves, uint8 (B, 3, 96, 96), of what is no padding."""
+        """Draws spectrograms above waves, uint8 (B, 3, 96, 96), of what is no padding."""
         ends = x["length"].clamp(min=1).tolist()
         return torch.stack([_picture(one[:, :end] / 32768, form.rate) for one, end in zip(x[self.name], ends, strict=True)])
 
     def shown(self, view: Tensor, form: Form) -> Tensor:
-        """The same of windows float32 (B, 1, W)."""
+        """Draws the same of windows float32 (B, 1, W)."""
         return torch.stack([_picture(one, form.rate) for one in view])
 
     def features(self, x: Fields, form: Form) -> Tensor:
-        """Mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
+        """Computes mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
         return log_mel_statistics(x[self.name].float() / 32768, form.rate)
 
     def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """A seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
+        """Returns a seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
         return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
