@@ -44,6 +44,7 @@ SMALL = {
     "noise": 64,
     "negatives": 64,
     "invariance": 30.0,
+    "steps": 3,
     "width": 32,
     "depth": 1,
     "heads": 2,
