@@ -88,7 +88,11 @@ def test_what_two_splits_share() -> None:
         ("{digit}_{}", "7_jackson_32.wav", {"digit": 7}),
         ("{patient}/{side}-{}", "x/p03/left-0-1.b.png", {"patient": "p03", "side": "left"}),
         ("s{number}", "s012.png", {"number": "012"}),
-        ("{a}.{b}", "x.y.z.png", {"a": "x", "b": "y.z"}),
+        ("{a}.{}", "x.y.z.png", {"a": "x"}),
+        ("{}_{speaker}", "7_32_jackson.wav", {"speaker": "jackson"}),
+        ("{day}_{camera}", "d/2024-02-29_c1.png", {"day": "2024-02-29", "camera": "c1"}),
+        ("[{a}]-{b}", "[x]-7.png", {"a": "x", "b": 7}),
+        ("{a}^{b}", "x^7.png", {"a": "x", "b": 7}),
         ("{{{a}}}", "{q}.png", {"a": "q"}),
     ],
 )
@@ -108,6 +112,7 @@ def test_parts_of_file_names(pattern: str, path: str, found: dict[str, Any]) -> 
         ("{a:3}", "name each part once"),
         ("{a}{b}", "where does {a} end"),
         ("{a", "is not a pattern"),
+        ("{a}_{b}", "does not fit 3 of 3 files, the first of them 'd/1_2_3.png'"),
         ("{a}_{b}_{c}", "does not fit 2 of 3 files, the first of them 'd/x.png'"),
     ],
 )
@@ -266,7 +271,7 @@ def test_names_of_files_make_columns(digits: Path) -> None:
     assert all(Path(source.path(i)).stem.split("_")[1] == name for i, name in enumerate(classes_of(source)))
     data = opened(digits, columns="{class}_{speaker}_{}", group="speaker")
     assert data.train.classes == ("0", "1", "2")
-    assert data.held() == "1 of 5 values of 'speaker' are held out, 12 of 60 images"
+    assert data.held() == "1 of 5 values of 'speaker' is held out, 12 of 60 images"
     assert not set(data.train.columns["speaker"]) & set(data.test.columns["speaker"])
 
 

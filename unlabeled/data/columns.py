@@ -84,8 +84,8 @@ def parts(pattern: str, paths: Sequence[str], name: str) -> dict[str, Array]:
 
     Args:
         pattern: such as `{digit}_{speaker}_{index}`, for the name of a file without its suffix; with folders before it where
-            it has slashes, `{patient}/{}`. A part goes as far as the character that follows it, the last one to the end;
-            `{}` is a part that is not kept.
+            it has slashes, `{patient}/{}`. A part holds neither of the characters beside it in the pattern; `{}` is a part
+            that is not kept, and may hold anything.
         paths: of the files.
         name: of the data, for messages.
 
@@ -137,5 +137,5 @@ def _compiled(pattern: str) -> tuple[list[str], re.Pattern[str]]:
         if field is not None and not after[0] and after[1] is not None:
             raise UserError(f"--columns {pattern!r}: where does {{{field}}} end? Write a character between two parts")
         if field is not None:
-            text += f"([^/{re.escape(after[0][:1])}]+)"
+            text += f"([^/{re.escape(literal[-1:] + after[0][:1]) * bool(field)}]+)"
     return fields, re.compile(text, re.DOTALL)

@@ -69,7 +69,7 @@ class Data:
             return f"a fifth of the {nouns} is held out"
         kept, held = (len(numbered(source.columns[self.group])[1]) for source in (self.train, self.test))
         share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
-        return f"{held:,} of {kept + held:,} values of {self.group!r} are held out, {share}"
+        return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self) -> list[str]:
         """Returns what the user should know of labels and groups, in sentences."""
