@@ -85,8 +85,8 @@ def _rival(name: str, kind: Kind) -> Run:
     """Another run."""
     if not (Path(name) / RECIPE).is_file():
         raise UserError(
-            f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, none, "
-            "or the folder of another run"
+            f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
+            "none, or the folder of another run"
         )
     return Run.open(name)
 
