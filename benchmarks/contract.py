@@ -40,7 +40,16 @@ def methods(tree: Path) -> int:
 def once(tree: Path) -> tuple[float, float, str]:
     """Seconds of the processor and of the clock that the suite takes, and its last line."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/contract", "--ignore", "tests/contract/test_protocols.py"]
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/contract",
+        "--ignore",
+        "tests/contract/test_protocols.py",
+    ]
     done = python(tree, *words)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     said = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
@@ -64,7 +73,9 @@ def main() -> None:
         for side, tree in trees.items():
             spent, wall, said = once(tree)
             seconds[side].append((spent, wall))
-            print(f"round {turn + 1}, {side}: {spent:.1f} s of the processor, {wall:.1f} s of the clock ({said})", flush=True)
+            print(
+                f"round {turn + 1}, {side}: {spent:.1f} s of the processor, {wall:.1f} s of the clock ({said})", flush=True
+            )
     found = {}
     for side, rows in seconds.items():
         spent, wall = (statistics.median(row[i] for row in rows) / counts[side] for i in (0, 1))

@@ -59,6 +59,8 @@ def test_the_table_fits_80_columns(made: Path) -> None:
     rows = [line for line in console.export_text().splitlines() if line.startswith(("│", "┃"))]
     assert rows
     assert all(len(row) <= 80 and "…" not in row for row in rows)
+    assert str(result).splitlines()[0] == result.answer
+    assert "│ 100%" in str(result)
     found = result.score("run", "100%", "knn")
     assert found.std() is None
     assert found.spread() == binomial(found.mean(), 18)

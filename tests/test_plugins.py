@@ -99,7 +99,11 @@ def test_a_file_is_a_method_with_preset_recipe_options_and_documentation(mine: P
     assert "--method.temperature 0.5 τ" in said, "the options of the class that it inherits from"
     assert "mine" in ok("methods", "--plugin", mine)
     recipe = compose({"method": "mine"})
-    assert (recipe.method.options["temperature"], recipe.views.name, recipe.optimizer.options["lr"]) == (0.3, "dimmed", 0.001)
+    assert (recipe.method.options["temperature"], recipe.views.name, recipe.optimizer.options["lr"]) == (
+        0.3,
+        "dimmed",
+        0.001,
+    )
     assert compose({"method": "hers", "method.sharpness": "3"}).method.options["sharpness"] == 3.0
 
 
@@ -153,7 +157,12 @@ def test_both_keep_the_contract(mine: Path) -> None:
 def test_two_files_of_one_name_are_two_plugins(tmp_path: Path) -> None:
     for folder, name in (("a", "first"), ("b", "second")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "own.py").write_text(MINE.replace("mine", name).replace("hers", name + "-too").replace('"dimmed"', f'"{name}"').replace('"still"', f'"{name}-still"'))
+        (tmp_path / folder / "own.py").write_text(
+            MINE.replace("mine", name)
+            .replace("hers", name + "-too")
+            .replace('"dimmed"', f'"{name}"')
+            .replace('"still"', f'"{name}-still"')
+        )
     ok("methods", "--plugin", tmp_path / "a" / "own.py", "--plugin", tmp_path / "b" / "own.py")
     assert {"first", "second"} <= set(registry.names("methods"))
     assert os.environ[registry.PLUGINS].count("own.py") == 2
@@ -170,8 +179,14 @@ def test_two_files_of_one_name_are_two_plugins(tmp_path: Path) -> None:
         ("import nowhere_to_be_found\n", "line 1: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("raise ValueError('two\\nlines')\n", "line 1: ValueError: two lines"),
         ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
-        (MINE.replace('"mine"', '"simclr"'), "line 11: method 'simclr' of broken.py: unlabeled.methods.simclr has that name: give"),
-        (MINE.replace("temperature=0.3", "temprature=0.3"), "line 11: method 'mine' is registered with temprature, and has no"),
+        (
+            MINE.replace('"mine"', '"simclr"'),
+            "line 11: method 'simclr' of broken.py: unlabeled.methods.simclr has that name: give",
+        ),
+        (
+            MINE.replace("temperature=0.3", "temprature=0.3"),
+            "line 11: method 'mine' is registered with temprature, and has no",
+        ),
         (MINE.replace(', kind="views"', ""), "still: say what it is, as in @register(..., kind='views')"),
         ("\0", "line 1: SyntaxError: source code string cannot contain null bytes"),
     ],
@@ -189,7 +204,9 @@ def test_a_file_that_is_broken_is_one_line(text: str, said: str, tmp_path: Path)
 def test_a_file_that_is_none(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("no Python")
-    assert f"plug-in {str(tmp_path / name)!r} is no Python file that is there" in mistake("methods", "--plugin", tmp_path / name)
+    assert f"plug-in {str(tmp_path / name)!r} is no Python file that is there" in mistake(
+        "methods", "--plugin", tmp_path / name
+    )
     assert "plug-in '' is no Python file" in mistake("methods", "--plugin")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import mistake
 
 from unlabeled.errors import UserError
 from unlabeled.recipe import PACKAGED, Recipe, compose, is_recipe, locate, packaged, read
@@ -135,3 +136,10 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         read("cifar10/mocov2")
     with pytest.raises(UserError, match=r"recipe 'my\.yaml' cannot be read: it is neither a file nor a packaged one; `unl"):
         read("my.yaml")
+
+
+def test_rows_and_sweeps_take_packaged_recipes(tmp_path: Path) -> None:
+    rows = ("--method", "fashion-mnist/simclr", "--method", "cifar10/fast", "--out", tmp_path / "rows")
+    assert "'cifar10/fast' has encoder = {'name': 'resnet9'" in mistake("compare", "digits", *rows)
+    words = ("--grid", "method.temperatur=1", "--out", tmp_path / "sweep")
+    assert "did you mean 'temperature'?" in mistake("sweep", "digits/simclr", *words)

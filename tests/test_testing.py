@@ -236,7 +236,9 @@ def test_every_rule_is_broken_by_something() -> None:
 
 
 def test_two_processes_tell_a_method_that_does_not_gather() -> None:
-    with pytest.raises(ContractError, match="NotGathered breaks the rule 'two processes are one' .* at once, the loss of step 0"):
+    with pytest.raises(
+        ContractError, match="NotGathered breaks the rule 'two processes are one' .* at once, the loss of step 0"
+    ):
         TWO(trial(NotGathered))
 
 

@@ -54,7 +54,7 @@ class Progress:
         return self.step / self.total
 
     def generator(self) -> torch.Generator:
-        """Randomness that the step alone decides, alike in all processes: for draws that the whole batch shares."""
+        """Returns randomness that the step alone decides, alike in all processes: for draws that the whole batch shares."""
         import torch
 
         return torch.Generator().manual_seed(self.step)
@@ -101,5 +101,5 @@ class DataShape:
 
 
 def moved(fields: Fields, device: torch.device | str) -> Fields:
-    """The samples on that device, without waiting for it."""
+    """Returns the samples on that device, without waiting for it."""
     return {name: values.to(device, non_blocking=True) for name, values in fields.items()}

@@ -17,22 +17,23 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def world() -> int:
-    """Number of processes; 1 when not distributed."""
+    """Returns the number of processes; 1 when not distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which process this is, in [0, world)."""
+    """Tells which process this is, in [0, world)."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def gather(x: Tensor) -> Tensor:
-    """(B, ...) of each process -> (W·B, ...) in the order of ranks, differentiable with respect to every process's part."""
+    """Gathers (B, ...) of each process -> (W·B, ...) in the order of ranks, differentiable with respect to every process's
+    part."""
     return _Gather.apply(x) if world() > 1 else x
 
 
 def of_first(x: Tensor) -> Tensor:
-    """The first process's value, in all of them: what each computed for itself may differ in the last bits."""
+    """Returns the first process's value, in all of them: what each computed for itself may differ in the last bits."""
     if world() > 1:
         x = x.clone(memory_format=torch.contiguous_format)
         dist.broadcast(x, 0)
@@ -40,7 +41,7 @@ def of_first(x: Tensor) -> Tensor:
 
 
 def average_gradients(module: nn.Module) -> None:
-    """Each parameter's gradient becomes its mean over the processes; for steps that DistributedDataParallel does not see."""
+    """Averages each parameter's gradient over the processes; for steps that DistributedDataParallel does not see."""
     if world() == 1:
         return
     for parameter in module.parameters():
@@ -50,7 +51,7 @@ def average_gradients(module: nn.Module) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all get the same answer."""
+    """Tells whether the flag is set in any process; all get the same answer."""
     if world() == 1:
         return flag
     flags: list[Any] = [None] * world()

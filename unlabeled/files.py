@@ -37,7 +37,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """What to say when `path` could not be written."""
+    """Returns what to say when `path` could not be written."""
     return UserError(
         f"{str(path)!r} cannot be written ({error.strerror or error}): make room or permission, or write elsewhere"
     )

@@ -34,11 +34,42 @@ PACKAGED = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, slots=True)
+class Roles:
+    """What the user says of the columns of the data.
+
+    Attributes:
+        label: the one that holds the classes; "" for the one that is known by its name.
+        group: the one whose values, such as patients, are never divided between training and test split; "" for none.
+        columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
+        where_possible: those of these three that do not count where the data have no such column or names of files.
+    """
+
+    label: str = ""
+    group: str = ""
+    columns: str = ""
+    where_possible: frozenset[str] = frozenset()
+
+    def given(
+        self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
+    ) -> Roles:
+        """Returns what is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew
+        holds where they allow it."""
+        anew = {"label": label, "group": group, "columns": columns}
+        old = frozenset(name for name, value in anew.items() if value is None)
+        label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
+        return Roles(label, group, columns, old if elsewhere else frozenset())
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides what a run computes. The same recipe, data and machine give the same run.
 
     Attributes:
         data: path or name of the data.
+        columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
+        label: column of the classes; "" for the one that is known by its name, or the folders.
+        group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
+            none.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
@@ -74,6 +105,9 @@ class Recipe:
     """
 
     data: str = ""
+    columns: str = ""
+    label: str = ""
+    group: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
     start: str = ""
@@ -96,13 +130,18 @@ class Recipe:
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def roles(self) -> Roles:
+        """What it says of the columns of the data."""
+        return Roles(self.label, self.group, self.columns)
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
+        """Returns it as plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in plain.items()}
 
     def to_yaml(self) -> str:
-        """The recipe as a YAML document that `read` takes."""
+        """Returns the recipe as a YAML document that `read` takes."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
@@ -160,8 +199,8 @@ def read(recipe: str | Path) -> dict[str, Any]:
 
 
 def compose(*layers: Mapping[str, Any]) -> Recipe:
-    """One recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this encoder,
-    over the defaults.
+    """Composes one recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this
+    encoder, over the defaults.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name.
@@ -175,8 +214,9 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
     given: dict[str, Any] = {}
     for layer in layers:
         given = _merge(given, _nested(layer))
-    method, encoder = (given.get(part, {}).get("name", getattr(Recipe(), part).name) for part in ("method", "encoder"))
-    given = _merge(_nested(get("methods", method).prescribed(encoder)), given)
+    entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
+    whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
+    given = _merge(_nested(entry.prescribed(whose)), given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))

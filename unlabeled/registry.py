@@ -55,6 +55,7 @@ KINDS = {
     "probes": "protocol",
     "data": "data set",
     "kinds": "kind of data",
+    "encoders": "encoder",
 }
 """What each kind of thing is called in sentences."""
 FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data/kinds"}
@@ -102,12 +103,13 @@ class Entry:
     says: str = ""
 
     def prescribed(self, encoder: str) -> dict[str, Any]:
-        """The parts of a recipe that the paper prescribes with an encoder of that name."""
+        """Returns the parts of a recipe that the paper prescribes with an encoder of that name."""
         kinds = [parts for kind, parts in self.encoders.items() if kind in encoder]
         return {key: value for parts in (self.recipe, *kinds) for key, value in parts.items()}
 
     def options(self) -> dict[str, Option]:
-        """The keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere else."""
+        """Returns the keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere
+        else."""
         from docstring_parser import parse
 
         classes = [c for c in reversed(self.make.__mro__) if c is not object] if isinstance(self.make, type) else [self.make]
@@ -124,7 +126,7 @@ class Entry:
         return inspect.getdoc(self.make) or ""
 
     def resolve(self, options: Mapping[str, Any]) -> Choice:
-        """This name with every option: those given, in their types, and the defaults of the others.
+        """Returns this name with every option: those given, in their types, and the defaults of the others.
 
         Raises:
             UserError: an unknown option, or a value that its type does not take.
@@ -148,7 +150,7 @@ def register(
     kind: str = "",
     **preset: Any,
 ) -> Callable[[_Made], _Made]:
-    """Class or function decorator: gives the thing its names.
+    """Gives a class or function its names, as a decorator.
 
     Args:
         names: what users call it, as literals.
@@ -177,7 +179,9 @@ def register(
             before = _registered.get((found, name))
             if home != make.__module__ or (before and before.make.__module__ != make.__module__):
                 taken = home if home != make.__module__ else before.make.__module__ if before else ""
-                raise UserError(f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another")
+                raise UserError(
+                    f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another"
+                )
             _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, says)
         return make
 
@@ -231,24 +235,24 @@ def _place(module: str) -> str:
 
 
 def is_plugin(file: str) -> bool:
-    """Whether that file was imported as a plug-in."""
+    """Tells whether that file was imported as a plug-in."""
     return any(name.startswith(_PLUGIN) and getattr(m, "__file__", "") == file for name, m in list(sys.modules.items()))
 
 
 def load_plugins() -> None:
-    """Those that `$UNLABELED_PLUGINS` names, by which a process hands its own to the processes that it starts."""
+    """Imports those that `$UNLABELED_PLUGINS` names, by which a process hands its own to the processes that it starts."""
     for path in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
         load_plugin(path)
 
 
 def names(kind: str) -> list[str]:
-    """Every registered name of a kind, sorted; imports none of them."""
+    """Lists every registered name of a kind, sorted; imports none of them."""
     load_plugins()
     return sorted({*_files(kind), *_points(kind), *(name for of, name in _registered if of == kind)})
 
 
 def get(kind: str, name: str) -> Entry:
-    """The entry of that name; imports its file.
+    """Returns the entry of that name; imports its file.
 
     Raises:
         UserError: no such name; it says which known one is nearest.
@@ -287,7 +291,7 @@ def _loaded(kind: str, name: str) -> Any:
 
 
 def entries_of(make: Callable[..., Any]) -> list[Entry]:
-    """All under which a class or function is registered by now."""
+    """Returns all entries under which a class or function is registered by now."""
     return [entry for entry in _registered.values() if entry.make is make]
 
 
@@ -302,7 +306,7 @@ def build(kind: str, choice: Choice, *args: Any) -> Any:
 
 
 def coerce(value: Any, wanted: Any, what: str) -> Any:
-    """`value` (perhaps text from a command line or a YAML file) as the annotated type.
+    """Reads `value` (perhaps text from a command line or a YAML file) as the annotated type.
 
     Understands bool, int, float, str, `Literal`, `X | None`, tuples, and `Annotated` with a `Range`; passes others through.
 
@@ -401,7 +405,7 @@ def _type(annotation: Any, spaces: dict[str, Any]) -> Any:
 
 
 def nearest(word: str, known: Any) -> str:
-    """`; did you mean 'x'?`, or nothing if no known word is near."""
+    """Returns `; did you mean 'x'?`, or nothing if no known word is near."""
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -18,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from unlabeled import __version__
 from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -51,7 +52,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run in a folder.
+        """Opens the run in a folder.
 
         Raises:
             UserError: there is none.
@@ -93,12 +94,12 @@ class Run:
         return state is not None and bool(state["finished"])
 
     def lines(self) -> list[str]:
-        """What a terminal shows of it."""
+        """Returns what a terminal shows of it."""
         said = f"written: {self.path}"
         return [said + (f"; next: unlabeled evaluate {shlex.quote(str(self.path))}" if self.finished else "")]
 
     def encoder(self) -> Encoder:
-        """The trained encoder, on the CPU, in evaluation mode.
+        """Returns the trained encoder, on the CPU, in evaluation mode.
 
         Raises:
             UserError: the run has not written one yet, or the file is damaged.
@@ -109,7 +110,7 @@ class Run:
         return read_encoder(path)
 
     def classifier(self) -> Classifier:
-        """The encoder with the classifier that was trained on it, on the CPU, in evaluation mode: samples to logits.
+        """Returns the encoder with the classifier that was trained on it, on the CPU, in evaluation mode: samples to logits.
 
         Raises:
             UserError: its method learns no labels, it has not written one yet, or a file is damaged.
@@ -147,7 +148,7 @@ class Run:
         write_whole(self.path / CHECKPOINT, _saying(lambda p: torch.save(dict(state), p)))
 
     def read_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, on the CPU; None if there is none.
+        """Reads the last checkpoint, on the CPU; None if there is none.
 
         Raises:
             UserError: the file is damaged.
@@ -194,7 +195,8 @@ class Run:
 
 
 def load(path: str | Path) -> Encoder:
-    """The encoder of a run: raw samples (B, ...), such as images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
+    """Loads the encoder of a run: raw samples (B, ...), such as images (B, C, H, W), uint8 or float in [0, 1], to features
+    (B, D).
 
     Args:
         path: the run's folder, or a file that `save_encoder` wrote.
@@ -221,7 +223,7 @@ def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
 
 
 def read_encoder(path: Path) -> Encoder:
-    """The encoder in a file that `save_encoder` wrote, on the CPU, in evaluation mode.
+    """Reads the encoder in a file that `save_encoder` wrote, on the CPU, in evaluation mode.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -257,10 +259,10 @@ def _described(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware and the command of this process, for a run to keep."""
+    """Returns versions, hardware and the command of this process, for a run to keep."""
     program = Path(sys.argv[0]).name
-    versions = {"python": platform.python_version()}
-    for name in ("unlabeled", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
+    versions = {"python": platform.python_version(), "unlabeled": __version__}
+    for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

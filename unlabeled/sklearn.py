@@ -119,7 +119,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return self
 
     def transform(self, X: Any) -> Array:
-        """Features (n, D) of images X of the shape that `fit` met: float64 where X is, else float32.
+        """Returns features (n, D) of images X of the shape that `fit` met: float64 where X is, else float32.
 
         Raises:
             NotFittedError: `fit` has not been called.

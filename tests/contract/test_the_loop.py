@@ -24,13 +24,14 @@ def pretrain(out: Path, trial: Trial, **more: Any) -> Run:
     source = trial.samples(IMAGES)
     images, y = source.fields["image"].permute(0, 2, 3, 1).numpy(), source.labels
     options = {f"method.{k}": v for k, v in trial.options.items()}
-    given = {"encoder": "resnet10t", "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
+    network = trial.encoder
+    given = {"encoder": network.name, "epochs": EPOCHS, "batch_size": BATCH, "warmup_epochs": 0.5, "precision": "32"}
     return unlabeled.pretrain(
         (images, y.numpy()),
         method=trial.name,
         out=out,
         accelerator="cpu",
-        options={**options, "encoder.width": 4},
+        options={**options, **{f"encoder.{k}": v for k, v in network.options.items()}},
         **(given | more),
     )
 
@@ -39,10 +40,10 @@ def interrupt(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the views of that step are drawn."""
     draw = step.generator
 
-    def pressing(seed: int, rank: int, number: int) -> torch.Generator:
+    def pressing(seed: int, rank: int, number: int, *stream: int) -> torch.Generator:
         if number == at:
             signal.raise_signal(signal.SIGINT)
-        return draw(seed, rank, number)
+        return draw(seed, rank, number, *stream)
 
     monkeypatch.setattr(step, "generator", pressing)
 

@@ -53,6 +53,103 @@ def test_a_fifth_is_held_out_and_leaves_no_class_untrained() -> None:
     assert set(uneven[train]) == {0, 1, 2}
 
 
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray | None]:
+    """Groups of samples, -1 for none, and labels: mixed within groups, or one a group, or none; -1 for unlabelled."""
+    sizes = draw(st.lists(st.integers(1, 30), min_size=2, max_size=40))
+    random = np.random.default_rng(draw(st.integers(0, 999)))
+    order = random.permutation(sum(sizes))
+    groups, k = np.repeat(np.arange(len(sizes)) * 3, sizes)[order], draw(st.integers(1, 5))
+    kind = draw(st.sampled_from(["mixed", "of a group", "none"]))
+    if kind == "none":
+        return np.where(random.random(len(groups)) < 0.1, -1, groups), None
+    labels = random.integers(-1, k, len(groups)) if kind == "mixed" else random.integers(0, k, len(sizes) * 3)[groups]
+    return groups, labels if (labels >= 0).any() else None
+
+
+@settings(max_examples=200, deadline=None)
+@given(grouped(), st.integers(0, 9))
+def test_groups_are_held_out_whole_and_leave_every_class(case: tuple[np.ndarray, np.ndarray | None], seed: int) -> None:
+    groups, labels = case
+    n = len(groups)
+    every = np.zeros(n, np.int64) if labels is None else labels
+    possible = [
+        g for g in np.unique(groups[groups >= 0])
+        if (every[groups == g] >= 0).any() and set(every) - {-1} == set(every[groups != g]) - {-1}
+    ]  # fmt: skip
+    if not possible or len(np.unique(groups[groups >= 0])) < 2:
+        with pytest.raises(UserError, match=r"x (has fewer than 2|: each)|x: each"):
+            hold_out(n, labels, seed, "x", groups=groups)
+        return
+    train, test = hold_out(n, labels, seed, "x", groups=groups)
+    again = hold_out(n, labels, seed, "x", groups=groups)
+    assert np.array_equal(train, again[0])
+    assert np.array_equal(test, again[1])
+    assert sorted([*train, *test]) == list(range(n))
+    assert len(test)
+    assert not set(groups[train]) & set(groups[test])
+    assert (groups[test] >= 0).all()
+    assert set(every[train]) | {-1} == set(every) | {-1}
+
+
+@pytest.mark.parametrize("of_a_group", [False, True])
+def test_small_groups_make_an_even_fifth_and_others_for_other_seeds(of_a_group: bool) -> None:
+    """As near to a fifth of each class as a group is large, with 60 groups of 5 to 15 and three classes."""
+    splits = set()
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        sizes = random.integers(5, 16, 60)
+        groups = np.repeat(np.arange(60), sizes)
+        labels = groups % 3 if of_a_group else random.integers(0, 3, len(groups))
+        _, test = hold_out(len(groups), labels, seed, "x", groups=groups)
+        assert abs(len(test) - 0.2 * len(groups)) <= 15
+        share = np.bincount(labels[test]) / np.bincount(labels)
+        assert share.min() > 0.1
+        assert share.max() < 0.3
+        splits.add(frozenset(hold_out(600, np.arange(600) % 3, seed, "x", groups=np.arange(600) // 10)[1].tolist()))
+    assert len(splits) == 20
+
+
+@pytest.mark.parametrize(
+    ("sizes", "held"),
+    [
+        ([38, *[2] * 31], 20),
+        ([50, 50], 50),
+        ([70, 30], 30),
+        ([1, 99], 1),
+        ([40, 40, 40], 40),
+        ([25] * 4, 25),
+        ([20] * 5, 20),
+        ([10] * 6, 10),
+    ],
+)
+def test_few_groups_give_what_is_nearest_to_a_fifth(sizes: list[int], held: int) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    for seed in range(5):
+        assert len(hold_out(len(groups), np.arange(len(groups)) % 2, seed, "x", groups=groups)[1]) == held
+
+
+def test_groups_that_cannot_be_held_out() -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    with pytest.raises(UserError, match="x has fewer than 2 different values, of which one could be held out: give another"):
+        hold_out(30, labels, 0, "x", groups=np.zeros(30, np.int64))
+    with pytest.raises(UserError, match="has fewer than 2"):
+        hold_out(30, None, 0, "x", groups=np.where(labels == 1, 4, -1))
+    with pytest.raises(UserError, match="x: each of its values has all samples of a class"):
+        hold_out(30, labels, 0, "x", groups=labels)
+    train, test = hold_out(30, labels, 0, "x", groups=np.where(np.arange(30) < 20, 7, np.arange(30) // 3))
+    assert set(labels[test]) == {2}  # the other classes are in one group
+    assert {0, 1, 2} <= set(labels[train])
+
+
+def test_unlabelled_samples_go_with_their_group() -> None:
+    groups, labels = np.arange(100) // 10, np.where(np.arange(100) % 2, -1, np.arange(100) // 2 % 2)
+    train, test = hold_out(100, labels, 0, "x", groups=groups)
+    assert len(test) == 20
+    assert (labels[test] == -1).sum() == 10
+    assert not set(groups[train]) & set(groups[test])
+
+
 def test_held_out_of_unlabelled() -> None:
     train, test = hold_out(10, None, 0, "x")
     assert (len(train), len(test)) == (8, 2)

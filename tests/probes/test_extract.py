@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlabeled.probes.extract import features, pixels
+from unlabeled.probes.extract import features, raw
 
 
 class Noise:
@@ -78,14 +78,14 @@ def test_autocast_gives_float32_near_the_exact() -> None:
 
 def test_pixels() -> None:
     source = Noise()
-    x = pixels(source)
+    x = raw(source)
     assert (x.shape, x.dtype) == ((23, 32), torch.float32)
     torch.testing.assert_close(x, source.images.reshape(23, -1) / 255)
-    assert torch.equal(pixels(source, np.array([4, 1])), x[[4, 1]])
+    assert torch.equal(raw(source, np.array([4, 1])), x[[4, 1]])
 
 
 def test_nothing_to_extract_is_an_error() -> None:
     nothing = np.array([], dtype=np.int64)
-    for call in (lambda: features(Encoder(), Noise(), device="cpu", indices=nothing), lambda: pixels(Noise(), nothing)):
+    for call in (lambda: features(Encoder(), Noise(), device="cpu", indices=nothing), lambda: raw(Noise(), nothing)):
         with pytest.raises(ValueError, match="no image"):
             call()

@@ -16,8 +16,11 @@ from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCro
 from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
-NAMES = ["affine", "byol", "crop", "instance", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair", "pirl"]
-NAMES += ["simclr", "weak-strong"]
+NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
+NAMES += ["pirl", "simclr", "turns", "weak-strong"]
+TARGETS = {"pirl": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
+ONE = ("none", "crop", "pirl", "instance", "masked", "turns")
+"""Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
 
@@ -58,14 +61,17 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
     x = images(batch, channels, side, side)
     kept = x.clone()
     views, targets = policy(name, shape(channels, size))({"image": x}, seeded())
-    assert targets.keys() == ({"permutation"} if name == "pirl" else set())
+    assert targets.keys() == TARGETS.get(name, set())
     assert torch.equal(x, kept)
     if name == "pirl":
         assert [view.shape for view in views] == [
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
-    sizes = [size] * {"none": 1, "crop": 1, "instance": 1, "multi-patch": 20}.get(name, 2) + (
+    if name == "turns":
+        assert views[0].shape[:2] == (batch, 4)
+        views = [views[0][:, 1]]
+    sizes = [size] * (1 if name in ONE else {"multi-patch": 20}.get(name, 2)) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
     )
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
@@ -95,7 +101,7 @@ def test_the_same_state_gives_the_same_views_bit_by_bit_and_another_does_not(nam
     assert all(torch.equal(a, b) for a, b in zip(first, state[0], strict=True))
     if name != "none":
         assert not any(torch.equal(a, b) for a, b in zip(first, later, strict=True))
-    if name not in ("none", "crop", "pirl", "instance"):
+    if name not in ONE:
         assert not torch.equal(first[0], first[1])
 
 
@@ -193,7 +199,7 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
         # small crops may show nothing of it, three solarise
-        if name not in ("multi-crop", "multi-patch", "byol", "pirl", "weak-strong"):
+        if name not in ("multi-crop", "multi-patch", "byol", "pirl", "turns", "weak-strong"):
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name

@@ -16,6 +16,9 @@ def compare(
     *,
     method: Sequence[str],
     recipe: str | Path | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    columns: str | None = None,
     encoder: str | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
@@ -42,6 +45,12 @@ def compare(
         method: a method's name, with options after a colon (`moco:queue=1024`); a recipe, a file or a packaged one's name
             (`cifar10/moco-v2`); or the folder of a finished run. Several may be given.
         recipe: YAML file of what holds for all rows: encoder, sizes, batch.
+        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
+            label, class or the like; or the folders).
+        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
+            values of it are held out (default: none).
+        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
+            {patient}/{} (default: none).
         encoder: any backbone of timm (default: resnet18).
         optimizer: sgd, adamw or lars, for rows given by name (default: each method's own).
         epochs: passes over the images for each row (default: 100).
@@ -66,6 +75,9 @@ def compare(
     from unlabeled.comparing.compare import compare as compare_them
 
     given = {
+        "label": label,
+        "group": group,
+        "columns": columns,
         "encoder": encoder,
         "optimizer": optimizer,
         "epochs": epochs,

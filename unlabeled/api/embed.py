@@ -12,6 +12,8 @@ def embed(
     /,
     *,
     out: str | Path,
+    label: str | None = None,
+    columns: str | None = None,
     root: str | Path | None = None,
     accelerator: str = "auto",
     batch_size: int = 512,
@@ -20,8 +22,11 @@ def embed(
 
     Args:
         run: folder of the run.
-        data: images, as for `pretrain`; labels are copied where there are some.
-        out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names).
+        data: images, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
+        out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names). The data's own
+            columns stand beside these, with data_ before a name that is taken.
+        label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
+        columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
         batch_size: images at a time.
@@ -34,4 +39,6 @@ def embed(
     """
     from unlabeled.exporting.embed import embed as embed_it
 
-    return embed_it(run, data, Path(out), root=root, accelerator=accelerator, batch_size=batch_size)
+    return embed_it(
+        run, data, Path(out), label=label, columns=columns, root=root, accelerator=accelerator, batch_size=batch_size
+    )

@@ -13,6 +13,9 @@ def inspect(
     data: Any,
     /,
     *,
+    label: str | None = None,
+    group: str | None = None,
+    columns: str | None = None,
     minutes: float = 30,
     out: str | Path = "inspect",
     root: str | Path | None = None,
@@ -24,6 +27,12 @@ def inspect(
 
     Args:
         data: images, as for `pretrain`, with or without labels.
+        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
+            label, class or the like; or the folders).
+        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
+            values of it are held out (default: none).
+        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
+            {patient}/{} (default: none).
         minutes: that the training to be suggested may take.
         out: folder for `inspect.json` and the pictures; files of these names in it are replaced.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
@@ -36,5 +45,7 @@ def inspect(
         UserError: anything that the user can put right.
     """
     from unlabeled.inspecting.inspect import inspect as inspect_it
+    from unlabeled.recipe import Roles
 
-    return inspect_it(data, minutes=minutes, out=Path(out), root=root, accelerator=accelerator)
+    roles = Roles().given(label=label, group=group, columns=columns)
+    return inspect_it(data, roles=roles, minutes=minutes, out=Path(out), root=root, accelerator=accelerator)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path, /) -> Encoder:
-    """The trained encoder of a run, in evaluation mode: images (B, C, H, W), uint8 or float in [0, 1], to features (B, D).
+    """Loads the trained encoder of a run, in evaluation mode: images (B, C, H, W), uint8 or float in [0, 1], to features (B,
+    D).
 
     Args:
         run: folder of the run, or a file that `export --format safetensors` wrote.

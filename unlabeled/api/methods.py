@@ -19,7 +19,7 @@ class Catalogue:
     name: str | None = None
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         yield from _page(registry.get("methods", self.name)) if self.name else _overview()
 
 
@@ -36,7 +36,7 @@ def _page(entry: registry.Entry) -> Iterator[RenderableType]:
     from docstring_parser import parse
 
     document = parse(entry.about)
-    yield f"{entry.name}: {entry.says or document.short_description or '(no docstring)'}"
+    yield f"{entry.name}: {entry.says or document.short_description or 'no docstring'}"
     if document.long_description:
         yield " ".join(document.long_description.split())
     table = Table("option", "default", "meaning", box=None)

@@ -22,6 +22,9 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
+    label: str | None = None,
+    group: str | None = None,
+    columns: str | None = None,
     labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
@@ -62,6 +65,12 @@ def pretrain(
         batch_size: images per step, over all devices (default: 256).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
             (default: 1).
+        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
+            label, class or the like; or the folders).
+        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
+            values of it are held out (default: none).
+        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
+            {patient}/{} (default: none).
         labels: how many labels a method that uses some may see: `1%` of all, or `4` of each class (default: 100%).
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
@@ -104,6 +113,9 @@ def pretrain(
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate": accumulate,
+        "label": label,
+        "group": group,
+        "columns": columns,
         "labels": labels,
         "hold_out_classes": hold_out_classes,
         "kind.size": image_size,

@@ -18,7 +18,7 @@ class Recipes:
     name: str | None = None
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         if self.name:
             yield locate(self.name).read_text(encoding="utf-8").rstrip()
             return

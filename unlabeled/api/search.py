@@ -15,6 +15,8 @@ def search(
     /,
     *,
     data: Any = None,
+    label: str | None = None,
+    columns: str | None = None,
     k: int = 10,
     out: str | Path = "search.png",
     root: str | Path | None = None,
@@ -28,6 +30,8 @@ def search(
             and go on from the training to the test images, as in the table that this prints and in what `evaluate` draws;
             write ./7 for a file 7.
         data: images to search, as for `pretrain`, of all splits; they need no labels (default: what the run was trained on).
+        label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
+        columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         k: how many to find, at most.
         out: PNG file to draw them in.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
@@ -41,4 +45,6 @@ def search(
     """
     from unlabeled.evaluating.search import search as search_it
 
-    return search_it(run, image, data=data, k=k, out=Path(out), root=root, accelerator=accelerator)
+    return search_it(
+        run, image, data=data, label=label, columns=columns, k=k, out=Path(out), root=root, accelerator=accelerator
+    )

@@ -16,6 +16,9 @@ def sweep(
     /,
     *,
     grid: Sequence[str],
+    label: str | None = None,
+    group: str | None = None,
+    columns: str | None = None,
     out: str | Path = "runs/sweep",
     root: str | Path | None = None,
     accelerator: str = "auto",
@@ -32,6 +35,12 @@ def sweep(
         grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
             may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of
             transformations, in a matrix (SimCLR, figure 5).
+        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
+            label, class or the like; or the folders).
+        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
+            values of it are held out (default: none).
+        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
+            {patient}/{} (default: none).
         out: folder of the table, its figure and the runs.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
@@ -45,6 +54,8 @@ def sweep(
     """
     from unlabeled.comparing.sweep import sweep as sweep_it
 
+    given = {"label": label, "group": group, "columns": columns}
+    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     return sweep_it(
-        recipe, data, axes=grid, layer=dict(options or {}), out=Path(out), root=root, accelerator=accelerator
+        recipe, data, axes=grid, layer=layer, out=Path(out), root=root, accelerator=accelerator
     )  # fmt: skip

@@ -11,7 +11,7 @@ def contact_sheet(
     data: Any,
     /,
     *,
-    policy: str = "simclr",
+    policy: str | None = None,
     out: str | Path = "views.png",
     image_size: int | None = None,
     images: int = 8,
@@ -25,7 +25,7 @@ def contact_sheet(
 
     Args:
         data: images, as for `pretrain`.
-        policy: of the views.
+        policy: of the views (default: simclr for images, window for recordings).
         out: PNG file.
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         images: number of images.

@@ -144,12 +144,12 @@ class Board:
             self.publish(self.finished())
 
     def finished(self) -> list[dict[str, Any]]:
-        """All rows that came to an end, by name."""
+        """Returns all rows that came to an end, by name."""
         paths = sorted(p for p in self.out.glob("*.json") if p.name not in (QUESTION, TABLE))
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
     def asked(self, recipe: Recipe) -> dict[str, Any]:
-        """What of a recipe makes a row another one."""
+        """Returns what of a recipe makes a row another one."""
         loose = {"about", "monitor_every", "data", "speed"} | ({"epochs"} if self.minutes else set())
         plain: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
         return {k: v for k, v in plain.items() if k not in loose}

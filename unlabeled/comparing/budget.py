@@ -61,13 +61,13 @@ class Plan:
     late_from: Callable[[int], int]
 
     def seconds(self, epochs: int) -> float:
-        """Of a run of so many epochs."""
+        """Returns the seconds of a run of so many epochs."""
         before = min(epochs, self.late_from(epochs))
         each = [self.steps * cost.step_s + cost.prepare_s for cost in (self.early, self.late)]
         return self.early.first_s - self.early.prepare_s + before * each[0] + (epochs - before) * each[1]
 
     def epochs(self, seconds: float) -> int:
-        """Of the run that comes nearest to the seconds, 1 at least."""
+        """Returns the epochs of the run that comes nearest to the seconds, 1 at least."""
         enough = 1 + bisect_left(range(1, MOST), seconds, key=self.seconds)
         fewer = max(1, enough - 1)
         return min(fewer, enough, key=lambda epochs: abs(self.seconds(epochs) - seconds))
@@ -87,7 +87,7 @@ class Watch:
         return step - self.readings[0][0] > WARM_UP + MEASURED
 
     def result(self) -> Cost:
-        """What the readings say."""
+        """Returns what the readings say."""
         first: dict[int, float] = {}
         last: dict[int, float] = {}
         for step, at in self.readings:
@@ -109,7 +109,7 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str, mi
     Seconds are measured on so few images that a second epoch begins, as much of what comes before an epoch is done once (the
     filling of a bank), and taken to be proportional to them."""
     recipe = compose(read(recipe_file))
-    data = open_data(recipe.data, kind=recipe.kind, root=root, seed=recipe.seed)
+    data = open_data(recipe.data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     recipe, _ = settled(recipe, data.train, accelerator)
     chosen, _ = chosen_images(recipe, data.train)
     method = built(recipe, data.train, len(chosen))

@@ -22,7 +22,7 @@ from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.setup import chosen_images
 
-SHARED = ("encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
+SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
 
 LABELS = "supervised"
@@ -56,7 +56,7 @@ def compare(
     root: str | Path | None,
     accelerator: str,
 ) -> Tabled:
-    """See `unlabeled.api.compare`; `layer` is what the user gave of the recipe."""
+    """Does what `unlabeled.api.compare` says; `layer` is what the user gave of the recipe."""
     methods = [method] if isinstance(method, str | Path) else list(method)
     if minutes is not None and "epochs" in layer:
         raise UserError("--epochs and --minutes are two budgets: give one of them")

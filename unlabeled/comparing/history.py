@@ -36,7 +36,7 @@ class History:
         self.z_std = next((x["z_std"] for x in reversed(lines) if "z_std" in x), None)
 
     def json(self) -> dict[str, Any]:
-        """What a row says of it."""
+        """Returns what a row says of it."""
         speed = self.images_per_s
         return {
             "epochs": self.recipe.epochs if speed else 0,
@@ -50,6 +50,6 @@ class History:
         }
 
     def said(self) -> str:
-        """The end of it in words."""
+        """Returns the end of it in words."""
         knn = f", kNN {100 * self.curve[-1][2]:.1f}% within the training split" if self.curve else ""
         return f" after {self.recipe.epochs} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.console import console
 from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
 from unlabeled.evaluating.evaluate import labelled
@@ -78,34 +79,36 @@ class Judge:
 
 
 def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
-    """The data, of a kind whose options are all settled.
+    """Returns the data, of a kind whose options are all settled.
 
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
     """
     if not isinstance(named, str) or not named:
         raise UserError("no data given: give the path or the name of labelled data")
-    data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed)
+    data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     train, test = data.train, data.test
     if test is None or test.labels is None or train.labels is None or len(train.classes) < 2:
         raise UserError(
             f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "
-            "with one sub-folder a class"
+            f"with one sub-folder a class{train.candidates}"
         )
-    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed)
+    for remark in data.remarks():
+        console().print(remark, soft_wrap=True)
+    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
 
 
 def settled(data: Data) -> dict[str, Any]:
-    """The kind of the data with all options, as a recipe holds it."""
+    """Returns the kind of the data with all options, as a recipe holds it."""
     kind = data.train.kind.resolved(data.train.form)
     return {"name": kind.name, **kind.options}
 
 
 def identity(data: Data) -> dict[str, Any]:
-    """What makes the data the same: for the question that a folder of rows answers."""
+    """Returns what makes the data the same: for the question that a folder of rows answers."""
     assert data.test is not None
-    pixels = f"{data.train.fingerprint} {data.test.fingerprint}"
-    return {"name": data.train.name, "fingerprint": pixels, "labels": told(data.train, data.test)}
+    content = f"{data.train.fingerprint} {data.test.fingerprint}"
+    return {"name": data.train.name, "fingerprint": content, "labels": told(data.train, data.test)}
 
 
 def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -116,5 +119,5 @@ def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of a figure's draws."""
+    """Returns the mean of a figure's draws."""
     return sum(values) / len(values)

@@ -21,7 +21,7 @@ CAPTION = (
 
 
 def spelled(word: str) -> list[str]:
-    """`views` and `views=crop,blur` as the two axes that it stands for; any other axis as it is.
+    """Spells `views` and `views=crop,blur` as the two axes that it stands for; any other axis as it is.
 
     >>> spelled("views=crop,blur")
     ['views.first=crop,blur', 'views.second=crop,blur']
@@ -34,7 +34,7 @@ def spelled(word: str) -> list[str]:
 
 
 def asked(axes: Sequence[str]) -> bool:
-    """Whether these axes are those of the study."""
+    """Tells whether these axes are those of the study."""
     return sorted(axes) == AXES
 
 
@@ -54,7 +54,7 @@ class Matrix:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Matrix:
-        """From the rows of a table; transformations in the paper's order."""
+        """Makes the matrix from the rows of a table; transformations in the paper's order."""
         order = get_args(get("views", POLICY).options()["first"].type)
         first, second = ([name for name in order if any(row["values"][axis] == name for row in rows)] for axis in AXES)
         found = {tuple(row["values"][axis] for axis in AXES): fmean(row["figures"]["linear"])
@@ -73,7 +73,7 @@ class Matrix:
         return [Column(title, lambda row: None) for title in ("first \\ second", *self.second, "mean")]
 
     def cells(self) -> list[list[str]]:
-        """The table's text, in percent; the best pair and the best mean in bold."""
+        """Returns the table's text, in percent; the best pair and the best mean in bold."""
         best = max((s for row in self.shares for s in row if s is not None), default=None)
         highest = max((mean for mean in self.means if mean is not None), default=None)
         return [
@@ -82,7 +82,7 @@ class Matrix:
         ]
 
     def json(self) -> dict[str, Any]:
-        """All of it, in JSON's own types."""
+        """Returns all of it, in JSON's own types."""
         shares = [list(row) for row in self.shares]
         return {"first": list(self.first), "second": list(self.second), "linear": shares, "means": self.means}
 

@@ -18,7 +18,7 @@ OFF = 0.15
 
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who does not clearly beat the untrained encoder, who failed, and what else is to be said."""
+    """Tells who does not clearly beat the untrained encoder, who failed, and what else is to be said."""
     judged = {row["name"]: row for row in rows if "figures" in row}
     said = []
     base = judged.get(UNTRAINED)
@@ -41,12 +41,12 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
+    """Returns what the classifiers had to say of any row, such as fewer neighbours than asked for; each once."""
     return sorted({note for row in rows for note in row.get("notes", [])})
 
 
 def short(data: str) -> str:
-    """The name of data for a title: of paths their last part.
+    """Returns the name of data for a title: of paths their last part.
 
     >>> short("train=../data/cifar10-train.parquet,test=../data/cifar10-test.parquet")
     'cifar10-train, cifar10-test'
@@ -55,7 +55,7 @@ def short(data: str) -> str:
 
 
 def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the rows were trained on; each machine once."""
+    """Returns what the rows were trained on; each machine once."""
     every = [row["environment"]["hardware"] for row in rows if "environment" in row]
     named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
     return " and ".join(dict.fromkeys(named))
@@ -68,7 +68,7 @@ def _clearly(ours: float, theirs: float, tested: int) -> bool:
 
 
 def off_budget(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which rows had more or less than the minutes that all were to have."""
+    """Tells which rows had more or less than the minutes that all were to have."""
     minutes = question["budget"].get("minutes")
     off = [
         f"{row['name']} {row['minutes']:.1f}"

@@ -45,7 +45,7 @@ def sweep(
     root: str | Path | None,
     accelerator: str,
 ) -> Tabled:
-    """See `unlabeled.api.sweep`; `layer` is what the user gave of the recipe."""
+    """Does what `unlabeled.api.sweep` says; `layer` is what the user gave of the recipe."""
     words = [axes] if isinstance(axes, str) else list(axes)
     values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
     if data is None and recipe_file and not is_recipe(recipe_file):
@@ -83,7 +83,7 @@ def sweep(
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each axis, in their order.
+    """Returns the values of each axis, in their order.
 
     Raises:
         UserError: an axis that is not written so, twice, or without a value; or data as an axis.

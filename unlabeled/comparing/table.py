@@ -36,7 +36,7 @@ class Column:
     counts: Callable[[Row], bool] = lambda row: True
 
     def cell(self, row: Row) -> str:
-        """What stands there."""
+        """Returns what stands there."""
         value = self.value(row)
         if value is None:
             return "–"
@@ -44,7 +44,7 @@ class Column:
 
 
 def figure(title: str, name: str) -> Column:
-    """Percentages of one of the row's figures, with the standard deviation over several draws."""
+    """Returns percentages of one of the row's figures, with the standard deviation over several draws."""
 
     def value(row: Row) -> float | None:
         found = row.get("figures", {}).get(name)
@@ -64,7 +64,7 @@ def number(
     best: Callable[[list[float]], float] | None = None,
     counts: Callable[[Row], bool] = lambda row: True,
 ) -> Column:
-    """A number that the row holds itself."""
+    """Returns a number that the row holds itself."""
     return Column(title, lambda row: row.get(name), lambda row: form.format(row[name]), best, counts)
 
 
@@ -87,14 +87,14 @@ class Tabled:
     shown: Sequence[RenderableType]
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         yield from self.shown
         if self.rows:
             yield f"written: {self.path}"
 
 
 def grid(columns: Sequence[Column], rows: Sequence[Row], competing: Callable[[Row], bool]) -> list[list[str]]:
-    """The cells of all rows in Markdown: those of a column's best in bold, among competing rows."""
+    """Returns the cells of all rows in Markdown: those of a column's best in bold, among competing rows."""
     cells = [[column.cell(row) for column in columns] for row in rows]
     for at, column in enumerate(columns):
         values = [column.value(row) if competing(row) and column.counts(row) else None for row in rows]
@@ -107,13 +107,13 @@ def grid(columns: Sequence[Column], rows: Sequence[Row], competing: Callable[[Ro
 
 
 def markdown(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first column is aligned to the left."""
+    """Returns a table in Markdown; the first column is aligned to the left."""
     lines = [[column.title for column in columns], ["---", *["--:"] * (len(columns) - 1)], *cells]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def for_terminal(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Table:
-    """The same for a terminal."""
+    """Returns the same for a terminal."""
     table = Table(box=None)
     for at, column in enumerate(columns):
         table.add_column(column.title, justify="left" if at == 0 else "right", overflow="fold")

@@ -36,7 +36,7 @@ def by_products(network: nn.Module) -> None:
 
 
 def convolved(x: Tensor, weight: Tensor, bias: None = None, *, stride: Pair, padding: Pair) -> Tensor:
-    """What `torch.conv2d` gives, with its gradients.
+    """Computes what `torch.conv2d` gives, with its gradients.
 
     Args:
         x: (B, C, H, W).
@@ -167,7 +167,7 @@ class _Weights(torch.autograd.Function):
 
 
 def patches(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
-    """What each output of a convolution sees: (B, C, H, W) to (B H'W', hw C), channels last."""
+    """Returns what each output of a convolution sees: (B, C, H, W) to (B H'W', hw C), channels last."""
     down, right = padding
     padded = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, right, right, down, down)).contiguous()  # (B, H, W, C)
     b, h, w, c = padded.stride()

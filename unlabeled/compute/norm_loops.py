@@ -161,7 +161,7 @@ def moments(task: Any) -> None:
 
 
 def normalised(task: Any) -> None:
-    """Mean and variance from the sums, and y = max(scale x + shift, floor); arrays: y."""
+    """Computes mean and variance from the sums, and y = max(scale x + shift, floor); arrays: y."""
     _find_stats(task)
     table, floor, x, y = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
     scale, shift = table[0], table[1]
@@ -173,7 +173,7 @@ def normalised(task: Any) -> None:
 
 
 def normalised_and_added(task: Any) -> None:
-    """Likewise y = max(scale x + shift + other, floor); arrays: other, y."""
+    """Computes likewise y = max(scale x + shift + other, floor); arrays: other, y."""
     _find_stats(task)
     table, floor, x, other, y = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE), _rows(task, _MORE + 1)
     scale, shift = table[0], table[1]
@@ -198,7 +198,7 @@ def gradients(task: Any) -> None:
 
 
 def masked(task: Any) -> None:
-    """Likewise, for y to which another map was added; that g is also kept; arrays: g, y, g where y > floor."""
+    """Sums likewise, for y to which another map was added; that g is also kept; arrays: g, y, g where y > floor."""
     table, floor, x, g = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
     y, let = _rows(task, _MORE + 1), _rows(task, _MORE + 2)
     mean, total, product = table[2], table[_SUMS], table[_SUMS + 1]
@@ -213,8 +213,8 @@ def masked(task: Any) -> None:
 
 
 def followed(task: Any) -> None:
-    """The gradients of weight and bias, from the sums, and that of x; arrays: g, gradient of x, those of weight and bias
-    (2, C)."""
+    """Computes the gradients of weight and bias, from the sums, and that of x; arrays: g, gradient of x, those of weight and
+    bias (2, C)."""
     table, floor, x, g = _scales(task), _floor(task), _rows(task, _X), _rows(task, _MORE)
     before, learned, stats = _rows(task, _MORE + 1), _columns(task, _MORE + 2, 2), _columns(task, _STATS, 2)
     channels, epsilon = _number(task, _CHANNELS), _floats(task, _CONSTANTS, 1, 2)[0, 0]
@@ -235,7 +235,7 @@ def followed(task: Any) -> None:
 
 
 def run(job: Callable[[Any], None], kind: torch.dtype, sizes: tuple[int, int, int, int], *arrays: Tensor) -> None:
-    """A job, on all of torch's threads.
+    """Runs a job on all of torch's threads.
 
     Args:
         job: one of those above.

@@ -25,14 +25,14 @@ _pointer: Any = types.CPointer
 
 
 def part(function: F) -> F:
-    """For functions that compiled ones call."""
+    """Compiles functions that compiled ones call."""
     compiled: F = njit(**OPTIONS)(function)
     return compiled
 
 
 @cache
 def started(function: Callable[[Any], None], number: Any) -> Any:
-    """A function of numbers in memory, compiled for C, with its `address`; kept, beside its file or in the user's cache, if
+    """Compiles a function of numbers in memory for C, with its `address`; kept, beside its file or in the user's cache, if
     either can be written.
 
     Args:
@@ -67,7 +67,7 @@ called = _cast(
 
 
 def read(value: Any) -> Any:
-    """As float32, which a bfloat16 is the first half of."""
+    """Reads a value as float32, which a bfloat16 is the first half of."""
 
 
 @overload(read)
@@ -82,7 +82,7 @@ def _read_as(value: Any) -> Any:
 
 
 def fitted(value: Any, row: Any) -> Any:
-    """As the row's values are; to bfloat16 rounded to the nearest, of two to the even one."""
+    """Brings a value to the type of the row's; to bfloat16 rounded to the nearest, of two to the even one."""
 
 
 @overload(fitted)

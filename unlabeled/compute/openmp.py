@@ -17,7 +17,7 @@ import torch
 
 @cache
 def available() -> bool:
-    """Whether torch brings GNU's OpenMP, as on Linux."""
+    """Tells whether torch brings GNU's OpenMP, as on Linux."""
     try:
         return bool(_library())
     except (OSError, AttributeError):
@@ -40,7 +40,7 @@ def together(address: int, numbers: Sequence[int]) -> None:
 
 @cache
 def asking() -> tuple[int, int]:
-    """Addresses of `int f(void)` that say to a thread which one it is, and of how many.
+    """Returns addresses of `int f(void)` that say to a thread which one it is, and of how many.
 
     Raises:
         OSError: there is no such library.

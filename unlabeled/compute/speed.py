@@ -56,7 +56,7 @@ class Speed:
 
     @classmethod
     def parse(cls, text: str) -> Speed:
-        """What `str` gives, in any order.
+        """Reads what `str` gives, in any order.
 
         Raises:
             UserError: another word, or a number of workers that cannot be.
@@ -78,7 +78,7 @@ class Speed:
         return torch.channels_last if self.channels_last else torch.preserve_format
 
     def fuse(self, optimizer: Optimizer) -> Optimizer:
-        """The optimiser, told to use its fused kernels if it has some."""
+        """Returns the optimiser, told to use its fused kernels if it has some."""
         if self.fused and isinstance(optimizer, torch.optim.SGD | torch.optim.AdamW):
             for group in optimizer.param_groups:
                 group.update(fused=True, foreach=False)
@@ -108,7 +108,7 @@ class Speed:
 
     @contextmanager
     def eager(self) -> Iterator[None]:
-        """In which a compiled network runs as written: for evaluation, whose batches are of other shapes."""
+        """Opens a context in which a compiled network runs as written: for evaluation, whose batches are of other shapes."""
         if not self.compiled:
             yield
             return
@@ -117,7 +117,7 @@ class Speed:
 
 
 def usual(device: torch.device, precision: str = "auto") -> Speed:
-    """What is usually fastest on such a device, without a trial.
+    """Returns what is usually fastest on such a device, without a trial.
 
     Args:
         device: of the steps.
@@ -131,7 +131,7 @@ def usual(device: torch.device, precision: str = "auto") -> Speed:
 
 @cache
 def refusal(device: str) -> str:
-    """Why nothing can be compiled for a device of this type, in one line; "" if it can."""
+    """Tells why nothing can be compiled for a device of this type, in one line; "" if it can."""
     try:
         torch.compile(_small)(torch.zeros(8, device=device))
     except Exception as error:  # whatever a compiler that is missing or broken raises
@@ -153,7 +153,7 @@ def keep_memory() -> None:
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the machine has instructions for bfloat16; without, it would only pretend, and slowly."""
+    """Tells whether the machine has instructions for bfloat16; without, it would only pretend, and slowly."""
     if device.type == "cpu":
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

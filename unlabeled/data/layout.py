@@ -18,16 +18,13 @@ Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
 
 
 def listings(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], Reader], name: str) -> Splits:
-    """The splits of a tree of files.
+    """Returns the splits of a tree of files.
 
     Args:
         paths: relative, sorted.
         kind: of the samples.
         reader: makes the reader of some of them.
         name: of the data.
-
-    Raises:
-        UserError: a class of the test split that train does not have.
     """
     train, test = split_paths(paths, name)
     labels, classes = label_paths(train)
@@ -35,8 +32,7 @@ def listings(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], 
     if test is None:
         return listing, None
     test_labels, test_classes = label_paths(test)
-    renumbered = same_classes(classes, test_labels, test_classes, name) if classes else None
-    return listing, Listing(name, reader(test), renumbered, classes, kind)
+    return listing, Listing(name, reader(test), test_labels, test_classes, kind)
 
 
 def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] | None]:
@@ -69,7 +65,8 @@ def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] |
 
 
 def label_paths(paths: Sequence[str]) -> Labelled:
-    """Labels (n,) and class names of relative paths: the class is the first folder below those that all paths share.
+    """Returns the labels (n,) and class names of relative paths: the class is the first folder below those that all paths
+    share.
 
     Files beside class folders are unlabelled (-1). One folder only, or none, is no class: (None, ()).
     """
@@ -80,26 +77,6 @@ def label_paths(paths: Sequence[str]) -> Labelled:
         return None, ()
     number = {name: i for i, name in enumerate(classes)} | {"": -1}
     return np.array([number[n] for n in names], np.int64), classes
-
-
-def same_classes(
-    train: tuple[str, ...], labels: np.ndarray[Any, Any] | None, test: tuple[str, ...], name: str
-) -> np.ndarray[Any, Any] | None:
-    """Labels of a test split, numbered by the class names of train.
-
-    Raises:
-        UserError: a test image has a class that train does not have.
-    """
-    if labels is None or train == test:
-        return labels
-    number = {c: i for i, c in enumerate(train)}
-    strange = sorted({test[i] for i in np.unique(labels[labels >= 0])} - set(train))
-    if strange:
-        shown = ", ".join(repr(s) for s in strange[:3]) + (" ..." if len(strange) > 3 else "")
-        raise UserError(f"{name}: its test split has class {shown} which train does not have: name classes alike in both")
-    table = np.array([number.get(c, -1) for c in test] + [-1], np.int64)
-    renumbered: np.ndarray[Any, Any] = table[labels]
-    return renumbered
 
 
 def _wrapper(paths: Sequence[str]) -> list[str]:

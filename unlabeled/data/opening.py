@@ -14,20 +14,24 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unlabeled import registry
+from unlabeled.data.columns import column, fits, numbered, parts, shared
 from unlabeled.data.formats.archive import open_zip
 from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
 from unlabeled.data.formats.folder import open_folder
 from unlabeled.data.formats.listed import open_list
 from unlabeled.data.formats.parquet import open_parquet
 from unlabeled.data.kinds.kind import build, suffixes
-from unlabeled.data.layout import same_classes
+from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
 from unlabeled.errors import UserError
+from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
 
 ANY = Choice("")
 """A kind that is found from the data."""
+USUAL = Roles()
+"""Labels known by the name of their column, or folders of them; no groups."""
 _CHECK_SECONDS = 1.5, 0.5  # of train and of test
 
 
@@ -39,11 +43,54 @@ class Data:
         train: what is learned from.
         test: what is judged on; None if there is none.
         held_out: test is a seeded, class-balanced fifth of the only split there was; say so beside every figure.
+        group: the column whose values the splits must not share, "" for none.
     """
 
     train: Source
     test: Source | None
     held_out: bool
+    group: str = ""
+
+    def labelled_by(self, label: str) -> Data:
+        """Returns the same splits with the labels of another column, or with their own for "".
+
+        Raises:
+            UserError: no such column, one that holds no classes, or a class that the training split does not have.
+        """
+        train = self.train.labelled_by(label)
+        return replace(self, train=train, test=self.test and self.test.labelled_by(label, train))
+
+    def held(self) -> str:
+        """Returns what is held out, in words; "" for nothing."""
+        nouns = self.train.kind.nouns
+        if not self.held_out or self.test is None:
+            return ""
+        if not self.group:
+            return f"a fifth of the {nouns} is held out"
+        kept, held = (len(numbered(source.columns[self.group])[1]) for source in (self.train, self.test))
+        share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
+        return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
+
+    def remarks(self) -> list[str]:
+        """Returns what the user should know of labels and groups, in sentences."""
+        said = [f"No labels: {self.train.remark}."] if self.train.remark else []
+        if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
+            both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
+            if both:
+                said.append(
+                    f"Groups are torn: {len(both):,} of the {values:,} values of {self.group!r} in the test split "
+                    f"({', '.join(both[:3])}{', ...' * (len(both) > 3)}) are in train, too, with {samples:,} of its "
+                    f"{len(self.test):,} {self.train.kind.nouns}: figures say little of new ones."
+                )
+        if self.test is not None and self.test.labels is not None and self.train.labels is not None:
+            tested = self.test.labels[self.test.labels >= 0]
+            strange = int((~np.isin(tested, self.train.labels)).sum())
+            if strange:
+                said.append(
+                    f"Of {len(tested):,} labelled test {self.train.kind.nouns}, {strange:,} are of classes of which "
+                    "none is trained on: no classifier can know them."
+                )
+        return said
 
 
 def open_data(
@@ -53,6 +100,7 @@ def open_data(
     channels: int | None = None,
     root: str | Path | None = None,
     seed: int | None = 0,
+    roles: Roles = USUAL,
 ) -> Data:
     """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
 
@@ -65,6 +113,7 @@ def open_data(
         channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
+        roles: which of its columns are labels and groups.
 
     Raises:
         UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
@@ -72,15 +121,43 @@ def open_data(
     if isinstance(data, Data):
         return data
     train, test = _listings(data, root, kind.name)
+    if roles.columns:
+        train, test = _with_parts(train, roles), test and _with_parts(test, roles)
+    roles = _possible(roles, train)
+    groups = numbered(column(train.columns, roles.group, "--group", train.name))[0] if roles.group else None
+    labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     made = build(Choice(train.kind, kind.options))
-    source = open_source(train, made, None, seconds, channels)
+    source = open_source(train, labels, made, None, seconds, channels)
     if test is not None:
-        return Data(source, open_source(test, made, source.form, _CHECK_SECONDS[1], channels, len(source)), held_out=False)
+        tested = labels_of(test, roles.label, labels)
+        second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
+        return Data(source, second, held_out=False, group=roles.group)
     if seed is None:
-        return Data(source, None, held_out=False)
-    rest, held = made.hold_out(len(source), source.labels, None, seed, source.name)
-    return Data(source.subset(rest), source.subset(held), held_out=True)
+        return Data(source, None, held_out=False, group=roles.group)
+    name = source.name if groups is None else f"{source.name}: column {roles.group!r}"
+    rest, held = made.hold_out(len(source), source.labels, groups, seed, name)
+    return Data(source.subset(rest), source.subset(held), held_out=True, group=roles.group)
+
+
+def _possible(roles: Roles, train: Listing) -> Roles:
+    """Without columns that the data do not have and need not have."""
+    names = {"label": roles.label, "group": roles.group}
+    label, group = (
+        "" if part in roles.where_possible and name not in train.columns else name for part, name in names.items()
+    )
+    return Roles(label, group)
+
+
+def _with_parts(listing: Listing, roles: Roles) -> Listing:
+    """The split with columns made of the names of its files, too."""
+    paths = [listing.reader.path(i) for i in range(len(listing.reader))]
+    if "columns" in roles.where_possible and not fits(roles.columns, paths):
+        return listing
+    found = parts(roles.columns, paths, listing.name)
+    if both := set(found) & set(listing.columns):
+        raise UserError(f"{listing.name}: --columns names {min(both)!r}, and there is such a column: give it another name")
+    return replace(listing, columns={**listing.columns, **found})
 
 
 def _listings(data: Any, root: str | Path | None, asked: str) -> Splits:
@@ -129,13 +206,8 @@ def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
         raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
     train = _open_words(parts["train"], root, asked)[0]
     first, second = _open_words(parts["test"], root, asked or train.kind)
-    test = second or first
-    labels = same_classes(train.classes, test.labels, test.classes, text) if train.classes else None
-    name = text
-    return (
-        replace(train, name=name),
-        Listing(name, test.reader, labels, train.classes, train.kind, train.invariances),
-    )
+    test = replace(second or first, kind=train.kind, invariances=train.invariances)
+    return replace(train, name=text), replace(test, name=text)
 
 
 def _open_path(path: Path, name: str, asked: str) -> Splits:

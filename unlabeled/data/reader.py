@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ class Reader(Protocol):
     Attributes:
         identity: changes when the content may have changed (names, sizes, times or bytes); equal for equal content.
         channels: of every sample where the format knows it (arrays), None where it has to be found from the samples.
-        lasting: whether `identity` is certain enough to keep decoded pixels, and what is computed from them, for the next
+        lasting: whether `identity` is certain enough to keep what is decoded, and what is computed from them, for the next
             process: not where it was taken from some of the samples only.
         held: (n, ...) the whole split where it is already in memory, channels last, else None.
     """
@@ -39,10 +40,10 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Raw:
-        """The sample: an array, or a file that need not be decoded yet. Raises anything if it is bad."""
+        """Returns the sample: an array, or a file that need not be decoded yet. Raises anything if it is bad."""
 
     def path(self, index: int) -> str:
-        """A name by which the user finds the sample again."""
+        """Returns a name by which the user finds the sample again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,13 @@ class Listing:
     Attributes:
         name: what the user said.
         reader: access to the n raw samples.
-        labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled.
+        labels: (n,) int64 indices into `classes`, -1 where unlabelled; None if nothing is labelled, or by a column only.
         classes: names, in the order of the labels.
         kind: name of the kind of the samples.
         invariances: see `unlabeled.batch.DataShape`; None for those of the kind.
+        columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
+        label: the column that holds the labels where the format says so; "" where it does not.
+        declared: column -> names of the classes that its integers stand for, where the format has them.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Listing:
     classes: tuple[str, ...]
     kind: str = "image"
     invariances: frozenset[str] | None = None
+    columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    label: str = ""
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 Splits = tuple[Listing, Listing | None]  # train, and test where the data come with one

@@ -32,7 +32,7 @@ class Resident:
         }
 
     def fetch(self, index: np.ndarray) -> Fields:
-        """The samples at `index` (B,) within `chosen`, on the device."""
+        """Returns the samples at `index` (B,) within `chosen`, on the device."""
         missing = np.unique(index[~self.there[index]])
         if missing.size:
             for name, values in self.source.fetch(self.chosen[missing]).items():
@@ -43,7 +43,8 @@ class Resident:
 
 
 def fits(source: Source, count: int, device: torch.device) -> bool:
-    """Whether so many samples have room on the device, beside a network; never on the processor: they are in its memory."""
+    """Tells whether so many samples have room on the device, beside a network; never on the processor: they are in its
+    memory."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unlabeled.batch import Fields
 from unlabeled.data.kinds.kind import Form, Kind
+from unlabeled.data.labels import Labels, labels_of
 from unlabeled.data.reader import Listing, Skipped
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError
@@ -31,6 +32,8 @@ class Source:
             the training to the test samples.
         labels: (n,) int64, -1 where unlabelled; None if nothing is labelled.
         classes: class names, () if unlabelled.
+        label: name of the column that the labels come from, "" for none.
+        remark: why a column that seems to hold labels was not taken, "" for nothing to say.
         kind: of the samples.
         form: what they are once decoded.
         field: the one that the encoder sees.
@@ -39,16 +42,16 @@ class Source:
         lasting: whether the same string means the same content; not where only some of the samples were looked at.
     """
 
-    def __init__(self, listing: Listing, store: Store, first: int, rows: Array | None = None) -> None:
-        self._listing, self._store, self._first = listing, store, first
+    def __init__(self, listing: Listing, labels: Labels, store: Store, first: int, rows: Array | None = None) -> None:
+        self._listing, self._labels, self._store, self._first = listing, labels, store, first
         self.kind, self.form, self.field = store.kind, store.form, store.kind.name
         self._rows: Array = np.arange(len(store.reader)) if rows is None else rows
         self.numbers: Array = first + self._rows
         self._whole = rows is None
         self.lasting = listing.reader.lasting
         self.name = listing.name
-        self.labels: Array | None = None if listing.labels is None else listing.labels[self._rows]
-        self.classes = listing.classes
+        self.labels: Array | None = None if labels.values is None else labels.values[self._rows]
+        self.classes, self.label, self.remark = labels.classes, labels.column, labels.remark
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
         content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
@@ -62,17 +65,29 @@ class Source:
         return f"Source({self.name!r}, {about}, {len(self.classes)} classes)"
 
     @property
+    def columns(self) -> dict[str, Array]:
+        """What the data say of each sample, (n,) by name; see `unlabeled.data.columns.Columns`."""
+        return {name: values[self._rows] for name, values in self._listing.columns.items()}
+
+    @property
+    def candidates(self) -> str:
+        """What else may hold labels, as the end of a sentence that misses them; "" for nothing."""
+        why = f" ({self.remark})" * bool(self.remark)
+        return why + f"; or name a column with --label: {', '.join(self.columns)}" * bool(self._listing.columns)
+
+    @property
     def skipped(self) -> list[Skipped]:
         """The bad samples met so far, by index in this source."""
         bad = np.flatnonzero(self._store.bad[self._rows])
         return [replace(self._store.skipped[int(self._rows[i])], index=int(i)) for i in bad]
 
     def path(self, index: int) -> str:
-        """Where the sample came from, as its reader names it."""
+        """Tells where the sample came from, as its reader names it."""
         return self._listing.reader.path(int(self._rows[index]))
 
     def good(self) -> Array:
-        """(n,) bool, False for the samples that are known to be bad; all of them, once everything has been fetched."""
+        """Returns (n,) bool, False for the samples that are known to be bad; all of them, once everything has been
+        fetched."""
         good: Array = ~self._store.bad[self._rows]
         return good
 
@@ -92,7 +107,7 @@ class Source:
         return self.form.native
 
     def fetch(self, indices: Tensor | Array | Sequence[int]) -> Fields:
-        """The samples at `indices` (B,), each field (B, ...) on the CPU. Threads may call it at the same time.
+        """Returns the samples at `indices` (B,), each field (B, ...) on the CPU. Threads may call it at the same time.
 
         A bad sample is replaced by the next good one, cyclically, and is listed in `skipped`.
 
@@ -110,15 +125,16 @@ class Source:
         return {name: torch.from_numpy(values) for name, values in fields.items()}
 
     def seen(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
-        """What an encoder sees of the samples at `indices` (B,): their first field."""
+        """Returns what an encoder sees of the samples at `indices` (B,): their first field."""
         return self.fetch(indices)[self.field]
 
     def pictures(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
-        """The samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
-        return self.kind.pictures(self.fetch(indices))
+        """Returns the samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
+        return self.kind.pictures(self.fetch(indices), self.form)
 
     def native_sizes(self, indices: Tensor | Array | Sequence[int]) -> Array:
-        """What `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be read."""
+        """Returns what `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be
+        read."""
         sizes = []
         for row in self._rows[np.asarray(indices, dtype=np.int64)].tolist():
             with suppress(Exception):  # decoders raise anything on broken data
@@ -126,8 +142,14 @@ class Source:
         return np.array(sizes, np.int64).reshape(-1, len(self.form.native))
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:
-        """The samples at `indices`, in that order; what is decoded is shared with this source."""
-        return Source(self._listing, self._store, self._first, self._rows[np.asarray(indices, dtype=np.int64)])
+        """Returns the samples at `indices`, in that order; what is decoded is shared with this source."""
+        rows = self._rows[np.asarray(indices, dtype=np.int64)]
+        return Source(self._listing, self._labels, self._store, self._first, rows)
+
+    def labelled_by(self, label: str, like: Source | None = None) -> Source:
+        """Returns the same samples with the labels of another column, or with their own for ""; see `labels_of`."""
+        labels = labels_of(self._listing, label, None if like is None else like._labels)
+        return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
 
     def _next_good(self, position: int) -> dict[str, Array]:
         for step in range(1, len(self)):
@@ -138,7 +160,7 @@ class Source:
 
 
 def told(*sources: Source) -> str:
-    """The same for the same labels and names of classes, of which a source's fingerprint may know nothing."""
+    """Returns the same for the same labels and names of classes, of which a source's fingerprint may know nothing."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(json.dumps(source.classes).encode())
@@ -147,12 +169,19 @@ def told(*sources: Source) -> str:
 
 
 def open_source(
-    listing: Listing, kind: Kind, like: Form | None, seconds: float, channels: int | None = None, first: int = 0
+    listing: Listing,
+    labels: Labels,
+    kind: Kind,
+    like: Form | None,
+    seconds: float,
+    channels: int | None = None,
+    first: int = 0,
 ) -> Source:
     """Opens a split and checks as many samples as `seconds` allow.
 
     Args:
         listing: the split.
+        labels: of its samples.
         kind: of its samples.
         like: the form of the training split, which a test split shares.
         seconds: time for the check.
@@ -166,4 +195,4 @@ def open_source(
     kind.like(listing.reader, form, listing.name, channels)
     store = Store(listing.reader, kind, form, listing.name)
     store.check(seconds)
-    return Source(listing, store, first)
+    return Source(listing, labels, store, first)

@@ -49,7 +49,7 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
 
 
 def held_out_classes(classes: int, count: int, seed: int) -> Array:
-    """Which classes are kept out of training: (count,) labels, sorted.
+    """Tells which classes are kept out of training: (count,) labels, sorted.
 
     Args:
         classes: how many there are.
@@ -70,25 +70,34 @@ def held_out_classes(classes: int, count: int, seed: int) -> Array:
 def hold_out(
     n: int, labels: Array | None, seed: int, name: str, *, noun: str = "image", groups: Array | None = None
 ) -> tuple[Array, Array]:
-    """A fifth for testing, balanced over the classes; of no class more than half, and none of a class with one sample.
+    """Returns a fifth for testing, balanced over the classes; of no class more than half, and none of a class with one
+    sample.
 
     Args:
         n: number of samples.
         labels: (n,) or None; without labels, and for unlabelled samples, see Returns.
         seed: same seed, same split.
         name: of the data, for messages.
+        noun: one sample, for messages.
+        groups: (n,) of which group each sample is, -1 for none; None where there are none. A group is held out as a whole or
+            not at all, so that it may be more or less than a fifth, and of a class more than half, but never all.
 
     Returns:
         Sorted positions of train and of test. Without any label the fifth is random; with labels, unlabelled samples stay
-        in train.
+        in train, but for those of a group that is held out; samples without a group stay there.
 
     Raises:
-        UserError: too few samples, or fewer than two classes with two samples.
+        UserError: too few samples or groups, fewer than two classes with two samples, or no group without which each class
+            is left.
     """
     rng = np.random.default_rng([seed, 5])
-    if labels is None:
+    if groups is not None:
+        test = _groups_held_out(np.zeros(n, np.int64) if labels is None else labels, groups, rng, name)
+    elif labels is None:
         if n < 2:
-            raise UserError(f"{name}: {n} image is too few to hold out a test set: add images, or give train=PATH,test=PATH")
+            raise UserError(
+                f"{name}: {n} {noun} is too few to hold out a test set: add {noun}s, or give train=PATH,test=PATH"
+            )
         test = np.sort(rng.permutation(n)[: max(1, round(HELD_OUT * n))])
     else:
         pool = np.full(n, -1, np.int64)
@@ -97,14 +106,64 @@ def hold_out(
             pool[rng.permutation(np.flatnonzero(labels == c))[: count // 2]] = c
         if (counts >= 2).sum() < min(2, len(classes)):
             raise UserError(
-                f"{name}: {len(classes)} classes of which {(counts < 2).sum()} have a single image: no test set can be held "
-                "out; add images to each class, or give train=PATH,test=PATH"
+                f"{name}: {len(classes)} classes of which {(counts < 2).sum()} have a single {noun}: no test set can be "
+                f"held out; add {noun}s to each class, or give train=PATH,test=PATH"
             )
         wanted = HELD_OUT * int(counts.sum()) / int((pool >= 0).sum())
         test = balanced_draw(pool, min(1.0, wanted), seed)
     rest = np.ones(n, bool)
     rest[test] = False
     return np.flatnonzero(rest), test.astype(np.int64)
+
+
+def _groups_held_out(labels: Array, groups: Array, rng: np.random.Generator, name: str) -> Array:
+    """Sorted positions of the samples of some groups, drawn one after the other where that brings the counts of the classes
+    nearer to those of an even fifth, by squared distance, and the sum not above it; then one more, if that brings them
+    nearer still, or if none is held out yet.
+
+    Raises:
+        UserError: fewer than two groups, or none without which each class is left.
+    """
+    remedy = "give another --group, or train=PATH,test=PATH"
+    if len(np.unique(groups[groups >= 0])) < 2:
+        raise UserError(f"{name} has fewer than 2 different values, of which one could be held out: {remedy}")
+    counted = (labels >= 0) & (groups >= 0)
+    classes, which, every = np.unique(labels[labels >= 0], return_inverse=True, return_counts=True)
+    place = np.zeros(len(labels), np.int64)
+    place[labels >= 0] = which
+    here = np.bincount(place[counted], minlength=len(classes))
+    wanted = _even_quota(np.minimum(here, every // 2), round(HELD_OUT * int(here.sum())), rng)
+    short = wanted.copy()  # of each class, negative once there is more than wanted
+    left = every.copy()
+    order = np.flatnonzero(counted)[np.argsort(groups[counted], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    members = np.split(order, starts[1:]) if len(order) else []
+    parts = [np.unique(place[rows], return_counts=True) for rows in members]
+
+    def nearer(at: int) -> float:
+        """By how much the squared distance falls with this group; minus infinity where a class would be gone."""
+        c, k = parts[at]
+        return float((k * (2 * short[c] - k)).sum()) if (k < left[c]).all() else -np.inf
+
+    def hold(at: int) -> None:
+        c, k = parts[at]
+        short[c] -= k
+        left[c] -= k
+        held.append(at)
+
+    held: list[int] = []
+    drawn = rng.permutation(len(parts)).tolist()
+    for at in drawn:
+        if parts[at][1].sum() <= short.sum() and nearer(at) > 0:
+            hold(at)
+    last = max(set(drawn) - set(held), key=nearer, default=None)
+    if last is not None and (nearer(last) > 0 or (not held and nearer(last) > -np.inf)):
+        hold(last)
+    if not held:
+        raise UserError(
+            f"{name}: each of its values has all samples of a class, which would be missing in training: {remedy}"
+        )
+    return np.flatnonzero(np.isin(groups, groups[[members[at][0] for at in held]]))
 
 
 def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
@@ -119,7 +178,8 @@ def _even_quota(counts: Array, total: int, rng: np.random.Generator) -> Array:
 
 
 def parse_amount(text: str) -> int | float:
-    """`"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is 1.0.
+    """Reads an amount of labels: `"1"` is one image of each class, `"5"` five; `"1%"` is 0.01 of the labels, `"100%"` is
+    1.0.
 
     Raises:
         UserError: neither a whole number >= 1 nor a percentage in (0, 100].

@@ -56,7 +56,7 @@ class Store:
             self._open_cache()
 
     def read(self, rows: Array) -> tuple[Arrays, Array]:
-        """The fields (B, ...) of the samples `rows` (B,), and (B,) bool: whether each is good. Bad ones are undefined.
+        """Reads the fields (B, ...) of the samples `rows` (B,), and (B,) bool: whether each is good. Bad ones are undefined.
 
         Raises:
             UserError: more than a tenth of the samples are bad.
@@ -127,7 +127,7 @@ class Store:
         content = f"{self.kind.name} {self.kind.version} {self.reader.identity}"
         key = hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
         shapes = ["x".join(map(str, shape)) for _, shape in self.form.fields.values() if shape]
-        folder = cache_folder() / "-".join([key, *shapes])
+        folder = cache_folder() / "-".join([key, *shapes, *([str(self.form.rate)] if self.form.rate else [])])
         if sum(map(self._bytes, self.form.fields)) > MAX_CACHE_BYTES:
             return
         if self.reader.lasting:
@@ -165,7 +165,7 @@ class Store:
 
 
 def cache_folder() -> Path:
-    """`$UNLABELED_CACHE`, or the user's cache folder."""
+    """Returns `$UNLABELED_CACHE`, or the user's cache folder."""
     chosen = os.environ.get("UNLABELED_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "unlabeled"
 

@@ -24,7 +24,7 @@ class Classifier(nn.Module):
         self.encoder, self.head, self.classes = encoder, head, tuple(classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Samples to logits; their softmax are probabilities.
+        """Maps samples to logits; their softmax are probabilities.
 
         Raises:
             UserError: samples of another shape.

@@ -39,11 +39,11 @@ class Front(Protocol):
         ...
 
     def others(self, x: Tensor) -> list[Tensor]:
-        """Other forms of what the backbone takes: tta - 1 of them."""
+        """Returns other forms of what the backbone takes: tta - 1 of them."""
         ...
 
     def check(self, backbone: nn.Module) -> None:
-        """Whether the backbone takes every form.
+        """Checks whether the backbone takes every form.
 
         Raises:
             UserError: it does not.
@@ -70,7 +70,7 @@ class Encoder(nn.Module):
         self.whitening = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Samples to representations.
+        """Maps samples to representations.
 
         Raises:
             UserError: samples of another shape.
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         return self.represented(self.backbone(x), x)
 
     def local(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Samples to representations, and to what each stage of the backbone made on the way there, in one pass.
+        """Maps samples to representations, and to what each stage of the backbone made on the way there, in one pass.
 
         Args:
             x: (B, ...) samples.
@@ -103,7 +103,8 @@ class Encoder(nn.Module):
         return self.represented(backbone.forward_head(last), x), maps
 
     def represented(self, h: Tensor, x: Tensor) -> Tensor:
-        """What is judged: in evaluation mode the mean over the forms of each sample; whitened in float32, if asked for.
+        """Returns what is judged: in evaluation mode the mean over the forms of each sample; whitened in float32, if asked
+        for.
 
         Args:
             h: (B, dim), what the backbone gives of x.
@@ -117,9 +118,9 @@ class Encoder(nn.Module):
             return self.whitening(h.float())  # type: ignore[no-any-return]
 
     def whitened(self, h: Tensor | None = None) -> Encoder:
-        """A copy whose representation is PCA-whitened: centred, turned to its principal directions, each scaled to variance
-        1. Trained representations vary most along few directions, which are then all that nearest neighbours see (Jégou and
-        Chum 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening").
+        """Returns a copy whose representation is PCA-whitened: centred, turned to its principal directions, each scaled to
+        variance 1. Trained representations vary most along few directions, which are then all that nearest neighbours see
+        (Jégou and Chum 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening").
 
         Args:
             h: (n, dim) representations of many samples, as this encoder gives them; None: the weights come later.
@@ -134,8 +135,8 @@ class Encoder(nn.Module):
         return copied
 
     def with_tta(self, tta: int) -> Encoder:
-        """A copy that encodes 1, 2 or 4 forms of a sample that it judges, as descriptors are averaged over reflections and
-        scales (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", appendix B).
+        """Returns a copy that encodes 1, 2 or 4 forms of a sample that it judges, as descriptors are averaged over
+        reflections and scales (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks", appendix B).
 
         Raises:
             UserError: a front that has no other forms, or a network that does not take them.
@@ -146,7 +147,7 @@ class Encoder(nn.Module):
         return copied
 
     def plain(self) -> Encoder:
-        """A copy as it was trained: of one form of each sample, and without whitening."""
+        """Returns a copy as it was trained: of one form of each sample, and without whitening."""
         copied = copy.deepcopy(self)
         copied.whitening, copied.front.tta = None, 1
         return copied
@@ -159,5 +160,5 @@ class Encoder(nn.Module):
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of an encoder of version 0.1 with the names of today; that of today as it is."""
+    """Returns the state of an encoder of version 0.1 with the names of today; that of today as it is."""
     return {f"front.{name}" if name in ("mean", "std") else name: value for name, value in tensors.items()}

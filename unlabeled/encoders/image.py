@@ -16,10 +16,8 @@ from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UserError
+from unlabeled.parts.patches import SMALL, patch_side
 from unlabeled.registry import Choice, coerce, nearest
-
-SMALL = 64
-"""Images up to this side, in pixels, get a small-image stem."""
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 VITS = ("vision_transformer", "deit")  # files of timm
@@ -49,7 +47,7 @@ class ImageFront(nn.Module):
         self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W); in evaluation mode to (B, C, eval_size, eval_size).
+        """Maps (B, C, H, W) to (B, C, H, W); in evaluation mode to (B, C, eval_size, eval_size).
 
         Raises:
             UserError: not four dimensions, or another number of channels.
@@ -65,7 +63,7 @@ class ImageFront(nn.Module):
         return (x - self.mean) / self.std
 
     def others(self, x: Tensor) -> list[Tensor]:
-        """The mirror image; and both smaller."""
+        """Returns the mirror image; and both smaller."""
         others = [x.flip(3)]
         if self.tta == 4:
             small = resized(x, smaller(self.eval_size))
@@ -73,7 +71,7 @@ class ImageFront(nn.Module):
         return others
 
     def check(self, backbone: nn.Module) -> None:
-        """Whether the backbone takes the smaller images."""
+        """Checks whether the backbone takes the smaller images."""
         if self.tta == 4:
             name, sizes = type(backbone).__name__, {smaller(self.eval_size)}
             dimension(backbone, name, self.channels, sizes, "give --tta 2, or another --kind.eval-size or encoder")
@@ -82,7 +80,8 @@ class ImageFront(nn.Module):
 def build_encoder(
     choice: Choice, channels: int, size: int, mean: Tensor, std: Tensor, eval_size: int | None = None
 ) -> Encoder:
-    """The untrained backbone that `choice` names, of timm's catalogue (with our `resnet9` in it), without its classifier.
+    """Builds the untrained backbone that `choice` names, of timm's catalogue (with our `resnet9` in it), without its
+    classifier.
 
     Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `streams` is `lab` for two
     such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
@@ -135,7 +134,7 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
     if _family(choice.name) == "resnet9":
         if size > SMALL:
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
-    elif size <= SMALL and not notes:
+    elif size <= SMALL and not notes and "patch_size" not in choice.options:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     for part in backbone.modules():
         if type(part) is nn.Conv2d and _halves(part):
@@ -144,7 +143,8 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
 
 
 def timm_options(choice: Choice, size: int) -> dict[str, Any]:
-    """What `timm.create_model` is asked for, beside `num_classes=0` and `in_chans`, for the backbone that `choice` names.
+    """Returns what `timm.create_model` is asked for, beside `num_classes=0` and `in_chans`, for the backbone that `choice`
+    names.
 
     A ResNet's `conv1` and `maxpool` are then replaced where `build_encoder` says so.
 
@@ -170,7 +170,7 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     if family in VITS:
         options = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True} | options
         if size <= SMALL:
-            options.setdefault("patch_size", max(1, size // 8))
+            options.setdefault("patch_size", patch_side(size))
     return options
 
 
@@ -225,7 +225,7 @@ def dimension(
     sizes: set[int],
     remedy: str = "give a larger --image-size, or another encoder",
 ) -> int:
-    """Length of the representation, found with one blank image of each size that the network will see.
+    """Returns the length of the representation, found with one blank image of each size that the network will see.
 
     Raises:
         UserError: the network does not take images of such a size.
@@ -244,10 +244,10 @@ def dimension(
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """Images (B, C, H, W) as squares of that side: bilinear, antialiased."""
+    """Resizes images (B, C, H, W) to squares of that side: bilinear, antialiased."""
     return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def smaller(side: int) -> int:
-    """Side of an image in the smaller of two sizes, in pixels."""
+    """Returns the side of an image in the smaller of two sizes, in pixels."""
     return round(SMALLER * side)

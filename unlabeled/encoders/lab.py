@@ -30,14 +30,15 @@ class Lab(nn.Module):
         self.lightness, self.colour = lightness, colour
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both halves, side by side."""
+        """Returns both halves, side by side."""
         lab = rgb_to_lab(x)
         normal = (lab - lab.new_tensor(CENTRE).view(-1, 1, 1)) / lab.new_tensor(SPREAD).view(-1, 1, 1)
         return torch.cat([self.lightness(normal[:, :1]), self.colour(normal[:, 1:])], 1)
 
 
 def rgb_to_lab(x: Tensor) -> Tensor:
-    """sRGB (B, 3, H, W) in [0, 1] -> CIE 1976 L*a*b* (B, 3, H, W): L in [0, 100], a and b within about ±108; in float32."""
+    """Converts sRGB (B, 3, H, W) in [0, 1] -> CIE 1976 L*a*b* (B, 3, H, W): L in [0, 100], a and b within about ±108; in
+    float32."""
     with torch.autocast(x.device.type, enabled=False):
         x = x.float().clamp(0, 1)
         linear = torch.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)

@@ -32,11 +32,11 @@ class ResNet9(nn.Module):
         self.stages = nn.ModuleList(Stage(i, o) for i, o in pairwise(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), H and W from 8 on, to (B, D)."""
+        """Maps (B, C, H, W), H and W from 8 on, to (B, D)."""
         return self.forward_head(self.forward_intermediates(x)[0])
 
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The last stage's maps, and those of all stages: (B, width, H/2, W/2) to (B, D, H/8, W/8)."""
+        """Returns the last stage's maps, and those of all stages: (B, width, H/2, W/2) to (B, D, H/8, W/8)."""
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -44,7 +44,7 @@ class ResNet9(nn.Module):
         return x, maps
 
     def forward_head(self, last: Tensor) -> Tensor:
-        """The mean over places of the last maps: (B, D, H, W) to (B, D)."""
+        """Takes the mean over places of the last maps: (B, D, H, W) to (B, D)."""
         return last.mean((2, 3))
 
 
@@ -58,17 +58,17 @@ class Stage(nn.Module):
         self.residual = nn.Sequential(*convolution(dim, dim), *convolution(dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halved, then with what the residual adds."""
+        """Halves the map, then adds the residual."""
         x = self.down(x)
         return x + self.residual(x)  # type: ignore[no-any-return]
 
 
 def convolution(channels: int, dim: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """3×3, batch norm, ReLU."""
+    """Builds a convolution of 3×3, batch norm, ReLU."""
     return nn.Conv2d(channels, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True)
 
 
 @register_model
 def resnet9(pretrained: bool = False, **options: Any) -> ResNet9:
-    """Its entry in timm's catalogue, so that it is an encoder like all others; there are no pretrained weights."""
+    """Makes its entry in timm's catalogue, so that it is an encoder like all others; there are no pretrained weights."""
     return ResNet9(**{name: value for name, value in options.items() if not name.startswith(("pretrained_", "cache_"))})

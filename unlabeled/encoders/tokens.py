@@ -5,15 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from unlabeled.errors import UserError
 
 
-def visible(backbone: Any, x: Tensor, keep: Tensor) -> tuple[Tensor, list[Tensor]]:
+def vit(backbone: nn.Module) -> Any:
+    """Returns the backbone, if it is timm's VisionTransformer: a sequence of patches that can be left out.
+
+    Raises:
+        UserError: it is another network.
+    """
+    if not isinstance(backbone, VisionTransformer):
+        raise UserError(
+            f"a network of type {type(backbone).__name__} cannot leave patches out: give a ViT as --encoder, such as "
+            "vit_tiny_patch16_224"
+        )
+    return backbone
+
+
+def visible(backbone: nn.Module, x: Tensor, keep: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Encodes some patches of each image, as masked autoencoders do (He et al. 2021, §3, "MAE encoder").
 
-    The others, and mask tokens, never go in. Positions are added before patches are left out.
+    The others, and mask tokens, never go in. Positions are added before patches are left out. timm's own dropping of patches
+    at random (`patch_drop_rate`) is left out: `keep` says which go in.
 
     Args:
         backbone: timm's VisionTransformer.
@@ -27,20 +43,16 @@ def visible(backbone: Any, x: Tensor, keep: Tensor) -> tuple[Tensor, list[Tensor
     Raises:
         UserError: a network without such tokens.
     """
-    if not all(hasattr(backbone, part) for part in ("patch_embed", "_pos_embed", "blocks", "norm_pre", "forward_head")):
-        raise UserError(
-            f"a network of type {type(backbone).__name__} cannot leave patches out: give a ViT as --encoder, such as "
-            "vit_tiny_patch16_224"
-        )
-    tokens = backbone._pos_embed(backbone.patch_embed(x))  # (B, P + N, D), P class tokens and registers
-    prefix = backbone.num_prefix_tokens
+    network = vit(backbone)
+    tokens = network._pos_embed(network.patch_embed(x))  # (B, P + N, D), P class tokens and registers
+    prefix = network.num_prefix_tokens
     chosen = keep[:, :, None].expand(-1, -1, tokens.shape[2])
     tokens = torch.cat([tokens[:, :prefix], tokens[:, prefix:].gather(1, chosen)], 1)  # (B, P + K, D)
-    tokens = backbone.norm_pre(backbone.patch_drop(tokens))
+    tokens = network.norm_pre(tokens)
     maps = []
-    for block in backbone.blocks:
+    for block in network.blocks:
         tokens = block(tokens)
         maps.append(tokens[:, prefix:].mT)
-    tokens = backbone.norm(tokens)
+    tokens = network.norm(tokens)
     maps[-1] = tokens[:, prefix:].mT
-    return backbone.forward_head(tokens), maps
+    return network.forward_head(tokens), maps

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from unlabeled.probes.score import Score
 
-SUBJECTS = {"pixels": "raw pixels", "random": "untrained encoder", "run": "pretrained encoder"}
-RIVALS = {"random": "an untrained encoder of the same shape", "pixels": "raw pixels"}
+RAW = {"pixels": "raw pixels", "log-mel": "log-mel statistics"}
+"""What each kind of data has for features without an encoder (`Kind.raw`), in words."""
+SUBJECTS = {**RAW, "random": "untrained encoder", "run": "pretrained encoder"}
+RIVALS = {"random": "an untrained encoder of the same shape", **RAW}
 HELPS = "What usually helps: gentler crops where the object of interest is small, other views, another method, more steps."
 
 NAMED = 3
@@ -22,10 +24,10 @@ Pair = tuple[str, Score, str, Score]
 """Labels, score of the run, rival, its score."""
 
 
-def answer(scores: Scores, titles: Sequence[str]) -> str | None:
-    """One sentence: whether the pretrained encoder beats an untrained one and raw pixels, by how much, against the spread;
-    and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond the spread
-    and never better is not to have helped, whatever the other rival says.
+def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | None:
+    """Returns one sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the
+    spread; and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond
+    the spread and never better is not to have helped, whatever the other rival says.
 
     Put into figures is the first protocol and amount of labels that met most of the two, and bears the verdict out with
     most of them; the others are counted, and named if lost. Other runs are named, but decide nothing: whether pretraining
@@ -34,6 +36,7 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     Args:
         scores: of all subjects.
         titles: of the protocols that are judged by labels.
+        raw: the kind's features without an encoder.
 
     Returns:
         None if nothing was judged by labels.
@@ -56,7 +59,7 @@ def answer(scores: Scores, titles: Sequence[str]) -> str | None:
     shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
     by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
     figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
-    lacking = [said for name, said in RIVALS.items() if name not in {pair[2] for pair in pairs}]
+    lacking = [RIVALS[name] for name in ("random", raw) if name not in {pair[2] for pair in pairs}]
     more = f" Not compared with {' or '.join(lacking)}: leave out --against." if lacking else ""
     if not pairs:
         return f"Whether pretraining helped was not asked: {figure}.{more}"
@@ -99,7 +102,7 @@ def _worse(pairs: Sequence[Pair]) -> list[str]:
 
 
 def spell(labels: str) -> str:
-    """An amount of labels in words."""
+    """Spells an amount of labels in words."""
     return f"{labels} per class" if labels.isdecimal() else labels
 
 
@@ -108,7 +111,7 @@ def _with(labels: str) -> str:
 
 
 def called(subject: str) -> str:
-    """A subject as the head of a column."""
+    """Names a subject as the head of a column."""
     return SUBJECTS.get(subject, subject)
 
 

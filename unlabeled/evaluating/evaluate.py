@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +18,13 @@ from torch import Tensor
 from unlabeled import registry
 from unlabeled.console import console
 from unlabeled.data import Source
+from unlabeled.data.kinds.kind import build
 from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.evaluating.keep import KEPT, check_keep, keep
-from unlabeled.evaluating.splits import new_classes, splits
+from unlabeled.evaluating.splits import Columns, new_classes, splits
 from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
 from unlabeled.files import cannot_write, write_whole
@@ -44,6 +46,9 @@ def evaluate(
     run: str | Path,
     *,
     data: Any,
+    label: str | None,
+    group: str | None,
+    columns: str | None,
     protocol: Sequence[str],
     labels: Sequence[str],
     draws: int | None,
@@ -54,15 +59,17 @@ def evaluate(
     out: str | Path | None,
     kept: str | Path | None = None,
 ) -> Evaluation | Transfer:
-    """See `unlabeled.api.evaluate`."""
+    """Does what `unlabeled.api.evaluate` says."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
     asked = [text for word in several(protocol) for text in spelled_out(word)]
     opened_run = Run.open(run)
-    path = Path(out) if out else opened_run.path / "evaluation.json"
     alone = len(sets) == 1 and asked == several(protocol)
-    path = path if alone or out else path.with_name("transfer.json")
+    more = "" if label in (None, opened_run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
+    path = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
     question = _Question(
-        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels), several(against), draws, seed,
+        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels),
+        _rivals(opened_run, against), draws, seed,
+        Columns(label, group, columns),
         None if kept is None else Path(kept),
     )  # fmt: skip
     question.check()
@@ -70,7 +77,7 @@ def evaluate(
     judged = subjects(opened_run, question.rivals, accelerator)
     opened = [question.open(one, root) for one in sets]
     if alone:
-        return _evaluate(question, judged, opened[0], path.with_name(PICTURES if not out else f"{path.stem}-{PICTURES}"))
+        return _evaluate(question, judged, opened[0], path.with_name(f"{path.stem}-{PICTURES}" if out or more else PICTURES))
     return transfer(path, [_evaluate(question, judged, one, None) for one in opened])
 
 
@@ -86,6 +93,7 @@ class _Question:
     against: list[str]
     draws: int | None
     seed: int
+    columns: Columns
     keep: Path | None = None
 
     @property
@@ -118,8 +126,9 @@ class _Question:
 
     def open(self, data: Any, root: str | Path | None) -> Opened:
         """The data, as the protocols need them."""
-        recipe, channels = self.run.recipe, self.run.encoder().front.channels
-        train, test, words = splits(data, recipe, channels, root, all(self.flags("needs_labels", True)))
+        channels = self.run.encoder().front.channels
+        labelled = all(self.flags("needs_labels", True))
+        train, test, words = splits(data, self.run, channels, root, labelled, self.columns)
         if train.channels != channels:
             raise UserError(
                 f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
@@ -149,8 +158,8 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
-        for build in judged:
-            subject = build(train)
+        for make in judged:
+            subject = make(train)
             supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
             drawer = _drawer(question, pictures, subject, train, test, drawn)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
@@ -180,6 +189,12 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     return made
 
 
+def _rivals(run: Run, against: Sequence[str]) -> list[str]:
+    """The features without an encoder by the name that the kind of data has for them."""
+    raw = build(run.recipe.kind).raw
+    return several([raw if name in ("raw", "pixels") else name for name in several(against)])
+
+
 def _answered(question: _Question, before: Mapping[tuple[str, str], Sequence[Score]]) -> bool:
     """Whether what is asked, or was before, compares with all rivals by labels: else nothing can be said first."""
     judged = {subject for (subject, labels), found in before.items() if labels != NONE and found}
@@ -204,8 +219,11 @@ class _Judge:
         self.draws, self.seed, self.then = draws, seed, then
 
     def __call__(self, item: Asked, kind: Any, amounts: Sequence[str]) -> list[tuple[str, Score]]:
-        """Scores by the amount of labels; none where raw pixels cannot be judged."""
+        """Scores by the amount of labels; none where raw features cannot be judged."""
         shared: dict[str, Any] = {"protocol": item.choice, "seed": self.seed}
+        sees = getattr(kind, "sees", (self.train.kind.name,))
+        if self.train.kind.name not in sees:
+            raise UserError(f"protocol {item.choice.name!r} is for data of kind {', '.join(sees)}: leave it out")
         texts = [item.labels] if item.labels else amounts
         if getattr(kind, "new_classes", False):
             learning = labelled(self.train, self.subject.features) if getattr(kind, "fits", True) else None
@@ -305,13 +323,13 @@ def _of(labelled: tuple[Tensor, Tensor], classes: np.ndarray, *, invert: bool = 
 
 
 def labelled(source: Source, represent: Any) -> tuple[Tensor, Tensor]:
-    """Representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
+    """Returns the representation (n, D) and labels (n,), -1 where there is none, of the images that can be read."""
     x = represent(source)
     good = torch.from_numpy(source.good())
     return x[good], torch.from_numpy(_labels(source))[good]
 
 
 def several(given: str | int | Path | Sequence[Any]) -> list[str]:
-    """One word or several, each once, as text."""
+    """Takes one word or several, each once, as text."""
     words = [given] if isinstance(given, str | int | Path) else given
     return list(dict.fromkeys(map(str, words)))

@@ -11,11 +11,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from unlabeled.console import text
 from unlabeled.data import Source, told
+from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import answer, called, spell
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
+from unlabeled.registry import Choice
 
 NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
@@ -32,7 +35,7 @@ UNSUPERVISED = (
 
 
 def identity(encoder: Encoder, train: Source, test: Source) -> str:
-    """The same for the same encoder, images, labels and names of classes; the encoder's part comes first."""
+    """Returns the same for the same encoder, images, labels and names of classes; the encoder's part comes first."""
     return f"{weights(encoder)} {train.fingerprint} {test.fingerprint} {told(train, test)}"
 
 
@@ -46,7 +49,7 @@ class Earlier:
 
 
 def held(path: Path) -> list[dict[str, Any]]:
-    """The evaluations in a file, of one set of images or of several; none if it is no such file."""
+    """Returns the evaluations in a file, of one set of images or of several; none if it is no such file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,7 +59,8 @@ def held(path: Path) -> list[dict[str, Any]]:
 
 
 def earlier(path: Path, identity: str) -> Earlier:
-    """What a file holds of this identity; nothing if it is of another encoder, other images or other labels, or no such."""
+    """Returns what a file holds of this identity; nothing if it is of another encoder, other images or other labels, or no
+    such."""
     try:
         one = next(one for one in held(path) if one.get("identity") == identity)
         commands = [list(map(str, words)) for words in one.get("commands", [one["command"]])]
@@ -71,7 +75,8 @@ def earlier(path: Path, identity: str) -> Earlier:
 
 
 def lacks_supervised(protocols: Iterable[str], saw_labels: Sequence[str]) -> bool:
-    """Whether it was asked for what supervised pretraining is the measure of, fine-tuning, and none was compared with."""
+    """Tells whether it was asked for what supervised pretraining is the measure of, fine-tuning, and none was compared
+    with."""
     return "finetune" in protocols and not saw_labels
 
 
@@ -109,7 +114,8 @@ class Evaluation:
     saw_labels: Sequence[str] = ()
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
-        """One score; subject is `pixels`, `random` or `run`, protocol its name, also with options (`few-shot:shots=5`)."""
+        """Returns one score; subject is `pixels`, `random` or `run`, protocol its name, also with options
+        (`few-shot:shots=5`)."""
         found = self.scores[subject, labels]
         return next(s for name in ("title", "protocol") for s in found if getattr(s, name) == protocol)
 
@@ -117,7 +123,9 @@ class Evaluation:
     def answer(self) -> str | None:
         """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
         every = self.every
-        return answer(every, list({s.title for (_, labels), found in every.items() if labels != NONE for s in found}))
+        titles = list({s.title for (_, labels), found in every.items() if labels != NONE for s in found})
+        kind = self.metadata.get("recipe", {}).get("kind", {}).get("name", "image")
+        return answer(every, titles, build(Choice(kind)).raw)
 
     @property
     def every(self) -> dict[tuple[str, str], list[Score]]:
@@ -128,8 +136,12 @@ class Evaluation:
             merged.setdefault(key, []).extend(score for score in found if score.title not in titles)
         return merged
 
+    def __str__(self) -> str:
+        return text(self.lines())
+
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is written."""
+        """Returns what a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is
+        written."""
         if self.answer:
             yield self.answer
         for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
@@ -147,11 +159,11 @@ class Evaluation:
         yield from (f"written: {path}" for path in [*self.pictures, self.path])
 
     def left_out(self) -> Iterator[str]:
-        """A line for each protocol that could not be had."""
+        """Returns a line for each protocol that could not be had."""
         yield from (f"not judged by {name}: {reason}" for name, reason in self.failed.items())
 
     def json(self) -> dict[str, Any]:
-        """Everything, in JSON's own types."""
+        """Returns everything, in JSON's own types."""
         scores = [{"subject": s, "labels": a, **score.json()} for (s, a), found in self.every.items() for score in found]
         where = {
             "split": self.split,
@@ -184,11 +196,12 @@ class Evaluation:
 
 
 def looked_at(split: str, scores: Iterable[Score]) -> str:
-    """A split in words, with how many of its images were looked at where not all: `2,000 of 10,000 images of ...`."""
+    """Returns a split in words, with how many of its images were looked at where not all: `2,000 of 10,000 images of
+    ...`."""
     tested = f"{max(score.tested for score in scores):,}"
     return split if split.startswith(f"{tested} ") else f"{tested} of {split}"
 
 
 def images_of(score: Score, labels: str) -> int:
-    """How many images stand beside a figure: those learned from, or tested where no label is learned from."""
+    """Tells how many images stand beside a figure: those learned from, or tested where no label is learned from."""
     return score.tested if labels in (NONE, TESTED) else score.labelled[0]

@@ -22,7 +22,7 @@ KEPT = "finetune"
 
 
 def check_keep(folder: Path | None, protocols: Sequence[Asked], amounts: Sequence[str], sets: int) -> None:
-    """Whether there is one network to keep, and a place for it.
+    """Checks whether there is one network to keep, and a place for it.
 
     Raises:
         UserError: none or several, or a folder that holds something.

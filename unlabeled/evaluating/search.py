@@ -15,8 +15,9 @@ from rich.text import Text
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.batch import Fields
 from unlabeled.data import Source, open_data
-from unlabeled.data.kinds.image import BadImageError, open_image, to_pixels
+from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import FEATURES
 from unlabeled.probes.knn import nearest
@@ -56,7 +57,7 @@ class Found:
     path: Path
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows: a table, then where the picture is."""
+        """Returns what a terminal shows: a table, then where the picture is."""
         title = f"nearest to {self.query}" + f" ({self.label})" * bool(self.label)
         table = Table("number", "path", "label", title=Text(title), title_justify="left")
         table.columns[0].justify = "right"
@@ -73,12 +74,14 @@ def search(
     image: str | Path | int,
     *,
     data: Any,
+    label: str | None,
+    columns: str | None,
     k: int,
     out: Path,
     root: str | Path | None,
     accelerator: str,
 ) -> Found:
-    """See `unlabeled.api.search.search`."""
+    """Does what `unlabeled.api.search.search` says."""
     if k < 1:
         raise UserError(f"k is {k}, and must be at least 1")
     if k > MOST:
@@ -89,45 +92,47 @@ def search(
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
     opened_run = Run.open(run)
     encoder, recipe = opened_run.encoder(), opened_run.recipe
-    raw = None if str(image).isdecimal() else _opened(Path(image))  # type: ignore[arg-type]
+    kind = build(recipe.kind)
+    raw = None if str(image).isdecimal() else _opened(kind, Path(image))  # type: ignore[arg-type]
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     channels = encoder.front.channels
     named = recipe.data if data is None else data
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None)
+    roles = recipe.roles.given(label=label, columns=columns, elsewhere=data is not None)
+    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
     sources = [source for source in (opened.train, opened.test) if source is not None]
     if opened.train.channels != channels:
         raise UserError(
             f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "
-            f"trained on images with {channels}: give other --data"
+            f"trained on {kind.nouns} with {channels}: give other --data"
         )
-    everything = _Images(sources)
+    everything = _Samples(sources)
     number = _number(image, everything) if raw is None else None
-    query = _pixels(raw, image, channels, opened.train.size) if number is None else everything.fetch(number)
+    query = _decoded(raw, image, opened.train) if number is None else everything.fetch(number)
     device = make_fabric(recipe, accelerator, 1).device
     subject = Subject("run", encoder.to(device), device=device, cache=opened_run.path / FEATURES)
     h = F.normalize(torch.cat([subject.features(source) for source in sources]), dim=1)
     if number is None:
         with torch.no_grad():
-            asked, label, said = encoder(query[None].to(device)).float().cpu(), "", str(image)
+            asked, label, said = encoder(query[kind.name].to(device)).float().cpu(), "", str(image)
     else:
         asked, label, said = h[number : number + 1], everything.label(number), f"image {number} of {opened.train.name}"
     found = _nearest(asked, h, everything, number, k)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
         Tile(
-            everything.fetch(n.number),
+            everything.picture(n.number),
             [*([n.label] if n.label else []), f"{n.similarity:.3f}", f"image {n.number}"],
             n.label == label if label and n.label else None,
         )
         for n in neighbours
     ]
-    first = Row(Tile(query, ["query", label] if label else ["query"]), tiles)
+    first = Row(Tile(kind.pictures(query, opened.train.form)[0], ["query", label] if label else ["query"]), tiles)
     draw_rows(out, [first], f"nearest to {said}, with their cosine")
     return Found(said, label, neighbours, out)
 
 
-def _nearest(asked: Tensor, h: Tensor, images: _Images, number: int | None, k: int) -> list[tuple[int, float]]:
+def _nearest(asked: Tensor, h: Tensor, images: _Samples, number: int | None, k: int) -> list[tuple[int, float]]:
     """Numbers and cosines of the k images most similar to `asked` (1, D), less that of this number, of h (n, D).
 
     Features may have been kept from another time, so what is bad shows only when images are fetched.
@@ -135,7 +140,7 @@ def _nearest(asked: Tensor, h: Tensor, images: _Images, number: int | None, k: i
     while True:
         good = images.good()
         if number is not None and not good[number]:
-            raise UserError(f"image {number} is {images.path(number)!r}, which cannot be read: give another image")
+            raise UserError(f"image {number} is {images.path(number)!r}, which cannot be read: give another one")
         candidates = np.flatnonzero(good & (np.arange(len(good)) != number))
         if not len(candidates):
             raise UserError("the data have no other image to find: give --data with more images")
@@ -147,8 +152,8 @@ def _nearest(asked: Tensor, h: Tensor, images: _Images, number: int | None, k: i
             return list(zip(found.tolist(), cosine[0].tolist(), strict=True))
 
 
-class _Images:
-    """The images of several splits, numbered from one to the next."""
+class _Samples:
+    """The samples of several splits, numbered from one to the next."""
 
     def __init__(self, sources: list[Source]) -> None:
         self._sources = sources
@@ -161,10 +166,15 @@ class _Images:
         """(n,) bool, False for those that are known to be bad."""
         return np.concatenate([source.good() for source in self._sources])
 
-    def fetch(self, number: int) -> Tensor:
-        """uint8 (C, S, S)."""
+    def fetch(self, number: int) -> Fields:
+        """One sample, (1, ...) each field."""
         source, i = self._at[number]
-        return source.seen([i])[0]
+        return source.fetch([i])
+
+    def picture(self, number: int) -> Tensor:
+        """Of one sample: uint8 (C, H, W)."""
+        source, i = self._at[number]
+        return source.pictures([i])[0]
 
     def path(self, number: int) -> str:
         source, i = self._at[number]
@@ -175,38 +185,41 @@ class _Images:
         return "" if source.labels is None or source.labels[i] < 0 else source.classes[source.labels[i]]
 
 
-def _number(image: Any, images: _Images) -> int:
+def _number(image: Any, images: _Samples) -> int:
     if int(image) >= len(images):
         raise UserError(f"there is no image {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}")
     return int(image)
 
 
-def _opened(path: Path) -> Any:
-    """An image file, of which the header is read.
+def _opened(kind: Kind, path: Path) -> Any:
+    """A file, of which the header is read.
 
     Raises:
-        UserError: it is missing, or not an image.
+        UserError: it is missing, or not of that kind.
     """
     if not path.is_file():
-        raise UserError(f"there is no image {str(path)!r}: give an image file, or the number of an image of the data")
+        raise UserError(
+            f"there is no {kind.noun} {str(path)!r}: give a file, or the number of one of the {kind.nouns} of the data"
+        )
     try:
-        return open_image(path)
-    except (BadImageError, OSError) as error:
+        return kind.open(path)
+    except (ValueError, OSError) as error:
         raise _broken(path, error) from error
 
 
-def _pixels(raw: Any, path: Any, channels: int, size: int) -> Tensor:
-    """The image as those of the data are: uint8 (C, S, S).
+def _decoded(raw: Any, path: Any, like: Source) -> Fields:
+    """The sample as those of the data are, (1, ...) each field.
 
     Raises:
-        UserError: it is broken, or cannot be brought to so many channels.
+        UserError: it is broken, or cannot be brought to the form of the others.
     """
     try:
-        return torch.from_numpy(np.array(to_pixels(raw, channels, size)))
-    except (BadImageError, OSError, SyntaxError, ValueError) as error:
+        fields = like.kind.decode(raw, like.form)
+    except (OSError, SyntaxError, ValueError) as error:
         raise _broken(path, error) from error
+    return {name: torch.from_numpy(np.array(value))[None] for name, value in fields.items()}
 
 
 def _broken(path: Any, error: Exception) -> UserError:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return UserError(f"{str(path)!r} cannot be used ({reason}): give another image")
+    return UserError(f"{str(path)!r} cannot be used ({reason}): give another one")

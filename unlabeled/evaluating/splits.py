@@ -2,42 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Source, held_out_classes, open_data
+from unlabeled.console import console
+from unlabeled.data import Data, Source, held_out_classes, open_data
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import learned_from_labels
-from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What is said of the columns, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
+
+    label: str | None = None
+    group: str | None = None
+    columns: str | None = None
+
+
 def splits(
-    data: Any, recipe: Recipe, channels: int, root: str | Path | None, needs_labels: bool
+    data: Any, run: Run, channels: int, root: str | Path | None, needs_labels: bool, asked: Columns
 ) -> tuple[Source, Source, str]:
-    """Training and test split of the data, the run's own if None, and the latter in words.
+    """Opens training and test split of the data, the run's own if None, and the latter in words.
 
     Raises:
-        UserError: no data, or no labels where they are needed.
+        UserError: no data, no labels where they are needed, no such column, or a group that would divide the run's own data
+            in another way.
     """
+    recipe = run.recipe
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = recipe.data if data is None else data
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed)
+    opened = _opened(
+        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed), run, asked, data is None
+    )
+    for remark in opened.remarks():
+        console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
         raise UserError(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
-            "with one sub-folder a class"
+            f"with one sub-folder a class{opened.train.candidates}"
         )
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
-    return opened.train, opened.test, f"{len(opened.test):,} images of {held}"
+    if opened.held_out and opened.group:
+        held = f"a part held out by {opened.group} (seed {recipe.seed})"
+    by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
+    return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+
+
+def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Data:
+    """The data. Of those that the run was trained on the same is held out as then, by the run's label and group, so that
+    nothing is judged on that it was trained on; only then are they labelled by another column."""
+    recipe = run.recipe
+    anew = recipe.roles.given(label=asked.label, group=asked.group, columns=asked.columns, elsewhere=not own)
+    then = recipe.roles.given(columns=asked.columns, elsewhere=not own)
+    if asked.label is None and asked.group is None:
+        return how(roles=then)
+    opened = None
+    with nullcontext() if own else suppress(UserError):  # other data need not bear what the run's do
+        opened = how(roles=then)
+    if opened is None or opened.train.fingerprint != run.environment["data"]["fingerprint"] or not opened.held_out:
+        return how(roles=anew)
+    if asked.group not in (None, recipe.group):
+        before = f"by {recipe.group!r}" if recipe.group else "without a group"
+        raise UserError(
+            f"{opened.train.name!r}: the run held out its test images {before}; by {asked.group!r} it would be judged on "
+            f"images that it was trained on: leave --group out, or pretrain with --group {asked.group}"
+        )
+    return opened if asked.label is None else opened.labelled_by(asked.label)
 
 
 def new_classes(run: Run, source: Source) -> np.ndarray:
-    """Labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of some: all
-    others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
+    """Returns the labels of the classes to judge on, none of which the run's method saw a label of. Where it saw labels of
+    some: all others, held out or of names it never met. Where it saw none: those held out, if it used no labels, or a half.
 
     Raises:
         UserError: there are fewer than two, or fewer than two others.

@@ -1,4 +1,4 @@
-"""What a run is compared with: raw pixels, the same network untrained, other runs."""
+"""What a run is compared with: raw features, the same network untrained, other runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FEATURES = "features"
 
 
 def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable[[Source], Subject]]:
-    """Makers of the subjects, rivals first and the run last; each takes the training images, by which an untrained encoder
-    is initialised.
+    """Returns makers of the subjects, rivals first and the run last; each takes the training images, by which an untrained
+    encoder is initialised.
 
     Args:
         run: what is judged.
-        rivals: `pixels`, `random`, or folders of other runs.
+        rivals: the kind's raw features (`pixels`), `random`, or folders of other runs.
         accelerator: auto, cpu, cuda, mps.
 
     Raises:
@@ -42,7 +42,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     judged = run.encoder()
-    channels, nouns = judged.front.channels, build(judged.front.kind).nouns
+    channels, kind = judged.front.channels, build(judged.front.kind)
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -55,8 +55,8 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         encoder = of.encoder()
         if encoder.front.channels != channels:
             raise UserError(
-                f"{name!r} was trained on {nouns} with {encoder.front.channels} channels, and the run on {nouns} with "
-                f"{channels}: leave it out"
+                f"{name!r} was trained on {kind.nouns} with {encoder.front.channels} channels, and the run on {kind.nouns} "
+                f"with {channels}: leave it out"
             )
         return lambda source: replace(
             shared,
@@ -84,27 +84,27 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     made: list[Callable[[Source], Subject]] = []
     for name in [*(r for r in SUBJECTS if r in rivals), *(r for r in rivals if r not in SUBJECTS)]:
-        if name == "pixels":
-            made.append(lambda source: replace(shared, name="pixels"))
+        if name == kind.raw:
+            made.append(lambda source: replace(shared, name=kind.raw))
         elif name == "random":
             made.append(untrained)
         elif (Path(name) / RECIPE).is_file():
             made.append(trained(f"./{name}" if name in SUBJECTS else name, Run.open(name)))
         else:
             raise UserError(
-                f"cannot compare against {name!r}{registry.nearest(name, SUBJECTS)}; known: pixels, random, none, or the "
-                "folder of another run"
+                f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
+                "none, or the folder of another run"
             )
     return [*made, trained("run", run)]
 
 
 def learned_from_labels(run: Run) -> bool:
-    """Whether the run's method saw labels."""
+    """Tells whether the run's method saw labels."""
     return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
 
 
 def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -> Method:
-    """The method of a run with its heads, around a copy of an encoder, on the CPU, in evaluation mode.
+    """Rebuilds the method of a run with its heads, around a copy of an encoder, on the CPU, in evaluation mode.
 
     Args:
         run: what the method is of.
@@ -117,7 +117,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     """
     recipe, data = run.recipe, run.environment["data"]
     same = source.fingerprint == data["fingerprint"]
-    n = len(chosen_images(recipe, source)[0]) if same else data["train"]
+    n = len(chosen_images(recipe, source.labelled_by(recipe.label))[0]) if same else data["train"]
     size = build(recipe.kind).view_size(Progress(1, 1, 0))
     invariances = frozenset(data["invariances"])
     shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from unlabeled import registry
+from unlabeled.console import text
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import UNSUPERVISED, Evaluation, held
@@ -36,8 +37,11 @@ class Transfer:
     evaluations: Sequence[Evaluation]
     kept: Sequence[Mapping[str, Any]] = ()
 
+    def __str__(self) -> str:
+        return text(self.lines())
+
     def lines(self) -> Iterator[RenderableType]:
-        """A sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
+        """Returns a sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
         for found in self.evaluations:
             if found.answer:
                 yield f"{found.data}: {found.answer}"
@@ -63,7 +67,7 @@ class Transfer:
         return any(found.failed for found in self.evaluations)
 
     def json(self) -> dict[str, Any]:
-        """Everything, in JSON's own types."""
+        """Returns everything, in JSON's own types."""
         return {"transfer": [*self.kept, *(found.json() for found in self.evaluations)]}
 
     @staticmethod
@@ -73,7 +77,7 @@ class Transfer:
 
 
 def spelled_out(protocol: str) -> tuple[str, ...]:
-    """The protocols that one stands for: `transfer` those with the labels asked for, `transfer:1%` with a hundredth.
+    """Returns the protocols that one stands for: `transfer` those with the labels asked for, `transfer:1%` with a hundredth.
 
     >>> spelled_out("transfer"), spelled_out("transfer:1%")
     (('linear', 'finetune'), ('linear:1%', 'finetune:1%'))

@@ -44,13 +44,13 @@ class Exported:
     notes: list[str]
 
     def lines(self) -> list[str]:
-        """What a terminal shows of it."""
+        """Returns what a terminal shows of it."""
         same = f"same features on {self.images}: they differ by {self.difference:.1e} at most"
         return [f"written: {self.path}", *self.notes, same, f"how to use it: {self.readme}"]
 
 
 def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str | Path | None) -> Exported:
-    """See `unlabeled.api.export`."""
+    """Does what `unlabeled.api.export` says."""
     if name not in FORMS:
         raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
     opened = Run.open(run)
@@ -88,10 +88,13 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
 
 
 def _random(encoder: Encoder) -> list[Tensor]:
-    """Noise of the size that the encoder judges at, and of another, that is not square."""
+    """Noise of the size that the encoder judges at, and of another: images that are not square, a shorter recording."""
     draw = torch.Generator().manual_seed(0)
-    channels, side = encoder.front.channels, encoder.front.eval_size
-    shapes = [(RANDOM, channels, side, side), (RANDOM, channels, 2 * side - 1, side + 3)]
+    channels, size = encoder.front.channels, encoder.front.eval_size
+    if encoder.front.kind.name == "sound":
+        ends = (size, size // 2 + 3)
+        return [torch.randint(-9999, 9999, (RANDOM, 1, end), dtype=torch.int16, generator=draw) for end in ends]
+    shapes = [(RANDOM, channels, size, size), (RANDOM, channels, 2 * size - 1, size + 3)]
     return [torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in shapes]
 
 
@@ -127,8 +130,12 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
 
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
     recipe, channels, side = run.recipe, encoder.front.channels, encoder.front.eval_size
-    shape = f"(B, {channels}, H, W)"
     kind = "an array" if form.array else "a tensor"
+    shape, sizes = f"(B, {channels}, H, W) of uint8", "of any H and W"
+    before = f"Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order."
+    if encoder.front.kind.name == "sound":
+        shape, sizes = "(B, 1, T) of int16", f"of any T, at {encoder.front.kind.options['rate']:,} samples a second"
+        before = "Recordings are brought to [-1, 1] and scaled; zeros at the end are padding, and change nothing."
     notes = "".join(f"- {note}\n" for note in form.notes)
     return f"""# {exported.path.name}
 
@@ -137,8 +144,8 @@ The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.
 ```python
 {form.code(exported.path.name)}```
 
-- `images` is {kind} {shape} of uint8, of any H and W; `h` is (B, {encoder.dim}) float32.
-- Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order.
+- `images` is {kind} {shape}, {sizes}; `h` is (B, {encoder.dim}) float32.
+- {before}
 {notes}
 These lines were run when the file was written: on {exported.images}, no feature h differed from the run's by more than
 {exported.difference:.1e} · max(1, |h|). The limit is {TOLERANCE:.0e}.

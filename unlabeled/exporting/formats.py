@@ -46,12 +46,12 @@ class Form:
     notes: list[str] = field(default_factory=list)
 
     def code(self, file: str) -> str:
-        """The lines for this file."""
+        """Returns the lines for this file."""
         return "\n".join([*self.imports, "", *self.lines]).replace(FILE, repr(file)) + "\n"
 
 
 def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
-    """A state dict for the network of torchvision that has the same name and weights.
+    """Makes a state dict for the network of torchvision that has the same name and weights.
 
     Raises:
         UserError: there is none.
@@ -84,7 +84,7 @@ def as_torchvision(encoder: Encoder, choice: Choice) -> Form:
 
 
 def as_timm(encoder: Encoder, choice: Choice) -> Form:
-    """A state dict for `timm.create_model`.
+    """Makes a state dict for `timm.create_model`.
 
     Raises:
         UserError: the encoder is two networks, or one that is not timm's own.
@@ -114,7 +114,7 @@ def as_timm(encoder: Encoder, choice: Choice) -> Form:
 
 
 def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
-    """The whole encoder as it is, with its description as metadata."""
+    """Makes the whole encoder as it is, with its description as metadata."""
     return Form(
         lambda path: save_encoder(path, encoder, choice),
         ["import json, safetensors, unlabeled"],
@@ -123,16 +123,18 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
             "h = encoder(images)",
         ],
-        notes=["Resize and normalisation are inside: tensors `mean` and `std`; the network's names begin with `backbone.`."],
+        notes=["Resize and normalisation are inside, as tensors `front.*`; the network's names begin with `backbone.`."],
     )
 
 
 def as_onnx(encoder: Encoder, choice: Choice) -> Form:
-    """One graph, from images float32 (B, C, H, W) in [0, 1] to features (B, D); B, H and W are free.
+    """Makes one graph, from images float32 (B, C, H, W) in [0, 1] to features (B, D); B, H and W are free.
 
     Raises:
         UserError: packages are missing.
     """
+    if encoder.front.kind.name != "image":
+        _refuse("onnx", f"it is a network for data of kind {encoder.front.kind.name}", ["safetensors"])
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -255,6 +257,8 @@ def _alone(name: str, encoder: Encoder) -> None:
 
 def _beyond(encoder: Encoder) -> str:
     """What it does beyond one network on one image; nothing, if it does not."""
+    if encoder.front.kind.name != "image":
+        return f"it is a network for data of kind {encoder.front.kind.name}"
     if isinstance(encoder.backbone, Lab):
         return "it is two networks, of lightness and of colours (--encoder.streams lab)"
     if encoder.whitening is not None:

@@ -36,7 +36,7 @@ class Predicted:
     right: float | None
 
     def lines(self) -> Iterator[str]:
-        """What a terminal shows."""
+        """Returns what a terminal shows."""
         yield f"written: {self.path}"
         yield ", ".join(f"{name}: {count:,}" for name, count in list(self.counts.items())[:10])
         if self.right is not None:
@@ -48,7 +48,7 @@ class Predicted:
 def predict(
     run: str | Path, data: Any, out: Path, *, root: str | Path | None, accelerator: str, batch_size: int
 ) -> Predicted:
-    """See `unlabeled.api.predict`."""
+    """Does what `unlabeled.api.predict` says."""
     if out.suffix.lower() != ".csv":
         raise UserError(f"cannot write predictions to {str(out)!r}: give a name that ends in .csv")
     if not out.parent.is_dir():

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from unlabeled.data import Source
 from unlabeled.data.kinds.image import LARGEST, SMALLEST
-from unlabeled.encoders.image import SMALL
+from unlabeled.data.kinds.kind import build
 from unlabeled.inspecting.pace import Pace
+from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import Recipe, compose
 from unlabeled.training.setup import resolved
 
@@ -68,7 +70,7 @@ class Advice:
     reasons: list[str]
 
     def json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Returns everything as plain values."""
         speed = {"seconds_per_image": self.pace.seconds, "bytes_per_image": self.pace.bytes}
         about = {"minutes": self.minutes, "enough": self.enough, "minutes_needed": self.needed, "measured": speed}
         return {"command": self.command, "recipe": self.recipe.to_dict(), **about, "reasons": self.reasons}
@@ -79,16 +81,18 @@ def advise(
     n: int,
     *,
     data: str,
+    columns: Mapping[str, str] = MappingProxyType({}),
     minutes: float,
     measure: Callable[[Recipe], Pace],
     more: str = "",
 ) -> Advice:
-    """The largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
+    """Advises the largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
 
     Args:
         source: the images.
         n: how many of them are trained on.
         data: how the user calls it.
+        columns: what the user says of them, as fields of a recipe.
         minutes: that the training may take.
         measure: says what a recipe takes.
         more: of the command line.
@@ -96,9 +100,10 @@ def advise(
     batch = batch_size(n)
     per_epoch = max(1, n // batch)
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
-    base, reasons = _views(source)
-    for layer in ladder(source):
-        recipe = resolved(compose({"data": data, "batch_size": batch}, base, layer), source)
+    pictures = source.kind.name == "image"
+    base, reasons = _views(source) if pictures else ({"method": source.kind.method}, [])
+    for layer in ladder(source) if pictures else [{}]:
+        recipe = resolved(compose({"data": data, **columns, "batch_size": batch}, base, layer), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:
@@ -108,18 +113,21 @@ def advise(
     recipe = replace(recipe, epochs=epochs, accumulate=pieces)
     given = {**base, **layer, "batch_size": batch, **({"accumulate": pieces} if pieces > 1 else {}), "epochs": epochs}
     words = [f"--method {recipe.method.name} --encoder {recipe.encoder.name}"]
+    given.pop("method", None)
     words += [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
     command = f"unlabeled pretrain {shlex.quote(data)} {' '.join(words)}{more} --out runs/a"
     return Advice(
         recipe, command, pace, epochs * epoch, epochs >= wanted, wanted * epoch,
-        [*_sizes(source, recipe), *reasons, _batch(n, recipe, pace), _method(source, n, minutes, recipe),
+        [*(_sizes(source, recipe) if pictures else [f"Views: {build(recipe.kind).views()}."]), *reasons,
+         _batch(n, recipe, pace, source.kind.nouns),
+         _method(source, n, minutes, recipe) if pictures else f"Method: {recipe.method.name}, made for {source.kind.nouns}.",
          *_time(epochs, epoch, wanted, minutes, pace)],
     )  # fmt: skip
 
 
 def ladder(source: Source) -> Iterator[dict[str, Any]]:
-    """Trainings of these images, the costliest first: with the paper's width where there is an accelerator, narrow, and
-    narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
+    """Returns trainings of these images, the costliest first: with the paper's width where there is an accelerator, narrow,
+    and narrow on smaller views (Touvron et al. 2019: judged on larger images, these lose little)."""
     size = max(SMALLEST, min(LARGEST, source.size))
     if torch.accelerator.is_available():
         yield {"kind.size": size}
@@ -130,7 +138,8 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def batch_size(n: int) -> int:
-    """256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many images.
+    """Returns 256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many
+    images.
 
     >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
     [256, 128, 16, 10]
@@ -158,9 +167,9 @@ def _sizes(source: Source, recipe: Recipe) -> list[str]:
     return [said] + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
 
 
-def _batch(n: int, recipe: Recipe, pace: Pace) -> str:
+def _batch(n: int, recipe: Recipe, pace: Pace, nouns: str) -> str:
     size = recipe.batch_size
-    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} images make several steps an epoch"
+    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} {nouns} make several steps an epoch"
     memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
     return f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlabeled.batch import Fields
 from unlabeled.data.source import Source
 from unlabeled.inspecting.duplicates import Thumbnails, digests
 
@@ -74,18 +75,19 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
     keys: list[bytes] = []
     points: list[Array] = []
     blank = 0
-    rows = max(1, _BYTES // (source.channels * source.size**2))
+    rows = max(1, _BYTES // max(1, sum(math.prod(shape) for _, shape in source.form.fields.values())))
     for start in range(0, n, rows):
         here = np.arange(start, min(n, start + rows))
-        images = source.seen(here)
+        fields = source.fetch(here)
         good = source.good()[here]
-        here, images = here[good], images[torch.from_numpy(good)]
+        here, fields = here[good], {name: values[torch.from_numpy(good)] for name, values in fields.items()}
+        images = pictures_of(source, fields)
         counted = histograms(images)
         np.add.at(histogram, labels[here], counted)
         each = entropies(counted)
         np.add.at(bits, labels[here], each)
         blank += int((each == 0).sum())
-        keys += digests(images)
+        keys += digests(fields[source.field])
         points.append(thumbnails(images))
         positions.append(here)
         tell(start + len(good))
@@ -99,8 +101,17 @@ def take(source: Source, thumbnails: Thumbnails, tell: Callable[[int], None] = l
     )  # fmt: skip
 
 
+def pictures_of(source: Source, fields: Fields) -> Tensor:
+    """Returns the samples as pictures with as many channels as they have themselves: uint8 (B, C, H, W)."""
+    images = source.kind.pictures(fields, source.form)
+    if images.shape[1] != source.channels:  # the colours of a spectrogram mean nothing
+        images = images.float().mean(1, keepdim=True).round().to(torch.uint8).expand(-1, source.channels, -1, -1)
+    return images
+
+
 def histograms(images: Tensor) -> Array:
-    """Pixels of each value, (B, C, 256) int64, of images (B, C, S, S) uint8; of larger ones every s-th row and column."""
+    """Counts the pixels of each value, (B, C, 256) int64, of images (B, C, S, S) uint8; of larger ones every s-th row and
+    column."""
     step = max(1, math.ceil(images.shape[-1] / LOOKED_AT))
     b, c = images.shape[:2]
     values = images[:, :, ::step, ::step].reshape(b * c, -1).numpy().astype(np.int64)
@@ -109,7 +120,7 @@ def histograms(images: Tensor) -> Array:
 
 
 def entropies(counted: Array) -> Array:
-    """Shannon entropy in bits, 0 to 8, of histograms (B, C, 256), in the mean over channels: (B,) float64."""
+    """Computes the Shannon entropy in bits, 0 to 8, of histograms (B, C, 256), in the mean over channels: (B,) float64."""
     share = counted / counted.sum(-1, keepdims=True).clip(1)
     logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
     entropy: Array = np.abs((share * logs).sum(-1)).mean(-1)

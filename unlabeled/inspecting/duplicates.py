@@ -31,13 +31,13 @@ however improbable chance is: pictures of one scene are no copies of each other.
 Array = np.ndarray[Any, Any]
 
 
-def digests(pixels: Tensor) -> list[bytes]:
-    """A hash of each of the images (B, C, S, S) uint8: the same for the same pixels, whatever file they came from."""
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels.numpy()]
+def digests(samples: Tensor) -> list[bytes]:
+    """Returns a hash of each of the samples (B, ...): the same for the same values, whatever file they came from."""
+    return [hashlib.blake2b(sample.tobytes(), digest_size=16).digest() for sample in samples.numpy()]
 
 
 def first_of(keys: list[bytes]) -> Array:
-    """(n,) int64: the position at which each key occurs first."""
+    """Returns (n,) int64: the position at which each key occurs first."""
     seen: dict[bytes, int] = {}
     return np.array([seen.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
 

@@ -21,12 +21,14 @@ from unlabeled.data import Source, open_data
 from unlabeled.data.split import HELD_OUT
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
-from unlabeled.inspecting import pictures, words
+from unlabeled.inspecting import columns, pictures, words
 from unlabeled.inspecting.advice import Advice, advise
-from unlabeled.inspecting.census import Census, take
+from unlabeled.inspecting.census import Census, pictures_of, take
+from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
 from unlabeled.inspecting.pace import measure
+from unlabeled.recipe import Roles
 
 SAMPLE = 5000
 """Images that the components of the thumbnails are taken from, at most."""
@@ -42,21 +44,25 @@ class Inspection:
         censuses: by the name of the split; `all` where there is but one.
         copies: images that are there twice.
         advice: what to begin with.
+        columns: of the data.
+        said: what is to be said of columns, labels and groups.
         written: the files.
     """
 
     censuses: Mapping[str, Census]
     copies: Copies
     advice: Advice
+    columns: list[Described]
+    said: list[str]
     written: list[Path]
 
     def lines(self) -> Iterator[RenderableType]:
-        """What a terminal shows."""
-        yield from words.lines(self.censuses, self.copies, self.advice)
+        """Returns what a terminal shows."""
+        yield from words.lines(self.censuses, self.copies, self.advice, self.columns, self.said)
         yield f"written: {', '.join(map(str, self.written))}"
 
     def json(self) -> dict[str, Any]:
-        """What `inspect.json` holds."""
+        """Returns what `inspect.json` holds."""
         near = self.copies.near
         exactly, nearly = self.copies.leaked
         criterion = near and {"threshold": near.threshold, "dimension": near.dimension, "expected_by_chance": near.expected}
@@ -67,18 +73,19 @@ class Inspection:
                 "near": criterion,
                 "pairs": [_pair(pair) for pair in self.copies.pairs],
             },
-            "warnings": words.warnings(self.censuses, self.copies),
+            "columns": [column.json() for column in self.columns],
+            "warnings": [*self.said, *words.warnings(self.censuses, self.copies)],
             "suggestion": self.advice.json(),
         }
 
 
-def inspect(data: Any, *, minutes: float, out: Path, root: str | Path | None, accelerator: str) -> Inspection:
-    """See `unlabeled.api.inspect`."""
+def inspect(data: Any, *, roles: Roles, minutes: float, out: Path, root: str | Path | None, accelerator: str) -> Inspection:
+    """Does what `unlabeled.api.inspect` says."""
     if not 0 < minutes < math.inf:
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
-    opened = open_data(data, root=root, seed=None)
+    opened = open_data(data, root=root, seed=None, roles=roles)
     sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
@@ -86,21 +93,25 @@ def inspect(data: Any, *, minutes: float, out: Path, root: str | Path | None, ac
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
         name = str(data) if isinstance(data, str | Path) else "DATA"
-        more = f" --root {shlex.quote(str(root))}" if root else ""
+        said_of_columns = {k: v for k in ("label", "group", "columns") if (v := getattr(roles, k))}
+        more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
+        more += f" --root {shlex.quote(str(root))}" if root else ""
         more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
-            opened.train, trained, data=name, minutes=minutes, more=more,
+            opened.train, trained, data=name, columns=said_of_columns, minutes=minutes, more=more,
             measure=lambda recipe: measure(recipe, opened.train, accelerator),
         )  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
+    described = columns.describe(sources)
+    said = opened.remarks() + ([] if roles.group else columns.warnings(described, sources))
     drawn = pictures.draw(out, censuses, copies)
     path = out / "inspect.json"
-    found = Inspection(censuses, copies, advice, [path, *drawn])
+    found = Inspection(censuses, copies, advice, described, said, [path, *drawn])
     text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return found
@@ -112,7 +123,7 @@ def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
     for source in sources:
         places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
         for part in np.array_split(places, math.ceil(len(places) / 128)):
-            yield source.seen(part)
+            yield pictures_of(source, source.fetch(part))
 
 
 def _split(census: Census) -> dict[str, Any]:

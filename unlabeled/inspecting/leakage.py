@@ -61,13 +61,14 @@ class Copies:
     near: Near | None
 
     def some(self, count: int) -> list[Pair]:
-        """At most so many pairs, in their order: half of them near ones, which want looking at, where there are enough."""
+        """Returns at most so many pairs, in their order: half of them near ones, which want looking at, where there are
+        enough."""
         kinds = [[i for i, pair in enumerate(self.pairs) if pair.exact == exact] for exact in (True, False)]
         near = min(len(kinds[1]), max(count // 2, count - len(kinds[0])))
         return [self.pairs[i] for i in sorted([*kinds[0][: count - near], *kinds[1][:near]])]
 
     def count(self, exact: bool, *splits: str) -> int:
-        """Pairs of one kind with one image in each of two splits, or both in one."""
+        """Counts pairs of one kind with one image in each of two splits, or both in one."""
         return sum(pair.exact == exact and set(pair.splits) == set(splits) for pair in self.pairs)
 
 

@@ -68,14 +68,14 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel("value")
-    figure.supylabel("share of pixels, %")
+    figure.supylabel("share, %")
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
     return write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))
 
 
 def bins(histogram: np.ndarray) -> np.ndarray:
-    """Histograms (..., 256) in 32 bins of 8 values."""
+    """Brings histograms (..., 256) into 32 bins of 8 values."""
     found: np.ndarray = histogram.reshape(*histogram.shape[:-1], 32, 8).sum(-1)
     return found
 

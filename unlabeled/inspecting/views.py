@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from unlabeled.views.sheet import contact_sheet
 
 def draw(
     data: Any,
-    policy: str,
+    policy: str | None,
     options: Mapping[str, Any],
     out: Path,
     image_size: int | None,
@@ -28,7 +29,7 @@ def draw(
     seed: int,
     root: str | Path | None,
 ) -> Path:
-    """See `unlabeled.api.contact_sheet`."""
+    """Does what `unlabeled.api.contact_sheet` says."""
     chosen = {}
     for key, value in options.items():
         head, _, option = key.partition(".")
@@ -38,8 +39,11 @@ def draw(
     opened = open_data(data, kind=Choice("", {} if image_size is None else {"size": image_size}), root=root, seed=seed)
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
-    views = registry.build("views", Choice(policy, chosen), shape_of(recipe, source))
+    views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))
+    if source.kind.name not in getattr(views, "sees", ("image",)):
+        raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
     return contact_sheet(
-        source.fetch(picked), views, torch.Generator().manual_seed(seed), out, pictures=source.kind.pictures
-    )
+        source.fetch(picked), views, torch.Generator().manual_seed(seed), out,
+        pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
+    )  # fmt: skip

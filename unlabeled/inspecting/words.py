@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from unlabeled.inspecting.advice import Advice
 from unlabeled.inspecting.census import Census
+from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Near
 from unlabeled.inspecting.leakage import Copies, Pair
 
@@ -23,12 +24,17 @@ CLASSES, PAIRS = 20, 10
 Array = np.ndarray[Any, Any]
 
 
-def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Iterator[RenderableType]:
-    """What a terminal shows: tables, sentences, the suggestion and its command line."""
+def lines(
+    censuses: Mapping[str, Census], copies: Copies, advice: Advice, columns: Sequence[Described], said: Sequence[str]
+) -> Iterator[RenderableType]:
+    """Returns what a terminal shows: tables, sentences, the suggestion and its command line."""
     yield _splits(censuses)
     yield ""
     yield _classes(censuses)
     yield ""
+    if columns:
+        yield _columns(list(censuses), columns)
+        yield ""
     yield _duplicates(censuses, copies)
     if copies.near:
         yield _criterion(copies.near)
@@ -36,8 +42,8 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
     if len(copies.pairs) > PAIRS:
         yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
     yield ""
-    found = warnings(censuses, copies)
-    yield from (f"- {said}" for said in found or ["Nothing stands out."])
+    found = [*said, *warnings(censuses, copies)]
+    yield from (f"- {one}" for one in found or ["Nothing stands out."])
     yield ""
     yield Text("To begin with", "bold")
     yield from (f"- {reason}" for reason in advice.reasons)
@@ -46,8 +52,9 @@ def lines(censuses: Mapping[str, Census], copies: Copies, advice: Advice) -> Ite
 
 
 def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
-    """What is wrong with the data, or may be, in sentences."""
+    """Returns what is wrong with the data, or may be, in sentences."""
     first, *rest = censuses.values()
+    nouns = first.source.kind.nouns
     said = [*_leakage(censuses, copies)]
     wrong = sum(pair.contradicts for pair in copies.pairs)
     if wrong:
@@ -56,7 +63,7 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     if len(counts) and counts.min() * 10 <= counts.max():
         rare, common = (_cut(first.source.classes[i]) for i in (int(counts.argmin()), int(counts.argmax())))
         said.append(
-            f"Classes are uneven: {counts.max():,} images of {common}, {counts.min():,} of {rare}. Accuracy then says "
+            f"Classes are uneven: {counts.max():,} {nouns} of {common}, {counts.min():,} of {rare}. Accuracy then says "
             "little of rare classes."
         )
     for test in rest:
@@ -67,42 +74,47 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     blank = sum(census.blank for census in censuses.values())
     bad = sum(len(census.source.skipped) for census in censuses.values())
     if blank:
-        said.append(f"Images of a single value: {blank:,}. Nothing can be learned from them.")
+        said.append(f"{nouns.capitalize()} of a single value: {blank:,}. Nothing can be learned from them.")
     if bad:
-        said.append(f"Images that cannot be read: {bad:,}. They are left out; inspect.json lists them as `unreadable`.")
-    if any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
+        said.append(
+            f"{nouns.capitalize()} that cannot be read: {bad:,}. They are left out; inspect.json lists them as `unreadable`."
+        )
+    pictures = first.source.kind.name == "image"
+    if pictures and any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
         said.append("Not all images are square: only the central square is used.")
     return said
 
 
 def _leakage(censuses: Mapping[str, Census], copies: Copies) -> Iterator[str]:
     exactly, nearly = copies.leaked
+    nouns = next(iter(censuses.values())).source.kind.nouns
     if exactly or nearly:
         tested = len(censuses["test"])
         kinds = [f"{exactly:,} exactly"] * bool(exactly) + [f"{nearly:,} nearly"] * bool(nearly)
         share = (exactly + nearly) / tested
         yield (
-            f"Leakage: {exactly + nearly:,} of {tested:,} test images ({share:.1%}) are in train as well "
+            f"Leakage: {exactly + nearly:,} of {tested:,} test {nouns} ({share:.1%}) are in train as well "
             f"({', '.join(kinds)}). Take them out of train; pairs are listed in inspect.json."
         )
     elif len(censuses) == 1 and copies.pairs:
         yield (
-            f"Pairs of copies, and no test split: {len(copies.pairs):,}. One held out at random would share images with "
+            f"Pairs of copies, and no test split: {len(copies.pairs):,}. One held out at random would share {nouns} with "
             "training: remove them, or split by hand."
         )
     if copies.near is None:
-        yield "Too few different images to tell near-duplicates from images that are alike: only exact ones were looked for."
+        alike = f"to tell near-duplicates from {nouns} that are alike"
+        yield f"Too few different {nouns} {alike}: only exact ones were looked for."
 
 
 def mean(histogram: Array) -> Array:
-    """(C,) of values in [0, 1], from histograms (C, 256); NaN without images."""
+    """Computes the mean (C,) of values in [0, 1], from histograms (C, 256); NaN without images."""
     total = histogram.sum(-1)
     found: Array = np.divide(histogram @ np.arange(256) / 255, total, out=np.full(len(total), np.nan), where=total > 0)
     return found
 
 
 def std(histogram: Array) -> Array:
-    """(C,) the same of the standard deviation."""
+    """Computes likewise the standard deviation (C,)."""
     total = histogram.sum(-1)
     square = np.divide(
         histogram @ (np.arange(256) / 255) ** 2, total, out=np.full(len(total), np.nan), where=total > 0
@@ -112,7 +124,7 @@ def std(histogram: Array) -> Array:
 
 
 def sizes(census: Census) -> dict[str, Any]:
-    """Smallest, median and largest native height and width of those looked at."""
+    """Tells smallest, median and largest native height and width of those looked at."""
     found = census.sizes
     if not len(found):
         return {"looked_at": 0}
@@ -120,12 +132,25 @@ def sizes(census: Census) -> dict[str, Any]:
     return {"looked_at": len(found), **{k: v.tolist() for k, v in about.items()}}
 
 
+def _nouns(censuses: Mapping[str, Census]) -> str:
+    return next(iter(censuses.values())).source.kind.nouns
+
+
+def _size(census: Census, found: Sequence[int] | None) -> str:
+    """Native size of a sample: `640×480×3`; of a recording its seconds."""
+    if found is None:
+        return "–"
+    if census.source.form.rate:
+        return f"{found[0] / found[1]:.3g} s"
+    return f"{found[0]}×{found[1]}×{census.source.channels}"
+
+
 def _splits(censuses: Mapping[str, Census]) -> Table:
-    table = _table("split", "images", "labelled", "classes", "size", "mean", "std")
+    table = _table("split", _nouns(censuses), "labelled", "classes", "size", "mean", "std")
     for name, census in censuses.items():
-        size, c = sizes(census), census.source.channels
+        size = sizes(census)
         pooled = census.histogram.sum(0)
-        seen = [f"{h}×{w}×{c}" for h, w in (size.get(k, ("–", "–")) for k in ("smallest", "median", "largest"))]
+        seen = [_size(census, size.get(k)) for k in ("smallest", "median", "largest")]
         spread = seen[1] if len(set(seen)) == 1 else f"{seen[1]} ({seen[0]} to {seen[2]})"
         table.add_row(
             name, f"{len(census):,}", f"{(census.labels >= 0).sum():,}", f"{(census.counts[:-1] > 0).sum():,}", spread,
@@ -137,13 +162,13 @@ def _splits(censuses: Mapping[str, Census]) -> Table:
 def _classes(censuses: Mapping[str, Census]) -> Table:
     """Counts and entropy of each class, the splits side by side; the largest classes first, if there are many."""
     first = next(iter(censuses.values()))
-    names = [*map(_cut, first.source.classes), "no label" if first.source.classes else "images"]
+    names = [*map(_cut, first.source.classes), "no label" if first.source.classes else _nouns(censuses)]
     counts = np.sum([census.counts for census in censuses.values()], axis=0)
     shown = [c for c in range(len(names)) if counts[c] or c < len(names) - 1]
     left = len(shown) - CLASSES
     if left > 0:
         shown = sorted(shown, key=lambda c: -int(counts[c]))[:CLASSES]
-    table = _table("class", *(f"{what}{_of(name)}" for name in censuses for what in ("images", "share", "bits")))
+    table = _table("class", *(f"{what}{_of(name)}" for name in censuses for what in (_nouns(censuses), "share", "bits")))
     for c in shown:
         row: list[str | Text] = [Text(names[c])]
         for census in censuses.values():
@@ -153,6 +178,16 @@ def _classes(censuses: Mapping[str, Census]) -> Table:
         table.add_row(*row)
     if left > 0:
         table.add_row(f"... and {left:,} more")
+    return table
+
+
+def _columns(names: list[str], columns: Sequence[Described]) -> Table:
+    """Distinct values of each column, the splits side by side."""
+    table = _table("column", "holds", *(f"values{_of(name)}" for name in names), *(["in both"] if len(names) > 1 else []))
+    for one in columns:
+        row: list[str | Text] = [Text(_cut(one.name) + " (label)" * one.label), one.holds]
+        row += [f"{one.values[name]:,}" if name in one.values else "–" for name in names]
+        table.add_row(*row, *(["–" if one.shared is None else f"{one.shared:,}"] if len(names) > 1 else []))
     return table
 
 

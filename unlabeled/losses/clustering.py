@@ -27,7 +27,8 @@ def proto_nce(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """InfoNCE plus the mean over M clusterings of -log( exp(v·c_s/φ_s) / Σ_j exp(v·c_j/φ_j) ) (Li et al. 2021, eq. 11).
+    """Computes InfoNCE plus the mean over M clusterings of -log( exp(v·c_s/φ_s) / Σ_j exp(v·c_j/φ_j) ) (Li et al. 2021, eq.
+    11).
 
     c_s is the prototype of the query's cluster. All prototypes are compared; the paper draws some of them.
 
@@ -65,7 +66,8 @@ def proto_nce(
 def concentration(
     features: Tensor, prototypes: Tensor, assigned: Tensor, temperature: float = 0.07, smoothing: float = 10.0
 ) -> Tensor:
-    """φ of each cluster: Σ ‖v - c‖ / (Z log(Z + α)) over its Z members, scaled to a mean of τ (Li et al. 2021, eq. 12).
+    """Computes φ of each cluster: Σ ‖v - c‖ / (Z log(Z + α)) over its Z members, scaled to a mean of τ (Li et al. 2021, eq.
+    12).
 
     Args:
         features: (n, D).
@@ -94,7 +96,7 @@ def concentration(
 def swapped_prediction(
     scores: Sequence[Tensor], codes: Sequence[Tensor], temperature: float = 0.1, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Predict the code of one view from another view's scores (Caron et al. 2020, eqs. 1, 2).
+    """Predicts the code of one view from another view's scores (Caron et al. 2020, eqs. 1, 2).
 
     ℓ(z_v, q_w) = -Σ_k q_w^k log softmax(z_v·c_k/τ)_k, the mean over views w that have a code and views v ≠ w. With two views
     that is half of eq. 1, with more the multi-crop form (eq. 6), whose codes come from the full crops only.
@@ -122,7 +124,8 @@ def swapped_prediction(
 @torch.no_grad()
 @full_precision
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
-    """Codes that use all prototypes equally: Diag(u) exp(scores/ε) Diag(v) by Sinkhorn-Knopp (Caron et al. 2020, eqs. 3-5).
+    """Computes codes that use all prototypes equally: Diag(u) exp(scores/ε) Diag(v) by Sinkhorn-Knopp (Caron et al. 2020,
+    eqs. 3-5).
 
     Over several processes pass the gathered scores and take this process's rows.
 

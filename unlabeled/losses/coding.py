@@ -13,7 +13,7 @@ from unlabeled.losses.numeric import Reduction, check_positive, full_precision, 
 
 @full_precision
 def coding_rate(z: Tensor, eps: float = 0.2) -> Tensor:
-    """R(Z) = ½ log det(I + d/(b ε²) Z Zᵀ): nats that code b vectors up to a distortion of ε (Yu et al. 2020).
+    """Computes R(Z) = ½ log det(I + d/(b ε²) Z Zᵀ): nats that code b vectors up to a distortion of ε (Yu et al. 2020).
 
     Args:
         z: (..., b, d), of length 1 in the papers.
@@ -32,7 +32,7 @@ def coding_rate(z: Tensor, eps: float = 0.2) -> Tensor:
 
 @full_precision
 def multi_patch(z: Tensor, invariance: float = 200.0, eps: float = 0.2, *, reduction: Reduction = "mean") -> Tensor:
-    """-R(Z_v) - λ cos(Z_v, Z̄), the mean over patches v; Z̄ is their mean (Tong et al. 2023, EMP-SSL).
+    """Computes -R(Z_v) - λ cos(Z_v, Z̄), the mean over patches v; Z̄ is their mean (Tong et al. 2023, EMP-SSL).
 
     Each patch's embeddings are to differ from one image to another as much as they can, and to agree with those of the same
     image's other patches. Both terms are given as what is missing to their best, so that 0 is the least: R of B vectors of

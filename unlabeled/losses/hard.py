@@ -25,8 +25,8 @@ def debiased_nt_xent(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """NT-Xent whose negatives are corrected for those that are of the anchor's own class (Chuang et al. 2020, eqs. 7, 8),
-    and may count the more the nearer they are (Robinson et al. 2021, §3.2 and figure 7).
+    """Computes NT-Xent whose negatives are corrected for those that are of the anchor's own class (Chuang et al. 2020, eqs.
+    7, 8), and may count the more the nearer they are (Robinson et al. 2021, §3.2 and figure 7).
 
     With p = exp(s+/τ) and N negatives n_j = exp(s_j/τ), weighted by w_j = n_j^β: -log( p / (p + N g) ), where
     g = max( (Σ w_j n_j / Σ w_j - τ⁺ p) / (1 - τ⁺), exp(-1/τ) ). The anchor's one positive stands for the papers' M.
@@ -70,7 +70,7 @@ def debiased_nt_xent(
 def mixed_negatives(
     query: Tensor, keys: Tensor, hardest: int, mixed: int, query_mixed: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Synthetic negatives of each query, from its hardest keys (MoCHi: Kalantidis et al. 2020, eqs. 3, 4).
+    """Computes synthetic negatives of each query, from its hardest keys (MoCHi: Kalantidis et al. 2020, eqs. 3, 4).
 
     `mixed` points α n_i + (1 - α) n_j of two of the `hardest` keys nearest to the query, α uniform in (0, 1); and
     `query_mixed` points β q + (1 - β) n_j, β uniform in (0, 0.5), harder than any key; all brought to length 1. Which ranks

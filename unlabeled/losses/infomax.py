@@ -13,7 +13,7 @@ from unlabeled.losses.tiles import log_sum_exp
 def local_infomax(
     whole: Tensor, parts: Tensor, *, gathered: Tensor | None = None, offset: int = 0, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Tell each part of an image from the parts of all other images, given the whole: DIM(L) with InfoNCE.
+    """Tells each part of an image from the parts of all other images, given the whole: DIM(L) with InfoNCE.
 
     log(1 + Σ_{j≠i} Σ_m exp(g_i·p_jm - g_i·p_il)), the mean over the L parts l (Hjelm et al. 2019, in the
     form with InfoNCE). Nothing is normalised. The matrix of all scores is never built when it is large.

@@ -24,7 +24,7 @@ def nce(
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Noise contrastive estimation: logistic regression between data and noise.
+    """Computes noise contrastive estimation: logistic regression between data and noise.
 
     With G(u) = score(u) - log p_noise(u), ν noise samples for each data sample and h(u) = σ(G(u) - log ν): the mean over
     data x of -log h(x) - Σ_{its noise y} log(1 - h(y)) (Gutmann & Hyvärinen 2012, JMLR 13, eq. 8; with ν = 1 twice the
@@ -69,7 +69,7 @@ def info_nce(
     normalize: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """-log softmax of the positive's similarity among all candidates, for each query.
+    """Computes -log softmax of the positive's similarity among all candidates, for each query.
 
     For query q with positive k+: -log( exp(q·k+/τ) / (exp(q·k+/τ) + Σ exp(q·k-/τ)) ), all vectors normalised
     (van den Oord et al. 2018, eq. 4; MoCo, eq. 1). Another similarity goes in as `normalize=False` with vectors whose
@@ -139,8 +139,8 @@ def _cross_entropy(
 def both_views(
     name: str, z1: Tensor, z2: Tensor, gathered: tuple[Tensor, Tensor] | None, offset: int, normalize: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Anchors (2B, D) and candidates (2N, D), of length 1 if normalised; where among them each anchor is itself, and its
-    positive (2B,)."""
+    """Returns anchors (2B, D) and candidates (2N, D), of length 1 if normalised; where among them each anchor is itself, and
+    its positive (2B,)."""
     check_rows(name, z1=z1, z2=z2)
     all1, all2 = gathered or (z1, z2)
     check_rows(name, gathered=all1, second=all2)
@@ -165,7 +165,7 @@ def nt_xent(
     normalize: bool = True,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """The normalised temperature-scaled cross entropy of SimCLR (eq. 1), for the 2B anchors.
+    """Computes the normalised temperature-scaled cross entropy of SimCLR (eq. 1), for the 2B anchors.
 
     An anchor's positive is the other view of its image; its candidates are all 2N embeddings but itself. The (2B, 2N)
     matrix is never built when it is large.
@@ -197,7 +197,7 @@ def n_pair(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """The multi-class N-pair loss: log(1 + Σ_{j≠i} exp(a_i·p_j - a_i·p_i)) (Sohn 2016, eq. 6), nothing normalised.
+    """Computes the multi-class N-pair loss: log(1 + Σ_{j≠i} exp(a_i·p_j - a_i·p_i)) (Sohn 2016, eq. 6), nothing normalised.
 
     The paper adds a small multiple of the mean squared length of the embeddings (§3.2.2); that is left to the caller.
 
@@ -224,7 +224,7 @@ def n_pair(
 
 
 def info_nce_bound(loss: _Number, n: int) -> _Number:
-    """log n - loss, in nats: a lower bound of the mutual information between the two sides of InfoNCE.
+    """Computes log n - loss, in nats: a lower bound of the mutual information between the two sides of InfoNCE.
 
     It holds for the mean loss over independent draws, and cannot exceed log n (van den Oord et al. 2018, §2.3; Poole et al.
     2019, eq. 10).

@@ -20,7 +20,8 @@ def supervised_contrastive(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """SupCon's L_out: -1/|P(i)| Σ_{p∈P(i)} log( exp(z_i·z_p/τ) / Σ_{a≠i} exp(z_i·z_a/τ) ) (Khosla et al. 2020, eq. 2).
+    """Computes SupCon's L_out: -1/|P(i)| Σ_{p∈P(i)} log( exp(z_i·z_p/τ) / Σ_{a≠i} exp(z_i·z_a/τ) ) (Khosla et al. 2020, eq.
+    2).
 
     P(i) are the others with the label of i; vectors are normalised. Two views of a batch go in concatenated, with the
     labels twice. The (B, N) matrix is never built when it is large: the mean over P(i) is taken of the vectors.
@@ -67,7 +68,7 @@ def soft_nearest_neighbor(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """-log( Σ_{j≠i, y_j=y_i} exp(-d_ij²/T) / Σ_{k≠i} exp(-d_ik²/T) ), d Euclidean (Frosst et al. 2019, eq. 1).
+    """Computes -log( Σ_{j≠i, y_j=y_i} exp(-d_ij²/T) / Σ_{k≠i} exp(-d_ik²/T) ), d Euclidean (Frosst et al. 2019, eq. 1).
 
     With T = 1 the loss of Salakhutdinov & Hinton 2007.
 
@@ -105,7 +106,8 @@ def lifted_structure(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """½ max(0, J_ij)² for each pair of one label, every negative of both ends taking part (Song et al. 2016, eq. 4).
+    """Computes ½ max(0, J_ij)² for each pair of one label, every negative of both ends taking part (Song et al. 2016, eq.
+    4).
 
     J_ij = log( Σ_{k: y_k≠y_i} exp(m - d_ik) + Σ_{l: y_l≠y_j} exp(m - d_jl) ) + d_ij, d Euclidean.
 

@@ -13,7 +13,7 @@ from unlabeled.losses.similarity import distance, distances
 
 @full_precision
 def contrastive(x: Tensor, y: Tensor, same: Tensor, margin: float = 1.0, *, reduction: Reduction = "mean") -> Tensor:
-    """½ d² for pairs of one kind, ½ max(0, m - d)² for pairs of two, d = ‖x - y‖ (Hadsell et al. 2006, eq. 4).
+    """Computes ½ d² for pairs of one kind, ½ max(0, m - d)² for pairs of two, d = ‖x - y‖ (Hadsell et al. 2006, eq. 4).
 
     Chopra et al. 2005 introduced the pairs and asked for a term that grows and one that falls with the distance; this form
     is the later paper's.
@@ -48,7 +48,7 @@ def triplet(
     normalize: bool = False,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """max(0, ‖a - p‖² - ‖a - n‖² + α) (Schroff et al. 2015, eq. 3).
+    """Computes max(0, ‖a - p‖² - ‖a - n‖² + α) (Schroff et al. 2015, eq. 3).
 
     The paper's embeddings are of length 1 (§3.1); nothing is normalised here unless `normalize` says so.
 
@@ -94,7 +94,7 @@ def batch_triplet(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """The triplet loss of all pairs of one label in a batch, negatives mined in it (Schroff et al. 2015, §3.2).
+    """Computes the triplet loss of all pairs of one label in a batch, negatives mined in it (Schroff et al. 2015, §3.2).
 
     Args:
         z: (B, D).
@@ -137,7 +137,8 @@ def nt_logistic(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """-log σ(s+/τ) - log σ(-s-/τ), s the cosine (SimCLR, §5.1, table 2), the second term averaged over the negatives.
+    """Computes -log σ(s+/τ) - log σ(-s-/τ), s the cosine (SimCLR, §5.1, table 2), the second term averaged over the
+    negatives.
 
     The paper writes one negative; anchors and candidates are here those of `nt_xent` (the paper's comparison took negatives
     from one view only, appendix B.10).
@@ -170,7 +171,7 @@ def margin_triplet(
     offset: int = 0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """max(0, s- - s+ + m), s the cosine (SimCLR, §5.1, table 2), averaged over the negatives.
+    """Computes max(0, s- - s+ + m), s the cosine (SimCLR, §5.1, table 2), averaged over the negatives.
 
     Args:
         z1: (B, D), first views.

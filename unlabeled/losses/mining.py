@@ -15,7 +15,7 @@ CLOSEST = 0.5
 
 @torch.no_grad()
 def weigh(distance: Tensor, own: Tensor, negative: Tensor, mining: Mining, dim: int) -> Tensor:
-    """How much each negative counts for each anchor.
+    """Tells how much each negative counts for each anchor.
 
     - `all`: equally.
     - `semi-hard`: only the nearest of those that are farther than the positive (Schroff et al. 2015, eq. 4); none if there

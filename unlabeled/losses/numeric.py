@@ -53,7 +53,7 @@ def _to(value: Any, dtype: torch.dtype) -> Any:
 
 
 def reduce(terms: Tensor, reduction: Reduction, of: Tensor | float | None = None) -> Tensor:
-    """The terms of a loss, their sum, or their sum divided by `of` (default: how many they are; 0 of none is 0)."""
+    """Returns the terms of a loss, their sum, or their sum divided by `of` (default: how many they are; 0 of none is 0)."""
     if reduction == "none":
         return terms
     total = terms.sum()
@@ -65,7 +65,7 @@ def reduce(terms: Tensor, reduction: Reduction, of: Tensor | float | None = None
 
 
 def unit(x: Tensor) -> Tensor:
-    """(..., D) -> the same directions with length 1. A zero vector stays zero, and its gradient stays finite."""
+    """Brings vectors (..., D) to length 1. A zero vector stays zero, and its gradient stays finite."""
     length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / length.where(length > 0, 1)
 

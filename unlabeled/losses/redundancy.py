@@ -16,7 +16,7 @@ from unlabeled.losses.numeric import Reduction, check_rows, full_precision, redu
 def barlow_twins(
     z1: Tensor, z2: Tensor, redundancy: float = 5e-3, *, eps: float = 1e-8, reduction: Reduction = "sum"
 ) -> Tensor:
-    """Σ_i (1 - C_ii)² + λ Σ_i Σ_{j≠i} C_ij², C the views' correlations (Zbontar et al. 2021, eqs. 1, 2).
+    """Computes Σ_i (1 - C_ii)² + λ Σ_i Σ_{j≠i} C_ij², C the views' correlations (Zbontar et al. 2021, eqs. 1, 2).
 
     Args:
         z1: (B, D), first views, B of at least 2.
@@ -48,7 +48,7 @@ def vicreg(
     eps: float = 1e-4,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """λ s(Z, Z') + μ [v(Z) + v(Z')] + ν [c(Z) + c(Z')] (Bardes et al. 2022, eq. 6, algorithm 1).
+    """Computes λ s(Z, Z') + μ [v(Z) + v(Z')] + ν [c(Z) + c(Z')] (Bardes et al. 2022, eq. 6, algorithm 1).
 
     v is the mean over dimensions of max(0, γ - sqrt(Var + ε)) (eqs. 1, 2), c the sum of squared covariances off the diagonal
     divided by D (eqs. 3, 4), s the mean squared difference. Equation 5 sums s over dimensions, algorithm 1, to which the

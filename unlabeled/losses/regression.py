@@ -9,7 +9,7 @@ from unlabeled.losses.numeric import Reduction, check_rows, full_precision, redu
 
 @full_precision
 def byol(prediction: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """‖p/‖p‖ - t/‖t‖‖² = 2 - 2 cos(p, t) (BYOL, eq. 2). No gradient flows into `target`.
+    """Computes ‖p/‖p‖ - t/‖t‖‖² = 2 - 2 cos(p, t) (BYOL, eq. 2). No gradient flows into `target`.
 
     Args:
         prediction: (B, D), of the online network.

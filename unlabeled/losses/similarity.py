@@ -15,46 +15,47 @@ from unlabeled.losses.numeric import full_precision, unit
 
 @full_precision
 def cosine(x: Tensor, y: Tensor) -> Tensor:
-    """x·y / (‖x‖ ‖y‖), in [-1, 1]; 0 for a zero vector."""
+    """Computes x·y / (‖x‖ ‖y‖), in [-1, 1]; 0 for a zero vector."""
     return unit(x) @ unit(y).T
 
 
 @full_precision
 def dot(x: Tensor, y: Tensor) -> Tensor:
-    """x·y."""
+    """Computes x·y."""
     return x @ y.T
 
 
 @full_precision
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
-    """-‖x - y‖₂, at most 0."""
+    """Computes -‖x - y‖₂, at most 0."""
     return -distances(x, y)
 
 
 @full_precision
 def manhattan(x: Tensor, y: Tensor) -> Tensor:
-    """-Σ_d |x_d - y_d|, at most 0."""
+    """Computes -Σ_d |x_d - y_d|, at most 0."""
     return -torch.cdist(x, y, p=1)
 
 
 @full_precision
 def bilinear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """xᵀ W y, with W of shape (D_x, D_y): the score of CPC (van den Oord et al. 2018, eq. 3)."""
+    """Computes xᵀ W y, with W of shape (D_x, D_y): the score of CPC (van den Oord et al. 2018, eq. 3)."""
     return x @ weight @ y.T
 
 
 @full_precision
 def separable(x: Tensor, y: Tensor, map: Callable[[Tensor], Tensor]) -> Tensor:
-    """φ(x)ᵀ φ(y), for a map φ of (B, D) to (B, E)."""
+    """Computes φ(x)ᵀ φ(y), for a map φ of (B, D) to (B, E)."""
     return map(x) @ map(y).T
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
-    """(B, D), (M, D) -> (B, M) Euclidean, from differences: equal vectors are at exactly 0, and 0 is their gradient."""
+    """Computes Euclidean distances (B, D), (M, D) -> (B, M), from differences: equal vectors are at exactly 0, and 0 is
+    their gradient."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
-    """(B, D), (B, D) -> (B,) Euclidean, row by row; the gradient of equal rows is 0."""
+    """Computes Euclidean distances row by row, (B, D), (B, D) -> (B,); the gradient of equal rows is 0."""
     length: Tensor = torch.linalg.vector_norm(x - y, dim=-1)
     return length

@@ -16,7 +16,7 @@ CACHED = 1 << 19
 
 
 def log_sum_exp(q: Tensor, k: Tensor, scale: float | Tensor, leave_out: Sequence[Tensor] = ()) -> Tensor:
-    """log Σ_j exp(scale · q_i·k_j) for every row i.
+    """Computes log Σ_j exp(scale · q_i·k_j) for every row i.
 
     Args:
         q: (B, D).

@@ -32,11 +32,11 @@ class BarlowTwins(Comparison):
         self.redundancy = redundancy
 
     def embed(self, batch: Batch) -> Embedded:
-        """Each view through the encoder."""
+        """Passes each view through the encoder."""
         v1, v2 = batch.views
         return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The cross-correlation of all processes' embeddings against the identity (eqs. 1, 2)."""
+        """Computes the cross-correlation of all processes' embeddings against the identity (eqs. 1, 2)."""
         z1, z2 = self.projector(embedded["h1"]), self.projector(embedded["h2"])  # (B, dim)
         return Loss(barlow_twins(gather(z1), gather(z2), self.redundancy), memory={"z": z1.detach()})

@@ -63,20 +63,20 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """The objective on this process's part of the batch. Reads memory, writes none."""
+        """Computes the objective on this process's part of the batch. Reads memory, writes none."""
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """After each backward, without gradient: queues and banks take what `loss.memory` holds."""
+        """Remembers, after each backward and without gradient: queues and banks take what `loss.memory` holds."""
 
     def after_step(self, at: Progress) -> None:
-        """After the optimiser's step, without gradient: momentum encoders, unit prototypes."""
+        """Follows the optimiser's step, without gradient: momentum encoders, unit prototypes."""
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """Before the first step of an epoch, without gradient: clustering, filling of banks. `extract(self.encoder)` gives
+        """Prepares an epoch before its first step, without gradient: clusters, fills banks. `extract(self.encoder)` gives
         the features (n, D) of all training images. The global generator is seeded by the epoch, alike in all processes."""
 
     def sampling(self) -> Tensor | None:
-        """How often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
+        """Tells how often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
         replacement; None for each image once. A function of the state, asked after `before_epoch`."""
         return None
 
@@ -86,21 +86,22 @@ class Method(nn.Module, ABC):
         return None
 
     def labelled_beside(self, batch_size: int) -> int:
-        """How many labelled samples are drawn beside each batch of so many, from an order of their own: `batch.labelled`."""
+        """Tells how many labelled samples are drawn beside each batch of so many, from an order of their own:
+        `batch.labelled`."""
         return 0
 
     def encoders(self) -> dict[str, Encoder]:
-        """What is saved, judged and exported, by name; the encoder under "", and others where there are several."""
+        """Returns what is saved, judged and exported, by name; the encoder under "", and others where there are several."""
         return {"": self.encoder}
 
     def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """What it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], side by side in this order; in
+        """Draws what it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], side by side in this order; in
         evaluation mode and without gradient. None by default."""
         return {}
 
     def full_cost_from(self, epochs: int) -> int:
-        """The epoch, counted from 0, of a run of so many, from which steps and what comes before an epoch cost what they do
-        to the end: 0 where nothing begins late. Who plans a run by the clock asks it (`compare --minutes`)."""
+        """Returns the epoch, counted from 0, of a run of so many, from which steps and what comes before an epoch cost what
+        they do to the end: 0 where nothing begins late. Who plans a run by the clock asks it (`compare --minutes`)."""
         return 0
 
 
@@ -115,15 +116,16 @@ class Comparison(Method):
 
     @abstractmethod
     def embed(self, batch: Batch) -> Embedded:
-        """What is compared and differentiated: tensors (B, ...) that depend on each image alone, but for batch norms."""
+        """Returns what is compared and differentiated: tensors (B, ...) that depend on each image alone, but for batch
+        norms."""
 
     def constants(self, batch: Batch) -> Embedded:
-        """What is compared and not differentiated (keys, targets, labels): tensors (B, ...), without graph."""
+        """Returns what is compared and not differentiated (keys, targets, labels): tensors (B, ...), without graph."""
         return {}
 
     @abstractmethod
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The objective on this process's part of the batch. Reads memory, writes none. The loss's memory holds the
+        """Computes the objective on this process's part of the batch. Reads memory, writes none. The loss's memory holds the
         embedding that is compared as `"z"` (B, D), by which the loop sees a collapse.
 
         Args:
@@ -132,7 +134,7 @@ class Comparison(Method):
         """
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """All three at once."""
+        """Does all three at once."""
         return self.compare({**self.embed(batch), **self.constants(batch)}, at)
 
 

@@ -18,13 +18,14 @@ class Random(Method):
     Random convolutions alone are no weak baseline (Saxe et al. 2011, "On random weights and unsupervised feature learning").
     """
 
+    sees = ("image", "sound")
     n_views = 1
 
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__(encoder.requires_grad_(False), shape)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Zero: there is nothing to learn."""
+        """Returns zero: there is nothing to learn."""
         return Loss(batch.views[0].new_zeros(()))
 
 
@@ -37,6 +38,7 @@ class Supervised(Method):
             fine-tuning has it (He et al. 2022, "Masked Autoencoders", appendix A).
     """
 
+    sees = ("image", "sound")
     n_views = 1
     needs_labels = True
     only_labelled = True
@@ -53,7 +55,7 @@ class Supervised(Method):
         return self.classifier
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Mean cross-entropy of the batch's labels."""
+        """Computes the mean cross-entropy of the batch's labels."""
         h = self.encoder(batch.views[0])  # (B, D)
         logits, label = self.classifier(h).float(), batch.targets["label"]
         correct = (logits.detach().argmax(1) == label).float().mean()

@@ -41,24 +41,24 @@ class BYOL(Comparison):
         self.momentum, self.rising = momentum, rising
 
     def embed(self, batch: Batch) -> Embedded:
-        """Each view through the online encoder."""
+        """Passes each view through the online encoder."""
         v1, v2 = batch.views
         return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Each view through the target's encoder."""
+        """Passes each view through the target's encoder."""
         v1, v2 = batch.views
         return {"t1": self.target_encoder(v1), "t2": self.target_encoder(v2)}  # (B, D), no gradient
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Each view's prediction against the target's projection of the other (eq. 2, symmetrised)."""
+        """Compares each view's prediction with the target's projection of the other (eq. 2, symmetrised)."""
         z1, z2 = self.projector(embedded["h1"]), self.projector(embedded["h2"])  # (B, dim)
         t1, t2 = self.target_projector(embedded["t1"]), self.target_projector(embedded["t2"])  # (B, dim), no gradient
         loss = byol(self.predictor(z1), t2) + byol(self.predictor(z2), t1)
         return Loss(loss, memory={"z": z1.detach()})
 
     def after_step(self, at: Progress) -> None:
-        """The target follows (eq. 1), ever more slowly if the momentum rises."""
+        """Lets the target follow (eq. 1), ever more slowly if the momentum rises."""
         momentum = cosine_momentum(at, self.momentum) if self.rising else self.momentum
         self.target_encoder.update(self.encoder, momentum)
         self.target_projector.update(self.projector, momentum)

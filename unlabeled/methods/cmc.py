@@ -27,7 +27,7 @@ class Halves(nn.Module):
         self.l, self.ab = (heads.projector("linear", encoded // 2, 0, dim) for _ in range(2))
 
     def forward(self, h: Tensor) -> Tensor:
-        """Both, side by side."""
+        """Returns both, side by side."""
         h_l, h_ab = h.chunk(2, 1)  # (B, D) each
         return torch.cat([self.l(h_l), self.ab(h_ab)], 1)
 
@@ -70,7 +70,7 @@ class CMC(Comparison):
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """The warm-up pass: what the untrained networks say of each image."""
+        """Makes the warm-up pass: what the untrained networks say of each image."""
         if at.epoch == 0:
             z_l, z_ab = extract(nn.Sequential(self.encoder, self.projectors)).chunk(2, 1)  # (n, dim) each
             self.bank_l.fill(z_l)
@@ -82,15 +82,15 @@ class CMC(Comparison):
         return self.projectors
 
     def embed(self, batch: Batch) -> Embedded:
-        """The view through both networks."""
+        """Passes the view through both networks."""
         return {"h": self.encoder(batch.views[0])}  # (B, 2D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Which images they are."""
+        """Tells which images they are."""
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """InfoNCE from L to ab and from ab to L; both are handed to `observe`."""
+        """Computes InfoNCE from L to ab and from ab to L; both are handed to `observe`."""
         z_l, z_ab = self.projectors(embedded["h"]).chunk(2, 1)  # (B, dim) each
         index, everyone = embedded["index"], gather(embedded["index"])  # (B,), (N,)
         others_l, others_ab = (
@@ -103,6 +103,6 @@ class CMC(Comparison):
         return Loss(from_l + from_ab, {"mutual_information": bound}, memory)
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """Each view's bank moves to what its network said of the images of all processes."""
+        """Moves each view's bank to what its network said of the images of all processes."""
         self.bank_l.write(loss.memory["index"], loss.memory["l"], self.momentum)
         self.bank_ab.write(loss.memory["index"], loss.memory["ab"], self.momentum)

@@ -54,20 +54,20 @@ class DeepCluster(Comparison):
         nn.init.zeros_(self.classifier.bias)
 
     def sampling(self) -> Tensor:
-        """Each cluster as often as any other."""
+        """Draws each cluster as often as any other."""
         labels = self.clusters.labels
         return 1 / labels.bincount().double()[labels]  # (n,)
 
     def embed(self, batch: Batch) -> Embedded:
-        """The one view through the encoder."""
+        """Passes the one view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """The cluster of each image."""
+        """Returns the cluster of each image."""
         return {"label": self.clusters.labels[batch.index]}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Cross-entropy with the clusters."""
+        """Computes the cross-entropy with the clusters."""
         logits, label = self.classifier(F.relu(embedded["h"])).float(), embedded["label"]  # (B, k), (B,)
         correct = (logits.detach().argmax(1) == label).float().mean()
         terms = {"nmi": self.clusters.nmi.clone(), "pseudo_accuracy": correct}

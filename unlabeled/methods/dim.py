@@ -27,7 +27,7 @@ class Shared(nn.Module):
         self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., encoded) -> (..., dim); on (B, L, encoded) these are 1×1 convolutions."""
+        """Maps (..., encoded) -> (..., dim); on (B, L, encoded) these are 1×1 convolutions."""
         result: Tensor = self.norm(self.hidden(x) + self.shortcut(x))
         return result
 
@@ -74,12 +74,12 @@ class DIM(Comparison):
         return self.whole
 
     def embed(self, batch: Batch) -> Embedded:
-        """The view through the encoder, and what one of its stages made of it."""
+        """Passes the view through the encoder, and gives also what one of its stages made of it."""
         h, maps = self.encoder.local(batch.views[0])  # (B, D), (B, C, H, W) of each stage
         return {"h": h, "places": maps[self.stage].flatten(2).mT}  # (B, H·W, C)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Each image's whole against its own places and those of all other images."""
+        """Compares each image's whole with its own places and those of all other images."""
         whole, parts = self.whole(embedded["h"]), self.part(embedded["places"])  # (B, dim), (B, H·W, dim)
         loss = local_infomax(whole, parts, gathered=gather(parts), offset=rank() * len(parts))
         return Loss(loss, memory={"z": whole.detach()})

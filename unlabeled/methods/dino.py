@@ -77,15 +77,15 @@ class DINO(Comparison):
         return self.head.mlp
 
     def embed(self, batch: Batch) -> Embedded:
-        """Every view through the student's encoder, those of one size as one batch, the largest first."""
+        """Passes every view through the student's encoder, those of one size as one batch, the largest first."""
         return {"h": torch.cat([_encode(self.encoder, views) for views in _by_size(batch.views)], 1)}  # (B, V, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """The G views of the largest size through the teacher's encoder."""
+        """Passes the G views of the largest size through the teacher's encoder."""
         return {"t": _encode(self.teacher_encoder, _by_size(batch.views)[0])}  # (B, G, D), no gradient
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The cross-entropy of each student's view with each of the teacher's, but for the same view."""
+        """Computes the cross-entropy of each student's view with each of the teacher's, but for the same view."""
         z, scores = self.head(embedded["h"], float(at.epoch >= self.frozen_epochs))  # (B, V, bottleneck), (B, V, K)
         _, outputs = self.teacher_head(embedded["t"])  # (B, G, K), no gradient
         codes = ((outputs - self.centre) / self.teacher_temperature).softmax(2)  # centred and sharpened
@@ -95,11 +95,11 @@ class DINO(Comparison):
         return Loss(loss, {"teacher_entropy": entropy}, {"z": z[:, 0].detach(), "teacher": mean})
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """The centre follows the teacher's mean output (eq. 4)."""
+        """Lets the centre follow the teacher's mean output (eq. 4)."""
         self.centre.lerp_(loss.memory["teacher"], 1 - self.centre_momentum)
 
     def after_step(self, at: Progress) -> None:
-        """The teacher follows, ever more slowly."""
+        """Lets the teacher follow, ever more slowly."""
         momentum = cosine_momentum(at, self.momentum)
         self.teacher_encoder.update(self.encoder, momentum)
         self.teacher_head.update(self.head, momentum)

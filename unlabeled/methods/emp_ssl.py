@@ -51,7 +51,7 @@ class EMPSSL(Comparison):
         self.invariance, self.eps = invariance, eps
 
     def embed(self, batch: Batch) -> Embedded:
-        """All patches through the encoder as one batch.
+        """Passes all patches through the encoder as one batch.
 
         Raises:
             UserError: fewer than two views, or views of several sizes.
@@ -66,7 +66,7 @@ class EMPSSL(Comparison):
         return {"h": h.view(len(batch.views), -1, h.shape[1]).transpose(0, 1)}  # (B, V, D)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The coding rate of each patch's embeddings, and their agreement, over all processes' images."""
+        """Computes the coding rate of each patch's embeddings, and their agreement, over all processes' images."""
         h = embedded["h"].transpose(0, 1)  # (V, B, D)
         z = self.projector(h.flatten(0, 1)).view(*h.shape[:2], -1)  # (V, B, dim)
         everyone = gather(z.transpose(0, 1)).transpose(0, 1)  # (V, N, dim)

@@ -51,12 +51,12 @@ class FixMatch(Method):
         return self.classifier
 
     def labelled_beside(self, batch_size: int) -> int:
-        """B of a batch of μB."""
+        """Asks for B beside a batch of μB."""
         return max(1, batch_size // self.mu)
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """ℓ_s + λ ℓ_u (eq. 3 and 4): cross-entropies of labelled weak views, and of strong views with the pseudo-labels of
-        weak ones, 0 where the network is not sure."""
+        """Computes ℓ_s + λ ℓ_u (eq. 3 and 4): cross-entropies of labelled weak views, and of strong views with the
+        pseudo-labels of weak ones, 0 where the network is not sure."""
         assert batch.labelled is not None
         label = batch.labelled.targets["label"]  # (B,)
         weak, strong = batch.views  # (μB, ...)

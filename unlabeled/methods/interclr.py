@@ -82,7 +82,7 @@ class InterCLR(Comparison):
         self.refresh, self.momentum, self.temperature, self.splits = refresh, momentum, temperature, splits
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """Before the first: fills the bank and clusters it. Before any other: splits clusters where some are empty."""
+        """Fills the bank and clusters it before the first; before any other, splits clusters where some are empty."""
         seed = int(torch.randint(1 << 31, ()))
         if at.epoch == 0:
             self.bank.fill(extract(self.key_encoder.module))
@@ -92,15 +92,15 @@ class InterCLR(Comparison):
         self.clusters.write(centroids=centroids, labels=labels)
 
     def embed(self, batch: Batch) -> Embedded:
-        """The first view through the encoder."""
+        """Passes the first view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """The keys: the second view through the key encoder."""
+        """Returns the keys: the second view through the key encoder."""
         return {"k": self.key_encoder.in_groups(batch.views[1], self.splits), "index": batch.index}  # (B, dim), (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Both branches; keys and the clusters nearest to them are handed to `observe`."""
+        """Computes both branches; keys and the clusters nearest to them are handed to `observe`."""
         q, k, index = self.projector(embedded["h"]), embedded["k"], embedded["index"]  # (B, dim), (B, dim), (B,)
         shared = at.generator()
         label = self.clusters.labels[index]  # (B,)
@@ -164,7 +164,7 @@ class InterCLR(Comparison):
         return F.normalize(sums, dim=1).where(labels.bincount(minlength=len(old))[:, None] > 0, old)
 
     def after_step(self, at: Progress) -> None:
-        """The key encoder follows (MoCo, eq. 2)."""
+        """Lets the key encoder follow (MoCo, eq. 2)."""
         self.key_encoder.update(nn.Sequential(self.encoder, self.projector), self.momentum)
 
 
@@ -172,7 +172,7 @@ class InterCLR(Comparison):
 def semi_hard(
     query: Tensor, positive: Tensor, candidates: Tensor, negative: Tensor, count: int, margin: float, temperature: float
 ) -> Tensor:
-    """-log( exp((s⁺ - m)/τ) / (exp((s⁺ - m)/τ) + Σ exp(s⁻/τ)) ) over the `count` nearest of the negatives.
+    """Computes -log( exp((s⁺ - m)/τ) / (exp((s⁺ - m)/τ) + Σ exp(s⁻/τ)) ) over the `count` nearest of the negatives.
 
     Args:
         query: (B, D).

@@ -80,19 +80,19 @@ class MoCo(Comparison):
         self.hardest, self.mixed, self.query_mixed, self.mix_from = hardest, mixed, query_mixed, mix_from
 
     def full_cost_from(self, epochs: int) -> int:
-        """The first epoch that mixes."""
+        """Returns the first epoch that mixes."""
         return self.mix_from if self.hardest else 0
 
     def embed(self, batch: Batch) -> Embedded:
-        """The first view through the encoder."""
+        """Passes the first view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """The keys: the second view through the key encoder."""
+        """Returns the keys: the second view through the key encoder."""
         return {"k": self.key_encoder.in_groups(batch.views[1], self.splits)}  # (B, dim), no gradient
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Queries against their keys and the queue; the current keys are handed to `observe`."""
+        """Compares queries with their keys and the queue; the current keys are handed to `observe`."""
         q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
         further = None
         if self.hardest and at.epoch >= self.mix_from:
@@ -107,5 +107,5 @@ class MoCo(Comparison):
         self.queue.push(loss.memory["keys"])
 
     def after_step(self, at: Progress) -> None:
-        """The key encoder follows (eq. 2)."""
+        """Lets the key encoder follow (eq. 2)."""
         self.key_encoder.update(nn.Sequential(self.encoder, self.projector), self.momentum)

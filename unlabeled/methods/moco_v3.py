@@ -65,17 +65,17 @@ class MoCoV3(Comparison):
         self.momentum, self.temperature = momentum, temperature
 
     def embed(self, batch: Batch) -> Embedded:
-        """Each view through the encoder."""
+        """Passes each view through the encoder."""
         v1, v2 = batch.views
         return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Each view through the key encoder."""
+        """Passes each view through the key encoder."""
         v1, v2 = batch.views
         return {"t1": self.key_encoder(v1), "t2": self.key_encoder(v2)}  # (B, D), no gradient
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Each view's queries against the other view's keys of all processes: ctr(q1, k2) + ctr(q2, k1)."""
+        """Compares each view's queries with the other view's keys of all processes: ctr(q1, k2) + ctr(q2, k1)."""
         z1, z2 = self.projector(embedded["h1"]), self.projector(embedded["h2"])  # (B, dim)
         q1, q2 = self.predictor(z1), self.predictor(z2)  # (B, dim)
         k1, k2 = self.key_projector(embedded["t1"]), self.key_projector(embedded["t2"])  # (B, dim), no gradient
@@ -87,7 +87,7 @@ class MoCoV3(Comparison):
         return 2 * self.temperature * info_nce(q, keys, own, self.temperature)
 
     def after_step(self, at: Progress) -> None:
-        """The key encoder follows, ever more slowly; the predictor has no copy."""
+        """Lets the key encoder follow, ever more slowly; the predictor has no copy."""
         momentum = cosine_momentum(at, self.momentum)
         self.key_encoder.update(self.encoder, momentum)
         self.key_projector.update(self.projector, momentum)

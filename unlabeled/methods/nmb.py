@@ -49,20 +49,20 @@ class NMB(Comparison):
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """The warm-up pass: what the untrained network says of each image."""
+        """Makes the warm-up pass: what the untrained network says of each image."""
         if at.epoch == 0:
             self.bank.fill(extract(nn.Sequential(self.encoder, self.projector)))
 
     def embed(self, batch: Batch) -> Embedded:
-        """The view through the encoder."""
+        """Passes the view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Which images they are."""
+        """Tells which images they are."""
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """InfoNCE of v with the image's own vector in the bank, against drawn ones; v is handed to `observe`."""
+        """Computes InfoNCE of v with the image's own vector in the bank, against drawn ones; v is handed to `observe`."""
         v, index = self.projector(embedded["h"]), embedded["index"]  # (B, dim), (B,)
         everyone = gather(index)  # (N,)
         negatives = self.bank.draw(self.negatives, everyone, at.generator())  # (M, dim)
@@ -72,5 +72,5 @@ class NMB(Comparison):
         return Loss(loss, {"mutual_information": bound}, memory)
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """The bank's vectors move to the images of all processes."""
+        """Moves the bank's vectors to the images of all processes."""
         self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)

@@ -62,15 +62,15 @@ class NPID(Comparison):
         self.noise, self.temperature, self.momentum, self.proximal = noise, temperature, momentum, proximal
 
     def embed(self, batch: Batch) -> Embedded:
-        """The view through the encoder."""
+        """Passes the view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Which images they are."""
+        """Tells which images they are."""
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """-log h(i, v) - Σ_noise log(1 - h(j, v)) + λ‖v - v_i‖²; v and its index are handed to `observe`."""
+        """Computes -log h(i, v) - Σ_noise log(1 - h(j, v)) + λ‖v - v_i‖²; v and its index are handed to `observe`."""
         v, index = F.normalize(self.projector(embedded["h"]).float(), dim=1), embedded["index"]  # (B, dim), (B,)
         own, everyone = self.bank.of(index), gather(index)  # (B, dim), (N,)
         scores = dot(v, self.bank.draw(self.noise, everyone, at.generator())) / self.temperature  # (B, m)
@@ -88,6 +88,6 @@ class NPID(Comparison):
         return self.shape.n * gather(scores.exp().mean()[None]).mean()
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """The bank's vectors move to the images of all processes; Z stays what it was first."""
+        """Moves the bank's vectors to the images of all processes; Z stays what it was first."""
         self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)
         self.partition.copy_(loss.memory["partition"])

@@ -74,7 +74,7 @@ class PCL(Comparison):
         self.temperature, self.smoothing = temperature, smoothing
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """The E step: prototypes, the cluster of each image, and how concentrated each cluster is."""
+        """Does the E step: prototypes, the cluster of each image, and how concentrated each cluster is."""
         if at.fraction < self.warm_up:
             return
         v = F.normalize(extract(self.key_encoder.module), dim=1)  # (n, dim)
@@ -89,20 +89,20 @@ class PCL(Comparison):
         self.get_buffer("clustered").fill_(1)
 
     def full_cost_from(self, epochs: int) -> int:
-        """The first epoch after the warm-up, before which is the first E step."""
+        """Returns the first epoch after the warm-up, before which is the first E step."""
         return bisect_left(range(epochs), self.warm_up, key=lambda epoch: epoch / epochs)
 
     def embed(self, batch: Batch) -> Embedded:
-        """The first view through the encoder."""
+        """Passes the first view through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """The keys of the second view, and the image's cluster at each granularity."""
+        """Returns the keys of the second view, and the image's cluster at each granularity."""
         assigned = torch.stack([partition.labels[batch.index] for partition in self._partitions()], 1)
         return {"k": self.key_encoder.in_groups(batch.views[1], self.splits), "assigned": assigned}  # (B, dim), (B, M)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Queries against their keys and the queue, and against the prototypes; current keys are handed to `observe`."""
+        """Compares queries with their keys and the queue, and with the prototypes; current keys are handed to `observe`."""
         q, k = self.projector(embedded["h"]), embedded["k"]  # (B, dim) each
         partitions, assigned = self._partitions(), list(embedded["assigned"].T)
         c, phi = [p.centroids for p in partitions], [p.concentration for p in partitions]  # (k_m, dim), (k_m,) each
@@ -121,5 +121,5 @@ class PCL(Comparison):
         self.queue.push(loss.memory["keys"])
 
     def after_step(self, at: Progress) -> None:
-        """The key encoder follows (MoCo, eq. 2)."""
+        """Lets the key encoder follow (MoCo, eq. 2)."""
         self.key_encoder.update(nn.Sequential(self.encoder, self.projector), self.momentum)

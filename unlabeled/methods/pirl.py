@@ -52,7 +52,7 @@ class PIRL(Comparison):
         self.negatives, self.temperature, self.weight, self.momentum = negatives, temperature, weight, momentum
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
-        """The warm-up pass: what the untrained network says of each image."""
+        """Makes the warm-up pass: what the untrained network says of each image."""
         if at.epoch == 0:
             self.bank.fill(extract(nn.Sequential(self.encoder, self.f)))
 
@@ -62,17 +62,18 @@ class PIRL(Comparison):
         return self.f
 
     def embed(self, batch: Batch) -> Embedded:
-        """The image, and its patches in the order drawn, through the one encoder."""
+        """Passes the image, and its patches in the order drawn, through the one encoder."""
         image, patches = batch.views  # (B, C, S, S), (B, 9, C, p, p)
         h = self.encoder(patches.flatten(0, 1))  # (B·9, D)
         return {"image": self.encoder(image), "patches": h.view(len(image), PATCHES, -1)}  # (B, D), (B, 9, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Which images they are."""
+        """Tells which images they are."""
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """λ L(m, g(patches)) + (1 - λ) L(m, f(image)), m the image's vector in the bank; f(image) is handed to `observe`."""
+        """Computes λ L(m, g(patches)) + (1 - λ) L(m, f(image)), m the image's vector in the bank; f(image) is handed to
+        `observe`."""
         v, index = self.f(embedded["image"]), embedded["index"]  # (B, dim), (B,)
         g = self.of_patches(self.of_patch(embedded["patches"]).flatten(1))  # (B, 9·dim) -> (B, dim)
         everyone, m = gather(index), self.bank.of(index)  # (N,), (B, dim)
@@ -84,5 +85,5 @@ class PIRL(Comparison):
         return Loss(loss, {"patches": patches.detach(), "image": image.detach()}, memory)
 
     def observe(self, loss: Loss, at: Progress) -> None:
-        """The bank's vectors move to the images of all processes."""
+        """Moves the bank's vectors to the images of all processes."""
         self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)

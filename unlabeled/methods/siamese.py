@@ -57,15 +57,15 @@ class Siamese(Comparison):
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
 
     def embed(self, batch: Batch) -> Embedded:
-        """The images through the encoder: the two networks of the paper are one."""
+        """Passes the images through the encoder: the two networks of the paper are one."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Their classes."""
+        """Returns their classes."""
         return {"label": batch.targets["label"]}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The mean of eq. 4 over pairs of both kinds; zero where no two images are of one class."""
+        """Computes the mean of eq. 4 over pairs of both kinds; zero where no two images are of one class."""
         z, label = self.projector(embedded["h"]), embedded["label"]  # (B, dim), (B,)
         z = F.normalize(z.float(), dim=1) if self.normalize else z
         others, labels = gather(z), gather(label)  # (N, dim), (N,)

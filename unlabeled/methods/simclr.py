@@ -78,12 +78,12 @@ class SimCLR(Comparison):
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
 
     def embed(self, batch: Batch) -> Embedded:
-        """Both views through the encoder as one batch."""
+        """Passes both views through the encoder as one batch."""
         h1, h2 = self.encoder(torch.cat(batch.views)).chunk(2)  # (B, D) each
         return {"h1": h1, "h2": h2}
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Both views through the projector as one batch, then NT-Xent (eq. 1) against all processes' embeddings."""
+        """Passes both views through the projector as one batch, then NT-Xent (eq. 1) against all processes' embeddings."""
         h = torch.cat([embedded["h1"], embedded["h2"]])  # (2B, D)
         z1, z2 = self.projector(h).chunk(2)  # (B, dim) each
         all1, all2 = gather(z1), gather(z2)  # (N, dim) each

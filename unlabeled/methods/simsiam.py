@@ -37,12 +37,12 @@ class SimSiam(Comparison):
         self.predictor = heads.mlp(dim, bottleneck or max(1, dim // 4), dim)
 
     def embed(self, batch: Batch) -> Embedded:
-        """Each view through the encoder."""
+        """Passes each view through the encoder."""
         v1, v2 = batch.views
         return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """½ D(p1, stop(z2)) + ½ D(p2, stop(z1)), D the negative cosine: ‖p/‖p‖ - z/‖z‖‖²/2 - 1."""
+        """Computes ½ D(p1, stop(z2)) + ½ D(p2, stop(z1)), D the negative cosine: ‖p/‖p‖ - z/‖z‖‖²/2 - 1."""
         z1, z2 = self.projector(embedded["h1"]), self.projector(embedded["h2"])  # (B, dim)
         p1, p2 = self.predictor(z1), self.predictor(z2)  # (B, dim)
         loss = (byol(p1, z2) + byol(p2, z1)) / 4 - 1  # byol stops the gradient of its target

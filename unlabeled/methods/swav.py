@@ -69,11 +69,11 @@ class SwAV(Comparison):
         self.after_step(Progress(0, 1, 0))
 
     def full_cost_from(self, epochs: int) -> int:
-        """The first epoch whose codes are computed with the queues."""
+        """Returns the first epoch whose codes are computed with the queues."""
         return self.queue_from if self.queues else 0
 
     def embed(self, batch: Batch) -> Embedded:
-        """Views of one size through the encoder as one batch; the largest first.
+        """Passes views of one size through the encoder as one batch; the largest first.
 
         Raises:
             UserError: fewer than two views.
@@ -90,7 +90,7 @@ class SwAV(Comparison):
         return embedded
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Each view's prediction against the codes of the other full crops (eqs. 1 to 6)."""
+        """Compares each view's prediction with the codes of the other full crops (eqs. 1 to 6)."""
         h = torch.cat(list(embedded.values()))  # (V·B, D)
         z = F.normalize(self.projector(h).float(), dim=1)  # (V·B, dim)
         views = z.chunk(len(embedded))  # (B, dim) each
@@ -123,5 +123,5 @@ class SwAV(Comparison):
 
     @torch.no_grad()
     def after_step(self, at: Progress) -> None:
-        """Prototypes go back to length 1."""
+        """Brings prototypes back to length 1."""
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))

@@ -53,15 +53,16 @@ class Triplet(Comparison):
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
 
     def embed(self, batch: Batch) -> Embedded:
-        """The images through the encoder."""
+        """Passes the images through the encoder."""
         return {"h": self.encoder(batch.views[0])}  # (B, D)
 
     def constants(self, batch: Batch) -> Embedded:
-        """Their classes."""
+        """Returns their classes."""
         return {"label": batch.targets["label"]}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The mean of eq. 3 over all anchors and positives, ‖z‖ = 1 (§3.1); zero where no two images are of one class."""
+        """Computes the mean of eq. 3 over all anchors and positives, ‖z‖ = 1 (§3.1); zero where no two images are of one
+        class."""
         z, label = self.projector(embedded["h"]), embedded["label"]  # (B, dim), (B,)
         everyone = gather(z), gather(label)
         loss = batch_triplet(

@@ -49,11 +49,11 @@ class VICReg(Comparison):
         return self.expander
 
     def embed(self, batch: Batch) -> Embedded:
-        """Each view through the encoder."""
+        """Passes each view through the encoder."""
         v1, v2 = batch.views
         return {"h1": self.encoder(v1), "h2": self.encoder(v2)}  # (B, D)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """The three terms on all processes' embeddings (eq. 6)."""
+        """Computes the three terms on all processes' embeddings (eq. 6)."""
         z1, z2 = self.expander(embedded["h1"]), self.expander(embedded["h2"])  # (B, dim)
         return Loss(vicreg(gather(z1), gather(z2), *self.weights), memory={"z": z1.detach()})

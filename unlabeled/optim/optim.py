@@ -16,7 +16,7 @@ Groups = list[dict[str, Any]]
 
 
 def groups(parameters: Iterable[nn.Parameter]) -> Groups:
-    """The trainable ones in groups: matrices and kernels, and vectors (biases, norms), flagged `vector`.
+    """Sorts the trainable ones into groups: matrices and kernels, and vectors (biases, norms), flagged `vector`.
 
     Vectors get no weight decay and, under LARS, no adaptation (BYOL, §3.3; SimCLR's published code).
     """
@@ -36,7 +36,7 @@ def _decayed(parameters: Groups, weight_decay: float) -> Groups:
 def sgd(
     parameters: Groups, *, lr: Positive = 0.06, momentum: Share = 0.9, weight_decay: Decay = 5e-4, nesterov: bool = True
 ) -> Optimizer:
-    """SGD with Nesterov momentum.
+    """Builds SGD with Nesterov momentum.
 
     Args:
         lr: learning rate for a batch of 256 (ours, for small images: twice the 0.03 of MoCo v1, §3.3, and of its CIFAR-10
@@ -52,7 +52,7 @@ def sgd(
 def adamw(
     parameters: Groups, *, lr: Positive = 1e-3, weight_decay: Decay = 0.05, beta1: Share = 0.9, beta2: Share = 0.999
 ) -> Optimizer:
-    """AdamW (Loshchilov and Hutter 2019).
+    """Builds AdamW (Loshchilov and Hutter 2019).
 
     Args:
         lr: learning rate for a batch of 256 (1e-3, the paper's and PyTorch's).
@@ -67,7 +67,7 @@ def adamw(
 def muon(
     parameters: Groups, *, lr: Positive = 1e-3, momentum: Share = 0.95, weight_decay: Decay = 0.05, nesterov: bool = True
 ) -> Optimizer:
-    """Muon (Jordan et al. 2024): momentum made orthogonal, for matrices and kernels; NAdamW or AdamW for vectors.
+    """Builds Muon (Jordan et al. 2024): momentum made orthogonal, for matrices and kernels; NAdamW or AdamW for vectors.
 
     A kernel (D, C, H, W) is the matrix (D, C H W). Updates are scaled to the root mean square of AdamW's (Liu et al. 2025,
     "Muon is Scalable for LLM Training"), so that one learning rate serves both.
@@ -86,7 +86,7 @@ def muon(
 def lars(
     parameters: Groups, *, lr: Positive = 0.3, momentum: Share = 0.9, weight_decay: Decay = 1e-6, trust: Positive = 1e-3
 ) -> Optimizer:
-    """LARS (You et al. 2017, algorithm 1).
+    """Builds LARS (You et al. 2017, algorithm 1).
 
     Args:
         lr: learning rate for a batch of 256 (0.3, SimCLR, §2.3).
@@ -111,7 +111,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; `closure` re-evaluates the loss, as in every torch optimiser."""
+        """Takes one step; `closure` re-evaluates the loss, as in every torch optimiser."""
         with torch.enable_grad():
             value = closure() if closure else None
         for group in self.param_groups:

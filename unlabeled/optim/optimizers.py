@@ -93,7 +93,7 @@ class Optimizers:
             torch.autograd.backward(rival * share, inputs=self.parameters(part), retain_graph=True)
 
     def parameters(self, part: str) -> list[nn.Parameter]:
-        """Those of a part; of the rest for ""."""
+        """Returns those of a part; of the rest for ""."""
         return [p for group in self.held[part].param_groups for p in group["params"]]
 
     def step(self) -> None:
@@ -102,7 +102,7 @@ class Optimizers:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Of each optimiser, by part."""
+        """Returns the state of each optimiser, by part."""
         return {part: optimizer.state_dict() for part, optimizer in self.held.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

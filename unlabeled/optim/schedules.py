@@ -9,7 +9,7 @@ from unlabeled.recipe import Scaling
 
 
 def scaled_lr(lr: float, batch_size: int, scaling: Scaling) -> float:
-    """The learning rate for a batch, from the one stated for a batch of 256.
+    """Scales the learning rate for a batch, from the one stated for a batch of 256.
 
     `linear`: lr × B/256 (Goyal et al. 2017, §2.1). `sqrt`: lr × √(B/256) (SimCLR, appendix B.1, whose 0.075·√B is 1.2
     for 256; better for small batches under LARS). `none`: lr.
@@ -19,7 +19,7 @@ def scaled_lr(lr: float, batch_size: int, scaling: Scaling) -> float:
 
 
 def warmup_cosine(at: Progress, base: float, warmup: int, end: float = 0.0) -> float:
-    """Linear from base/warmup to `base` over the first `warmup` steps, then a half cosine towards `end`.
+    """Rises linearly from base/warmup to `base` over the first `warmup` steps, then a half cosine towards `end`.
 
     SGDR without restarts (Loshchilov and Hutter 2017, eq. 5) after the warm-up of Goyal et al. 2017 (§2.2). The last step
     of the run is one short of `end`.
@@ -31,12 +31,12 @@ def warmup_cosine(at: Progress, base: float, warmup: int, end: float = 0.0) -> f
 
 
 def constant(at: Progress, base: float, warmup: int) -> float:
-    """`base` from the first step on (SimSiam's predictor: Chen and He 2021, §4.2)."""
+    """Returns `base` from the first step on (SimSiam's predictor: Chen and He 2021, §4.2)."""
     return base
 
 
 def part_of_cosine(at: Progress, base: float, warmup: int) -> float:
-    """base · cos(7πt/16), t in [0, 1): from `base` to a fifth of it (FixMatch, Sohn et al. 2020, §2.4)."""
+    """Returns base · cos(7πt/16), t in [0, 1): from `base` to a fifth of it (FixMatch, Sohn et al. 2020, §2.4)."""
     return base * math.cos(7 * math.pi * at.fraction / 16)
 
 
@@ -45,5 +45,5 @@ SCHEDULES = {"cosine": warmup_cosine, "constant": constant, "part-of-cosine": pa
 
 
 def cosine_momentum(at: Progress, base: float = 0.996) -> float:
-    """EMA momentum that rises from `base` to 1: 1 - (1 - base)(cos(πt) + 1)/2, t in [0, 1) (BYOL, §3.3)."""
+    """Returns the EMA's momentum that rises from `base` to 1: 1 - (1 - base)(cos(πt) + 1)/2, t in [0, 1) (BYOL, §3.3)."""
     return 1 - (1 - base) * (math.cos(math.pi * at.fraction) + 1) / 2

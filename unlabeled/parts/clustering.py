@@ -38,7 +38,7 @@ def check_prototypes(prototypes: int, classes: int) -> None:
 def kmeans(
     features: Tensor, k: int, seed: int, iterations: int = 20, restarts: int = 1, *, spherical: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """k-means on all features (faiss). None of the k clusters is empty: the fullest is split for each that would be.
+    """Runs k-means on all features (faiss). None of the k clusters is empty: the fullest is split for each that would be.
 
     Args:
         features: (n, D).
@@ -79,7 +79,7 @@ def kmeans(
 
 
 def without_empty(features: Tensor, centroids: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """The same partition, but the fullest cluster is halved for each empty one; centroids of length 1.
+    """Returns the same partition, but the fullest cluster is halved for each empty one; centroids of length 1.
 
     Args:
         features: (n, D).
@@ -115,7 +115,7 @@ def _split_for_empty(x: np.ndarray, centroids: np.ndarray, labels: np.ndarray, n
 
 
 def whitening(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """The affine map that PCA-whitens: the `dim` directions of largest variance, each scaled to variance 1.
+    """Finds the affine map that PCA-whitens: the `dim` directions of largest variance, each scaled to variance 1.
 
     Args:
         features: (n, D).
@@ -135,7 +135,7 @@ def whitening(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def whiten(features: Tensor, dim: int = 256) -> Tensor:
-    """The features after their own `whitening`.
+    """Returns the features after their own `whitening`.
 
     Args:
         features: (n, D).
@@ -149,8 +149,8 @@ def whiten(features: Tensor, dim: int = 256) -> Tensor:
 
 
 def agreement(one: Tensor, other: Tensor) -> float:
-    """Normalised mutual information of two partitions (n,), I / √(H H'): 1 if they are the same, near 0 if they have nothing
-    in common, and 0 if only one of them is a single cluster (DeepCluster, 2018)."""
+    """Computes the normalised mutual information of two partitions (n,), I / √(H H'): 1 if they are the same, near 0 if they
+    have nothing in common, and 0 if only one of them is a single cluster (DeepCluster, 2018)."""
     from sklearn.metrics import normalized_mutual_info_score
 
     return float(normalized_mutual_info_score(one.cpu().numpy(), other.cpu().numpy(), average_method="geometric"))

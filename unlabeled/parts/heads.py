@@ -17,7 +17,8 @@ End = Literal["bias", "plain", "norm"]
 
 
 def mlp(*dims: int, norm: bool = True, end: End = "bias") -> nn.Sequential:
-    """(B, dims[0]) -> (B, dims[-1]): linear layers with batch norm (if `norm`) and ReLU between, `end` after the last."""
+    """Builds (B, dims[0]) -> (B, dims[-1]): linear layers with batch norm (if `norm`) and ReLU between, `end` after the
+    last."""
     layers: list[nn.Module] = []
     for i, (wide, narrow) in enumerate(pairwise(dims)):
         last = i == len(dims) - 2
@@ -28,7 +29,7 @@ def mlp(*dims: int, norm: bool = True, end: End = "bias") -> nn.Sequential:
 
 
 def projector(kind: Projector, encoded: int, hidden: int, dim: int, *, norm: bool = True) -> nn.Module:
-    """g: h (B, encoded) -> z (B, dim): nothing, one linear layer, or one hidden layer (SimCLR, §4.2)."""
+    """Builds g: h (B, encoded) -> z (B, dim): nothing, one linear layer, or one hidden layer (SimCLR, §4.2)."""
     if kind == "none":
         return nn.Identity()
     return nn.Linear(encoded, dim) if kind == "linear" else mlp(encoded, hidden, dim, norm=norm)
@@ -79,7 +80,7 @@ class PrototypeHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, h: Tensor, gate: float = 1.0) -> tuple[Tensor, Tensor]:
-        """z as it comes, and the cosines in float32; `gate` multiplies the gradient of the prototypes."""
+        """Returns z as it comes, and the cosines in float32; `gate` multiplies the gradient of the prototypes."""
         z = self.mlp(h.flatten(0, -2)).unflatten(0, h.shape[:-1])  # (..., bottleneck)
         held = self.prototypes.detach()  # (K, bottleneck)
         return z, cosine(z, held + gate * (self.prototypes - held))

@@ -28,13 +28,13 @@ class Ema(nn.Module):
         self.module = copy.deepcopy(online).requires_grad_(False)
 
     def forward(self, *inputs: Any) -> Any:
-        """The copy's output, without graph."""
+        """Returns the copy's output, without graph."""
         with torch.no_grad():
             return self.module(*inputs)
 
     def in_groups(self, x: Tensor, groups: int) -> Tensor:
-        """The copy's output for x (B, ...), shuffled and taken in groups whose batch norms see nothing of each other (MoCo,
-        2020, §3.3, where a group is what one GPU has); no group has fewer than 2, as batch statistics need."""
+        """Returns the copy's output for x (B, ...), shuffled and taken in groups whose batch norms see nothing of each other
+        (MoCo, 2020, §3.3, where a group is what one GPU has); no group has fewer than 2, as batch statistics need."""
         order = torch.randperm(len(x)).to(x.device)
         sizes = [len(part) for part in order.tensor_split(max(1, min(groups, len(x) // 2)))]
         with _apart(self.module, sizes):
@@ -86,7 +86,7 @@ class Queue(nn.Module):
         self.register_buffer("end", torch.zeros((), dtype=torch.long))
 
     def check(self, n: int) -> None:
-        """Whether `n` keys at once fit.
+        """Checks whether `n` keys at once fit.
 
         Raises:
             UserError: more keys than the queue holds.
@@ -126,7 +126,7 @@ class Bank(nn.Module):
         self.register_buffer("vectors", F.normalize(torch.randn(n, dim), dim=1))
 
     def of(self, index: Tensor) -> Tensor:
-        """The vectors (B, dim) of these images (B,).
+        """Returns the vectors (B, dim) of these images (B,).
 
         Raises:
             UserError: an index that the bank has no vector of; seen on the CPU only, as elsewhere one would have to wait.
@@ -141,12 +141,12 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def fill(self, vectors: Tensor) -> None:
-        """All of them at once, (n, dim), normalised here."""
+        """Writes all of them at once, (n, dim), normalised here."""
         self.vectors.copy_(F.normalize(vectors.to(self.vectors), dim=1))
 
     @torch.no_grad()
     def write(self, index: Tensor, vectors: Tensor, momentum: float) -> None:
-        """v <- m v + (1 - m) new for these images (B,), both of length 1, and to length 1 again.
+        """Moves v <- m v + (1 - m) new for these images (B,), both of length 1, and to length 1 again.
 
         The mean is written for an image that occurs more than once; where all cancels, the old vector stays.
         """
@@ -161,7 +161,7 @@ class Bank(nn.Module):
         self.vectors.index_copy_(0, index, mixed[first])
 
     def draw(self, count: int, avoiding: Tensor, generator: torch.Generator) -> Tensor:
-        """Vectors of other images, drawn uniformly without replacement; one draw for a whole batch.
+        """Draws vectors of other images uniformly, without replacement; one draw for a whole batch.
 
         Args:
             count: how many; where the bank has fewer besides `avoiding`, as many as it has.

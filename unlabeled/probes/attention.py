@@ -38,6 +38,7 @@ class Attention:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, *, images: int | tuple[int, ...] = 24) -> None:
         self.images = images
@@ -47,18 +48,18 @@ class Attention:
         """Takes the encoder; nothing is learned from training images.
 
         Raises:
-            UserError: raw pixels have none.
+            UserError: raw features have none.
         """
         if subject.encoder is None:
-            raise UserError("attention: raw pixels have no encoder to look into: judge a run")
+            raise UserError("attention: raw features have no encoder to look into: judge a run")
         self.encoder_: Encoder = subject.encoder
         self.device_ = subject.device
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """`focus`, the mean over the images shown with its 95% confidence interval: the share of the picture that can be
-        covered while half of the attention stays. In [0.5, 1]: 0.5 where it is spread evenly, near 1 where one spot has
-        half. More is more concentrated, which suits pictures of one small object, and is no virtue by itself.
+        """Returns `focus`, the mean over the images shown with its 95% confidence interval: the share of the picture that
+        can be covered while half of the attention stays. In [0.5, 1]: 0.5 where it is spread evenly, near 1 where one spot
+        has half. More is more concentrated, which suits pictures of one small object, and is no virtue by itself.
 
         Raises:
             UserError: numbers of images that are not in the test split, or an encoder that has no maps.
@@ -146,8 +147,8 @@ class Attention:
 
 
 def focus(attention: Tensor) -> float:
-    """Of a map (h, w) >= 0, the share of places that lie outside the smallest part with half of the sum, counting the last
-    place of that part by the share of it that is needed; 0.5 where all is 0."""
+    """Returns, of a map (h, w) >= 0, the share of places that lie outside the smallest part with half of the sum, counting
+    the last place of that part by the share of it that is needed; 0.5 where all is 0."""
     ordered = attention.double().flatten().sort(descending=True).values
     half = ordered.sum() / 2
     if half == 0:
@@ -158,13 +159,13 @@ def focus(attention: Tensor) -> float:
 
 
 def pixels(image: Tensor) -> Array:
-    """uint8 (C, H, W) -> uint8 (H, W, 3); other than three channels by their mean, grey."""
+    """Converts uint8 (C, H, W) -> uint8 (H, W, 3); other than three channels by their mean, grey."""
     rgb = image if len(image) == 3 else image.float().mean(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)
     return np.ascontiguousarray(rgb.permute(1, 2, 0).cpu().numpy())
 
 
 def overlay(image: Tensor, attention: Tensor, covers: float) -> Array:
-    """The image (C, H, W) in grey under its map (h, w), from least to most: uint8 (CELL, CELL, 3).
+    """Draws the image (C, H, W) in grey under its map (h, w), from least to most: uint8 (CELL, CELL, 3).
 
     viridis is even to the eye (Smith and van der Walt 2015) and safe for the colour-blind.
     """

@@ -39,11 +39,12 @@ class Probe(Protocol):
         ...
 
     def predict(self, h: Tensor) -> Tensor:
-        """The class of each of h (M, D): (M,) int64, on the device of `h`, values out of the `y` given to `fit`."""
+        """Returns the class of each of h (M, D): (M,) int64, on the device of `h`, values out of the `y` given to `fit`."""
         ...
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """Shares in [0, 1] by the name of the metric, `"top1"` among them. The only place where test labels are read."""
+        """Returns shares in [0, 1] by the name of the metric, `"top1"` among them. The only place where test labels are
+        read."""
         ...
 
 
@@ -63,7 +64,7 @@ class Figure:
 
 
 def binomial(share: float, of: int) -> float:
-    """How far the 95% confidence interval of a share of `of` independent images reaches from that share (Wilson 1927).
+    """Tells how far the 95% confidence interval of a share of `of` independent images reaches from that share (Wilson 1927).
 
     Wilson's interval lies around a centre that is nearer to 1/2 than the share. Given is the distance to its farther end, so
     that share ± distance holds all of it; the other side is wider than Wilson's, and may pass 0 or 1, which no share does.
@@ -75,8 +76,8 @@ def binomial(share: float, of: int) -> float:
 
 
 def mean_and_interval(values: Array, *, share: bool = True) -> Figure:
-    """The mean of (n,) values and half the width of its 95% confidence interval, 1.96 s/√n with s of n - 1; one value has
-    none."""
+    """Returns the mean of (n,) values and half the width of its 95% confidence interval, 1.96 s/√n with s of n - 1; one
+    value has none."""
     alone = len(values) == 1
     return Figure(float(values.mean()), None if alone else float(1.96 * values.std(ddof=1) / np.sqrt(len(values))), share)
 
@@ -101,7 +102,8 @@ class NewClassesProbe(Protocol):
         ...
 
     def score(self, h: Tensor, y: Tensor, *, seed: int) -> dict[str, Figure]:
-        """Shares in [0, 1] by the name of the metric, on h (M, D) and y (M,) of new classes; more of the first is better.
+        """Returns shares in [0, 1] by the name of the metric, on h (M, D) and y (M,) of new classes; more of the first is
+        better.
 
         One with an interval is a mean over draws of its own, and is asked for once; others for several seeds.
         """
@@ -114,7 +116,7 @@ class ImageProbe(Protocol):
     Attributes:
         on_images: True; says that a protocol is one of these.
         needs_labels: whether images without labels can be judged; where False, y holds -1 for them.
-        needs_encoder: whether raw pixels cannot be judged.
+        needs_encoder: whether raw features cannot be judged.
         draws: how many draws of few labels are enough (fine-tuning costs more than a classifier); of those that need some.
         notes_: what is to be said in plain words.
 
@@ -133,8 +135,8 @@ class ImageProbe(Protocol):
         ...
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Figures by name, on the images at `indices` (M,) of the test split, of classes y (M,); more of the first is
-        better. The only place where test labels are read."""
+        """Returns figures by name, on the images at `indices` (M,) of the test split, of classes y (M,); more of the first
+        is better. The only place where test labels are read."""
         ...
 
 
@@ -168,5 +170,5 @@ def check_fit(h: Tensor, y: Tensor) -> None:
 
 
 def top1(predicted: Tensor, y: Tensor) -> float:
-    """Share of equal entries of two (M,) tensors, on any devices."""
+    """Returns the share of equal entries of two (M,) tensors, on any devices."""
     return float((predicted.cpu() == y.cpu()).double().mean())

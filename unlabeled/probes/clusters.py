@@ -81,12 +81,13 @@ class Clusters:
         return self
 
     def predict(self, h: Tensor) -> Tensor:
-        """The cluster of each of h (M, D): (M,) int64 in [0, k) on the device of `h`, by the seed of least inertia."""
+        """Returns the cluster of each of h (M, D): (M,) int64 in [0, k) on the device of `h`, by the seed of least
+        inertia."""
         best = self.centroids_[int(np.argmin(self.inertia_))]
         return _assign(F.normalize(h.float(), dim=1), best)
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """`nmi`, `ari`, `accuracy` and `silhouette`, means over the seeds, on h (M, D) with labels y (M,)."""
+        """Returns `nmi`, `ari`, `accuracy` and `silhouette`, means over the seeds, on h (M, D) with labels y (M,)."""
         from scipy.stats import t
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -124,7 +125,7 @@ class Clusters:
 
 
 def contingency(clusters: Array, y: Array, shape: tuple[int, int] | None = None) -> Array:
-    """How many of the images with clusters (M,) and labels y (M,) are in each cluster and class: (clusters, classes)."""
+    """Counts the images, with clusters (M,) and labels y (M,), in each cluster and class: (clusters, classes)."""
     shape = shape or (int(clusters.max()) + 1, int(y.max()) + 1)
     counts = np.zeros(shape, np.int64)
     np.add.at(counts, (clusters, y), 1)
@@ -132,7 +133,8 @@ def contingency(clusters: Array, y: Array, shape: tuple[int, int] | None = None)
 
 
 def match(counts: Array) -> list[int]:
-    """The class of each cluster, -1 for none, that makes the most images of (clusters, classes) agree, one to one."""
+    """Returns the class of each cluster, -1 for none, that makes the most images of (clusters, classes) agree, one to
+    one."""
     from scipy.optimize import linear_sum_assignment
 
     partner = np.full(len(counts), -1)
@@ -142,13 +144,13 @@ def match(counts: Array) -> list[int]:
 
 
 def matched_accuracy(counts: Array) -> float:
-    """Share of images whose cluster is matched with their class, from (clusters, classes)."""
+    """Returns the share of images whose cluster is matched with their class, from (clusters, classes)."""
     return float(sum(counts[c, p] for c, p in enumerate(match(counts)) if p >= 0) / counts.sum())
 
 
 def silhouette(x: Array, clusters: Array) -> float:
-    """Mean silhouette in [-1, 1] of up to `SAMPLED` of x (M, D) in clusters (M,), the same ones each time; 0 where it has
-    no meaning: one cluster, or as many as images."""
+    """Computes the mean silhouette in [-1, 1] of up to `SAMPLED` of x (M, D) in clusters (M,), the same ones each time; 0
+    where it has no meaning: one cluster, or as many as images."""
     from sklearn.metrics import silhouette_score
 
     chosen = np.random.default_rng(0).permutation(len(x))[:SAMPLED]

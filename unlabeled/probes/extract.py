@@ -20,7 +20,7 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def seen(self, indices: Any) -> Tensor:
-        """What an encoder sees of the samples at these positions (B,): (B, ...)."""
+        """Returns what an encoder sees of the samples at these positions (B,): (B, ...)."""
         ...
 
 
@@ -67,17 +67,18 @@ def features(
 
 
 def precision_of(fabric: Fabric) -> torch.dtype:
-    """What `features` takes as precision to compute as this Fabric trains: bfloat16 or float32."""
+    """Returns what `features` takes as precision to compute as this Fabric trains: bfloat16 or float32."""
     return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
 
 
 def raw(source: Source, indices: np.ndarray | None = None) -> Tensor:
-    """What stands for the samples without an encoder, (n, D) float32, as their kind says: the baseline of every table.
+    """Returns what stands for the samples without an encoder, (n, D) float32, as their kind says: the baseline of every
+    table.
 
     Raises:
         ValueError: nothing to extract.
     """
-    rows = [source.kind.features(source.fetch(positions)) for positions in _batches(source, indices, 4096)]
+    rows = [source.kind.features(source.fetch(positions), source.form) for positions in _batches(source, indices, 4096)]
     if not rows:
         raise ValueError("no sample to take features from")
     return torch.cat(rows)
@@ -95,7 +96,7 @@ def _batches(source: Samples, indices: np.ndarray | None, size: int) -> Iterator
 
 @contextmanager
 def frozen(encoder: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards every module has the training flag that it had."""
+    """Sets evaluation mode for a while; afterwards every module has the training flag that it had."""
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
     try:

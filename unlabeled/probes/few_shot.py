@@ -42,18 +42,20 @@ class FewShot:
         self.notes_: list[str] = []
 
     def fit(self, h: Tensor, y: Tensor, *, seed: int) -> FewShot:
-        """Nothing is learned from known classes."""
+        """Learns nothing from known classes."""
         return self
 
     def predict(self, shown: Tensor, asked: Tensor) -> Tensor:
-        """The nearest class of each of `asked` (..., Q, D), given `shown` (..., ways, shots, D): (..., Q) in [0, ways)."""
+        """Returns the nearest class of each of `asked` (..., Q, D), given `shown` (..., ways, shots, D): (..., Q) in [0,
+        ways)."""
         means = shown.mean(-2)  # (..., ways, D)
         # ‖q - c‖² less ‖q‖², which is the same for all classes
         distance = means.square().sum(-1)[..., None, :] - 2 * asked @ means.transpose(-1, -2)  # (..., Q, ways)
         return distance.argmin(-1)
 
     def score(self, h: Tensor, y: Tensor, *, seed: int) -> dict[str, Figure]:
-        """`accuracy` on h (M, D) and y (M,) of new classes: the mean over the episodes and its 95% confidence interval.
+        """Returns `accuracy` on h (M, D) and y (M,) of new classes: the mean over the episodes and its 95% confidence
+        interval.
 
         Raises:
             UserError: an option out of range, fewer classes than `ways`, or a class with too few images.
@@ -74,7 +76,8 @@ class FewShot:
         return {"accuracy": mean_and_interval(torch.cat(right).cpu().numpy())}
 
     def draw(self, y: Array, rng: np.random.Generator) -> Array:
-        """Positions (episodes, ways, shots + queries) in y (M,): each row one class, all different, the shown ones first.
+        """Draws positions (episodes, ways, shots + queries) in y (M,): each row one class, all different, the shown ones
+        first.
 
         Raises:
             UserError: as `score`.

@@ -73,10 +73,10 @@ class Finetune:
 
         Raises:
             UserError: an option out of range, or views that are not one.
-            ValueError: raw pixels, fewer than two images, or another number of labels.
+            ValueError: raw features, fewer than two images, or another number of labels.
         """
         if subject.encoder is None:
-            raise ValueError("raw pixels cannot be fine-tuned")
+            raise ValueError("raw features cannot be fine-tuned")
         if self.epochs < 1 or self.batch_size < 2 or min(self.lr, self.head_lr) <= 0 or self.weight_decay < 0:
             raise UserError("fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay 0")
         if len(indices) < 2 or len(y) != len(indices):
@@ -89,8 +89,8 @@ class Finetune:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more than 5
-        classes `top5`. The only place where test images are seen."""
+        """Returns shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more
+        than 5 classes `top5`. The only place where test images are seen."""
         ranked = self._ranked(source, indices)
         metrics = {"top1": float((ranked[:, 0] == y).mean())}
         if len(self.classes_) > 5:
@@ -98,7 +98,7 @@ class Finetune:
         return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}
 
     def predict(self, source: Source, indices: Array) -> Array:
-        """The class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
+        """Returns the class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
         return self._ranked(source, indices)[:, 0]
 
     def _ranked(self, source: Source, indices: Array) -> Array:

@@ -17,7 +17,7 @@ COMPLETE = 0.1  # std_ratio below which all images are said to have the same emb
 
 
 def std_ratio(z: Tensor) -> float:
-    """Mean standard deviation per dimension of the unit-length rows of z (N, D), over 1 / sqrt(D).
+    """Returns the mean standard deviation per dimension of the unit-length rows of z (N, D), over 1 / sqrt(D).
 
     1 for directions spread evenly over the sphere, 0 for one direction: the measure of Chen & He 2021 (SimSiam), section
     4.1 and figure 2, divided by its value for an isotropic Gaussian.
@@ -26,7 +26,7 @@ def std_ratio(z: Tensor) -> float:
 
 
 def effective_rank(z: Tensor) -> float:
-    """Exponential of the entropy of the singular values of z (N, D), normalised to sum 1: in [1, min(N, D)].
+    """Returns the exponential of the entropy of the singular values of z (N, D), normalised to sum 1: in [1, min(N, D)].
 
     Roy & Vetterli 2007, "The effective rank", section 2. The rows are centred first, as a direction that is common to all
     images tells nothing about any; RankMe (Garrido et al. 2023) does not centre. Singular values within rounding of the
@@ -44,7 +44,7 @@ def effective_rank(z: Tensor) -> float:
 
 
 def rankme(z: Tensor) -> float:
-    """Exponential of the entropy of the singular values of z (N, D), not centred: in [1, min(N, D)].
+    """Returns the exponential of the entropy of the singular values of z (N, D), not centred: in [1, min(N, D)].
 
     RankMe (Garrido et al. 2023), whose constant of 1e-7 against a logarithm of zero is here a share of zero that counts
     nothing. Rows that are all zero have rank 0.
@@ -55,7 +55,8 @@ def rankme(z: Tensor) -> float:
 
 
 def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
-    """Mean distance to the power `alpha` of the unit-length rows of two views (N, D) of the same images: in [0, 2^alpha].
+    """Returns the mean distance to the power `alpha` of the unit-length rows of two views (N, D) of the same images: in [0,
+    2^alpha].
 
     Less is better aligned. Wang & Isola 2020, section 4.1, where alpha is 2.
     """
@@ -63,15 +64,15 @@ def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:
-    """Between the rows of two views (N, D), at unit length: (N,) in [0, 2]."""
+    """Measures the distances between the rows of two views (N, D), at unit length: (N,) in [0, 2]."""
     apart = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
     length: Tensor = torch.linalg.vector_norm(apart, dim=1)
     return length
 
 
 def uniformity(z: Tensor, t: float = 2.0) -> float:
-    """Log of the mean of exp(-t d²) over the pairs of different rows of z (N, D), d their distance at unit length: in
-    [-4 t, 0].
+    """Returns the log of the mean of exp(-t d²) over the pairs of different rows of z (N, D), d their distance at unit
+    length: in [-4 t, 0].
 
     Less is more uniform, 0 is one direction for all. Wang & Isola 2020, section 4.1, where t is 2.
     """
@@ -80,7 +81,8 @@ def uniformity(z: Tensor, t: float = 2.0) -> float:
 
 
 def view_variance(first: Tensor, second: Tensor) -> float:
-    """Mean squared distance of two views (N, D) of one image over that of views of two images, all at unit length.
+    """Returns the mean squared distance of two views (N, D) of one image over that of views of two images, all at unit
+    length.
 
     0: an image has one embedding, however it is viewed; 1: its views are as far from each other as from those of other
     images. It is one minus the intraclass correlation (Fisher 1925), and unlike `alignment` it does not take a narrow cone
@@ -94,7 +96,7 @@ def view_variance(first: Tensor, second: Tensor) -> float:
 
 
 def mutual_information(first: Tensor, second: Tensor, temperature: float = 0.1) -> float:
-    """Lower bound on the mutual information of two views in nats, log N minus InfoNCE: at most log N.
+    """Computes a lower bound on the mutual information of two views in nats, log N minus InfoNCE: at most log N.
 
     van den Oord et al. 2018, section 2.3; each view of (N, D) looks for its image's other view among all N, and the two
     losses are averaged. A bound for any temperature; below 0 it says nothing.
@@ -104,15 +106,15 @@ def mutual_information(first: Tensor, second: Tensor, temperature: float = 0.1) 
 
 
 def dead_share(z: Tensor) -> float:
-    """Share in [0, 1] of the columns of z (N, D) that say the same of every image: whose standard deviation is below a
-    thousandth of the root mean square of all entries, or rounding."""
+    """Returns the share in [0, 1] of the columns of z (N, D) that say the same of every image: whose standard deviation is
+    below a thousandth of the root mean square of all entries, or rounding."""
     deviation = z.float().std(dim=0, unbiased=False)
     return float((deviation <= 1e-3 * z.float().square().mean().sqrt()).float().mean())
 
 
 def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> float:
-    """Half the width of the 95% confidence interval of a figure of N images: the delete-a-group jackknife (Shao and Tu 1995,
-    "The Jackknife and Bootstrap"), with Student's t of `groups` - 1 degrees of freedom.
+    """Returns half the width of the 95% confidence interval of a figure of N images: the delete-a-group jackknife (Shao and
+    Tu 1995, "The Jackknife and Bootstrap"), with Student's t of `groups` - 1 degrees of freedom.
 
     Args:
         figure: a function of `rows` (N, D) each, rows of all belonging together.
@@ -126,8 +128,8 @@ def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> 
 
 
 def of_told(rank: float, classes: int) -> float:
-    """The least rank that is healthy in a method that was told so many classes, if `rank` is that of one that saw no label:
-    K classes that fall on K points use K - 1 dimensions, and that is no collapse."""
+    """Returns the least rank that is healthy in a method that was told so many classes, if `rank` is that of one that saw no
+    label: K classes that fall on K points use K - 1 dimensions, and that is no collapse."""
     return min(rank, 0.9 * (classes - 1)) if classes else rank
 
 

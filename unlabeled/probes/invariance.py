@@ -53,6 +53,7 @@ class Invariance:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
 
     def __init__(self, *, images: Count = 2000, noise: Positive = 0.1) -> None:
         self.images, self.noise = images, noise
@@ -62,10 +63,10 @@ class Invariance:
         """Fits a probe for each transformation and representation on images at `indices` (N,). `y` is not read.
 
         Raises:
-            UserError: raw pixels, which have no network, or too few images.
+            UserError: raw features, which have no network, or too few images.
         """
         if subject.encoder is None:
-            raise UserError("invariance judges an encoder, and raw pixels have none: leave out --against pixels")
+            raise UserError("invariance judges an encoder, and raw features have none: leave out --against raw")
         self.encoder_, self.projector_, self.device_ = subject.encoder.plain(), projector_of(subject), subject.device
         self.seed_, self.notes_ = seed, []
         self.probes_: dict[str, Linear] = {}
@@ -81,7 +82,7 @@ class Invariance:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Shares of the images at `indices` (M,) whose version is told. `y` is not read.
+        """Returns shares of the images at `indices` (M,) whose version is told. `y` is not read.
 
         Raises:
             UserError: too few images.
@@ -136,12 +137,12 @@ class Invariance:
 
 
 def grey(x: Tensor) -> Tensor:
-    """The luma of RGB images (B, 3, H, W), in all three channels."""
+    """Returns the luma of RGB images (B, 3, H, W), in all three channels."""
     return torch.einsum("bchw,c->bhw", x, x.new_tensor(ops.LUMA)).unsqueeze(1).expand_as(x)
 
 
 def noisy(x: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Images in [0, 1] with Gaussian noise, clipped to that range."""
+    """Returns images in [0, 1] with Gaussian noise, clipped to that range."""
     return (x + deviation * torch.randn(x.shape, generator=generator).to(x.device)).clamp(0, 1)
 
 

@@ -54,16 +54,16 @@ class KNN:
         return self
 
     def predict(self, h: Tensor, *, query_tile: int = 1024, bank_tile: int = 16384) -> Tensor:
-        """The class of each of h (M, D): (M,) int64 on the device of `h`. Memory: query_tile × bank_tile floats."""
+        """Returns the class of each of h (M, D): (M,) int64 on the device of `h`. Memory: query_tile × bank_tile floats."""
         predicted = [self._vote(*self.neighbours(tile, bank_tile=bank_tile)) for tile in torch.split(h, query_tile)]
         return torch.cat(predicted).to(h.device)
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """`{"top1": share of correct classes}` on h (M, D) with labels y (M,)."""
+        """Returns `{"top1": share of correct classes}` on h (M, D) with labels y (M,)."""
         return {"top1": top1(self.predict(h), y)}
 
     def neighbours(self, h: Tensor, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
-        """The k nearest training samples of each of h (M, D), the nearest first.
+        """Returns the k nearest training samples of each of h (M, D), the nearest first.
 
         Returns:
             cosine (M, k) float32 and position (M, k) int64 in what was given to `fit`, with the k that `fit` chose.
@@ -80,7 +80,8 @@ class KNN:
 
 
 def nearest(h: Tensor, bank: Tensor, k: int, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
-    """The k most similar of `bank` (N, D), rows of length 1, for each of h (M, D), the nearest first; the earlier of ties.
+    """Returns the k most similar of `bank` (N, D), rows of length 1, for each of h (M, D), the nearest first; the earlier of
+    ties.
 
     On a processor by faiss (Johnson et al. 2019), exactly; elsewhere tile by tile.
 

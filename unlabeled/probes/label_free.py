@@ -111,10 +111,10 @@ class Health:
         """Learns nothing from the training images at `indices` (N,): makes the untrained networks. `y` is not read.
 
         Raises:
-            UserError: raw pixels, which have no network.
+            UserError: raw features, which have no network.
         """
         if subject.encoder is None:
-            raise UserError("health judges an encoder, and raw pixels have none: leave out --against pixels")
+            raise UserError("health judges an encoder, and raw features have none: leave out --against raw")
         self.subject_, self.seed_ = subject, seed
         told = subject.method is not None and subject.method().needs_labels
         self.told_ = len(source.classes) if told else 0
@@ -128,7 +128,7 @@ class Health:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> dict[str, Figure]:
-        """Figures (see the class) of the images at `indices` (M,); sets `verdict_`. `y` is not read.
+        """Returns figures (see the class) of the images at `indices` (M,); sets `verdict_`. `y` is not read.
 
         Raises:
             UserError: too few images, or features that are not finite.
@@ -228,7 +228,7 @@ class Health:
 
 
 def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
-    """The verdict on embeddings by name, `h` among them: first the network's own, then those of untrained ones.
+    """Gives the verdict on embeddings by name, `h` among them: first the network's own, then those of untrained ones.
 
     `classes` is how many the method was told, 0 if it saw no label.
     """
@@ -257,7 +257,8 @@ def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
 
 
 def fewest_dimensions(dim: int, classes: int = 0) -> float:
-    """The effective rank below which `dim` dimensions count as collapsed, in a method that was told so many classes."""
+    """Returns the effective rank below which `dim` dimensions count as collapsed, in a method that was told so many
+    classes."""
     least = min(dim / 4, np.clip(dim**0.5 / 3, 6, 8))
     return float(health.of_told(least, classes))
 
@@ -283,8 +284,8 @@ def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple
 
 
 def pair(policy: Any, x: Fields, generator: torch.Generator) -> Sequence[Tensor]:
-    """Two views (B, ...) of samples: the first two of a draw if they are alike in kind, else the first of
-    two draws."""
+    """Draws two views (B, ...) of samples: the first two of a draw if they are alike in kind, else the first of two
+    draws."""
     drawn: list[Tensor] = policy(x, generator)[0]
     if len(drawn) > 1 and drawn[0].shape == drawn[1].shape:
         return drawn[:2]

@@ -86,15 +86,16 @@ class Linear:
         return self
 
     def predict_log_proba(self, h: Tensor) -> Tensor:
-        """Log-probabilities (M, K) of `classes_` for h (M, D), on the device of `h`."""
+        """Returns log-probabilities (M, K) of `classes_` for h (M, D), on the device of `h`."""
         return F.log_softmax(F.linear(self._scaled(h), self.weight_, self.bias_), dim=1).to(h.device)
 
     def predict(self, h: Tensor) -> Tensor:
-        """The most probable class of each of h (M, D): (M,) int64 on the device of `h`."""
+        """Returns the most probable class of each of h (M, D): (M,) int64 on the device of `h`."""
         return self.classes_.to(h.device)[self.predict_log_proba(h).argmax(dim=1)]
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """Shares in [0, 1]: `top1`, and with more than 5 classes `top5`, the label being among the 5 most probable."""
+        """Returns shares in [0, 1]: `top1`, and with more than 5 classes `top5`, the label being among the 5 most
+        probable."""
         ranked = self.predict_log_proba(h).topk(min(5, len(self.classes_)), dim=1).indices
         guesses = self.classes_.to(h.device)[ranked]  # (M, up to 5)
         metrics = {"top1": top1(guesses[:, 0], y)}

@@ -49,6 +49,7 @@ class LinearLayers:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = True
+    sees: ClassVar[tuple[str, ...]] = ("image",)
     draws: ClassVar[int] = 3
 
     def __init__(
@@ -67,7 +68,7 @@ class LinearLayers:
         """Learns from images at `indices` (N,) of the training split, of classes y (N,); their choice is drawn by `seed`.
 
         Raises:
-            UserError: an option out of range, raw pixels, or an encoder that does not show its stages.
+            UserError: an option out of range, raw features, or an encoder that does not show its stages.
         """
         for name, least in (("dimensions", 1), ("train_images", 2), ("test_images", 1)):
             if getattr(self, name) < least:
@@ -92,14 +93,15 @@ class LinearLayers:
         return self
 
     def predict(self, source: Source, indices: Array) -> Array:
-        """The class of the images at `indices` (M,) by the linear probe on the last stage: (M,) int64."""
+        """Returns the class of the images at `indices` (M,) by the linear probe on the last stage: (M,) int64."""
         maps = self._pooled(self._encoder, source, np.asarray(indices))
         last = next(reversed(self.probes_))
         found: Array = self.probes_[last][0].predict(maps[last]).numpy()
         return found
 
     def score(self, source: Source, indices: Array, y: Array) -> dict[str, Figure]:
-        """Shares of right classes for images at `indices` (M,) of the test split, of classes y (M,); last stage first."""
+        """Returns shares of right classes for images at `indices` (M,) of the test split, of classes y (M,); last stage
+        first."""
         drawn = np.arange(len(y))
         if len(y) > self.test_images:
             drawn = np.sort(np.random.default_rng(self.seed_).choice(len(y), self.test_images, replace=False))
@@ -153,7 +155,7 @@ def pool(x: Tensor, dim: int) -> Tensor:
 
 
 def stage_names(encoder: Encoder, count: int) -> list[str]:
-    """What the stages of a backbone with `count` maps are called, first to last."""
+    """Returns what the stages of a backbone with `count` maps are called, first to last."""
     backbone: Any = encoder.backbone
     blocks = isinstance(getattr(backbone, "blocks", None), torch.nn.Sequential) and len(backbone.blocks) == count
     word = "conv" if hasattr(backbone, "layer1") else "block" if blocks else "stage"

@@ -72,16 +72,16 @@ class Layout(ABC):
         for."""
 
     def fit(self, h: Tensor, y: Tensor, *, reference: Tensor | None = None) -> Self:
-        """Nothing is learned from training images."""
+        """Learns nothing from training images."""
         return self
 
     def predict(self, h: Tensor) -> Tensor:
-        """Places of h (m, D), finite, in the plane: (m, 2) float64. They are one map: others would move them."""
+        """Returns places of h (m, D), finite, in the plane: (m, 2) float64. They are one map: others would move them."""
         return torch.from_numpy(self._embed(F.normalize(h.cpu().float(), dim=1).numpy()))
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """The figures of `faithfulness`, on a map of at most `images` of h (M, D) with labels y (M,), drawn by `seed`:
-        `knn_map` first.
+        """Returns the figures of `faithfulness`, on a map of at most `images` of h (M, D) with labels y (M,), drawn by
+        `seed`: `knn_map` first.
 
         Raises:
             UserError: fewer than 5 images.
@@ -132,8 +132,8 @@ class Layout(ABC):
 
 
 def faithfulness(h: Array, xy: Array, y: Array) -> dict[str, Figure]:
-    """What a map xy (m, 2) of features h (m, D) with labels y (m,), -1 where unlabelled, is worth. Shares in [0, 1], each
-    with its 95% confidence interval over the images:
+    """Measures what a map xy (m, 2) of features h (m, D) with labels y (m,), -1 where unlabelled, is worth. Shares in [0,
+    1], each with its 95% confidence interval over the images:
 
     `knn_map`, `knn_features`: the share of labelled images whose class the majority of the 10 nearest other labelled images
     has, in the map and in feature space (of equal votes the smaller class wins). `trustworthiness`: see there; its interval
@@ -150,8 +150,9 @@ def faithfulness(h: Array, xy: Array, y: Array) -> dict[str, Figure]:
 
 
 def trustworthiness(h: Array, xy: Array) -> float:
-    """How far the neighbours of images in a map xy (m, 2), 10 or fewer than half of a small map, are neighbours in feature
-    space h (m, D) too: in [0, 1] (Venna and Kaski 2001). A neighbour in the map of rank r > k in feature space costs r - k.
+    """Tells how far the neighbours of images in a map xy (m, 2), 10 or fewer than half of a small map, are neighbours in
+    feature space h (m, D) too: in [0, 1] (Venna and Kaski 2001). A neighbour in the map of rank r > k in feature space costs
+    r - k.
     """
     from sklearn.metrics import pairwise_distances
     from sklearn.neighbors import NearestNeighbors

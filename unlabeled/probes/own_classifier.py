@@ -48,7 +48,7 @@ class OwnClassifier:
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
-        """Share `top1` of the labelled samples at `indices` (M,) whose class it names; of classes by their name.
+        """Returns the share `top1` of the labelled samples at `indices` (M,) whose class it names; of classes by their name.
 
         Raises:
             UserError: no labelled sample, or classes that it does not know.

@@ -79,12 +79,12 @@ class Retrieval:
         return self
 
     def predict(self, h: Tensor) -> Tensor:
-        """The class of the nearest gallery image of each of h (M, D): (M,) int64 on the device of `h`."""
+        """Returns the class of the nearest gallery image of each of h (M, D): (M,) int64 on the device of `h`."""
         found = [nearest(tile, self.gallery_, 1)[1].squeeze(1) for tile in torch.split(h, 256)]
         return torch.from_numpy(self.labels_)[torch.cat(found).cpu()].to(h.device)
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
-        """`mAP`, `precision@k` and `recall@k`, shares in [0, 1], of the queries h (M, D) with labels y (M,).
+        """Returns `mAP`, `precision@k` and `recall@k`, shares in [0, 1], of the queries h (M, D) with labels y (M,).
 
         Raises:
             UserError: no query has an image of its class in the gallery.

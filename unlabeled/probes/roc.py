@@ -10,8 +10,8 @@ Array = np.ndarray[Any, Any]
 
 
 def auc(same: Array, different: Array) -> float:
-    """Probability that a pair of one kind scores above a pair of two, ties counting half: the area under the ROC curve
-    (Hanley and McNeil 1982).
+    """Returns the probability that a pair of one kind scores above a pair of two, ties counting half: the area under the ROC
+    curve (Hanley and McNeil 1982).
 
     Args:
         same: (P,) scores of pairs of one kind.
@@ -23,7 +23,7 @@ def auc(same: Array, different: Array) -> float:
 
 
 def equal_error_rate(same: Array, different: Array) -> float:
-    """Share of wrong decisions at the threshold where both kinds of pairs err equally often, in [0, 1].
+    """Returns the share of wrong decisions at the threshold where both kinds of pairs err equally often, in [0, 1].
 
     Where no threshold does exactly, the point between two neighbouring ones on the straight line of the ROC curve.
     """
@@ -36,7 +36,8 @@ def equal_error_rate(same: Array, different: Array) -> float:
 
 
 def best_threshold(same: Array, different: Array) -> float:
-    """The score from which on pairs are best called of one kind, both kinds weighing alike; between two scores that occur.
+    """Returns the score from which on pairs are best called of one kind, both kinds weighing alike; between two scores that
+    occur.
 
     Of equally good ones the highest.
     """

@@ -69,7 +69,7 @@ def draw_rows(path: Path, rows: Sequence[Row], title: str) -> Path:
 
 
 def shown(image: Tensor) -> np.ndarray[Any, Any]:
-    """uint8 (C, H, W) as uint8 (H, W, 3): three channels as RGB, others as the grey of their mean."""
+    """Converts uint8 (C, H, W) to uint8 (H, W, 3): three channels as RGB, others as the grey of their mean."""
     if image.shape[0] != 3:
         image = image.float().mean(0, keepdim=True).round().expand(3, -1, -1)
     return image.byte().permute(1, 2, 0).cpu().numpy()

@@ -36,7 +36,7 @@ class Saliency:
 
 
 def saliency(encoder: Encoder, x: Tensor) -> Saliency:
-    """Roll-out where the encoder is a ViT of timm, Grad-CAM otherwise. Everything in the encoder stays as it is.
+    """Computes roll-out where the encoder is a ViT of timm, Grad-CAM otherwise. Everything in the encoder stays as it is.
 
     Args:
         x: images (B, C, H, W) uint8, on the encoder's device.
@@ -52,7 +52,7 @@ def saliency(encoder: Encoder, x: Tensor) -> Saliency:
 
 
 def grad_cam(encoder: Encoder, x: Tensor) -> Saliency:
-    """Grad-CAM (Selvaraju et al. 2017, §3, equations 1 and 2), for a representation in place of a class.
+    """Computes Grad-CAM (Selvaraju et al. 2017, §3, equations 1 and 2), for a representation in place of a class.
 
     The score whose gradient weighs the channels is h(x) · h(x') / ‖h(x')‖, the similarity with another view x' of the
     picture, held fixed: what contrastive methods raise, as in CAST (Selvaraju et al. 2021), in place of a class's logit.
@@ -76,7 +76,7 @@ def grad_cam(encoder: Encoder, x: Tensor) -> Saliency:
 
 
 def roll_out(encoder: Encoder, x: Tensor) -> Saliency:
-    """Attention roll-out (Abnar and Zuidema 2020, §3): how much of each patch reaches what h is read from.
+    """Computes attention roll-out (Abnar and Zuidema 2020, §3): how much of each patch reaches what h is read from.
 
     Each block passes on a half of its input by the residual connection and a half by attention, A = (W + 1) / 2, W the mean
     over heads; blocks multiply, A_L ... A_1. Read is the row of the class token, or the mean over the rows of the patches,

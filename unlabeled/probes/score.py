@@ -55,26 +55,26 @@ class Score:
         return title(Choice(self.protocol, self.options))
 
     def mean(self, metric: str | None = None) -> float:
-        """Mean over the draws; of the first metric unless one is named."""
+        """Returns the mean over the draws; of the first metric unless one is named."""
         return fmean(self.metrics[metric or self._first])
 
     def std(self, metric: str | None = None) -> float | None:
-        """Standard deviation over the draws (n - 1), None for a single one, whose spread is unknown."""
+        """Returns the standard deviation over the draws (n - 1), None for a single one, whose spread is unknown."""
         return stdev(self.metrics[metric or self._first]) if self.draws > 1 else None
 
     def spread(self, metric: str | None = None) -> float | None:
-        """The half interval where there is one, else the standard deviation."""
+        """Returns the half interval where there is one, else the standard deviation."""
         return self.intervals.get(metric or self._first, self.std(metric))
 
     def text(self, metric: str | None = None) -> str:
-        """`76.1 ± 5.1%`; `3.14 ± 0.02` for a figure that is no share; `96.7%` where the spread is unknown."""
+        """Returns `76.1 ± 5.1%`; `3.14 ± 0.02` for a figure that is no share; `96.7%` where the spread is unknown."""
         spread = self.spread(metric)
         if (metric or self._first) in self.plain:
             return f"{self.mean(metric):.3g}" + ("" if spread is None else f" ± {spread:.2g}")
         return f"{100 * self.mean(metric):.1f}{'' if spread is None else f' ± {100 * spread:.1f}'}%"
 
     def json(self) -> dict[str, Any]:
-        """All attributes as JSON's own types."""
+        """Returns all attributes as JSON's own types."""
         return {**asdict(self), "options": dict(self.options)}
 
     @property
@@ -83,15 +83,15 @@ class Score:
 
 
 def title(protocol: Choice) -> str:
-    """A protocol as one asks for it, with the options that are not the defaults."""
+    """Returns a protocol as one asks for it, with the options that are not the defaults."""
     defaults = {name: option.default for name, option in get("probes", protocol.name).options().items()}
     other = [f"{name}={_asked(value)}" for name, value in protocol.options.items() if value != defaults.get(name)]
     return protocol.name + ":" * bool(other) + ",".join(other)
 
 
 def file_name(protocol: Choice, labels: str | None = None) -> str:
-    """The title, and the amount of labels if one is given, as a file can be called, without suffix: `tsne-perplexity=200`,
-    `retrieval-labels=10%`. One that is long ends in its digest."""
+    """Returns the title, and the amount of labels if one is given, as a file can be called, without suffix:
+    `tsne-perplexity=200`, `retrieval-labels=10%`. One that is long ends in its digest."""
     asked = title(protocol)
     if labels is not None:
         asked += f"{',' if ':' in asked else ':'}labels={labels}"
@@ -100,7 +100,7 @@ def file_name(protocol: Choice, labels: str | None = None) -> str:
 
 
 def of_file(name: str) -> tuple[str, str]:
-    """The protocol and its options that a file (its name without suffix) was called after.
+    """Returns the protocol and its options that a file (its name without suffix) was called after.
 
     >>> of_file("linear-layers-C=1,k=5"), of_file("tsne")
     (('linear-layers', 'C=1,k=5'), ('tsne', ''))

@@ -20,12 +20,13 @@ class Asked:
 
 
 def takes_labels(kind: Any) -> bool:
-    """Whether a protocol (its class) learns from labels of the training images, and so may be given an amount of them."""
+    """Tells whether a protocol (its class) learns from labels of the training images, and so may be given an amount of
+    them."""
     return bool(getattr(kind, "needs_labels", getattr(kind, "fits", True) and not getattr(kind, "new_classes", False)))
 
 
 def parse_protocol(text: str) -> Asked:
-    """`"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels.
+    """Reads `"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels.
 
     Raises:
         UserError: an unknown protocol or option, or options that are not written so.

@@ -27,8 +27,8 @@ class Subject:
     """One representation of images.
 
     Attributes:
-        name: `run`, `random`, `pixels`, or the folder of another run.
-        encoder: in evaluation mode, on `device`; None for raw pixels.
+        name: `run`, `random`, the kind's raw features (`pixels`), or the folder of another run.
+        encoder: in evaluation mode, on `device`; None for raw features.
         method: gives the method that the encoder is part of, with its heads, on `device`; None where there is none.
         device: where it computes.
         precision: what it computes in when it is trained further.
@@ -56,7 +56,7 @@ class Subject:
     )
 
     def features(self, source: Source, indices: np.ndarray | None = None) -> Tensor:
-        """What stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
+        """Returns what stands for the images at these positions (n,), all if None: (n, D) float32 on the CPU."""
         if self.encoder is None:
             return raw(source, indices)
         found = self._kept(source)
@@ -66,13 +66,14 @@ class Subject:
         return found if indices is None else found[torch.as_tensor(indices)]
 
     def beginning(self, seed: int) -> Encoder:
-        """The encoder to train further: an untrained one is drawn by the seed, so that several tell of initialisation.
+        """Returns the encoder to train further: an untrained one is drawn by the seed, so that several tell of
+        initialisation.
 
         Raises:
-            ValueError: raw pixels have none.
+            ValueError: raw features have none.
         """
         if self.encoder is None:
-            raise ValueError("raw pixels have no encoder to train")
+            raise ValueError("raw features have no encoder to train")
         return self.encoder if self.trained or self.fresh is None else self.fresh(seed)
 
     def _path(self, source: Source) -> Path | None:
@@ -113,7 +114,7 @@ class Subject:
 
 
 def weights(encoder: Encoder) -> str:
-    """The same for encoders that give the same features: a digest of the weights, and how they judge."""
+    """Returns the same for encoders that give the same features: a digest of the weights, and how they judge."""
     digest = hashlib.sha256(f"{encoder.front.kind} {encoder.front.tta}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

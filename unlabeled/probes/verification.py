@@ -53,12 +53,12 @@ class Verification:
         return self
 
     def predict(self, a: Tensor, b: Tensor) -> Tensor:
-        """Whether each of a (M, D) and its b (M, D) are of one class: (M,) bool."""
+        """Tells whether each of a (M, D) and its b (M, D) are of one class: (M,) bool."""
         return F.cosine_similarity(a.float(), b.float(), dim=1).double() >= self.threshold_
 
     def score(self, h: Tensor, y: Tensor, *, seed: int) -> dict[str, Figure]:
-        """Shares in [0, 1] on h (M, D) and y (M,) of new classes: `auc` of the ROC curve, `eer`, the equal error rate (less
-        is better), and `accuracy` at the threshold."""
+        """Returns shares in [0, 1] on h (M, D) and y (M,) of new classes: `auc` of the ROC curve, `eer`, the equal error
+        rate (less is better), and `accuracy` at the threshold."""
         same, different = self._cosines(h, y, np.random.default_rng([seed, 1]), "new")
         right = ((same >= self.threshold_).mean() + (different < self.threshold_).mean()) / 2
         found = {"auc": auc(same, different), "eer": equal_error_rate(same, different), "accuracy": float(right)}
@@ -80,7 +80,7 @@ class Verification:
 
 
 def draw_pairs(y: Array, n: int, rng: np.random.Generator, kind: str = "new") -> tuple[Array, Array]:
-    """Positions (n, 2) of pairs of two images of one class, and of pairs of two classes; classes are drawn evenly.
+    """Draws positions (n, 2) of pairs of two images of one class, and of pairs of two classes; classes are drawn evenly.
 
     Args:
         y: (M,) int64.

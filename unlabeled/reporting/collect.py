@@ -22,6 +22,7 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
+from unlabeled.reporting.makes import made_sheet
 from unlabeled.reporting.neighbours import Row, rows
 from unlabeled.reporting.scatter import Scatter, scatter
 from unlabeled.reporting.tables import sentences
@@ -80,7 +81,7 @@ class Opener:
         self.opened: dict[tuple[Any, ...], Data] = {}
 
     def open(self, run: Run, recorded: str) -> Data:
-        """The data that the user gave, else that which the run's folder names.
+        """Returns the data that the user gave, else that which the run's folder names.
 
         Raises:
             UserError: it cannot be opened.
@@ -89,9 +90,12 @@ class Opener:
         if isinstance(named, str) and not named:
             raise UserError("the run was trained on arrays, which it did not keep")
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        key = (str(named), str(recipe.kind), recipe.seed, channels)
+        roles = recipe.roles.given(elsewhere=True)
+        key = (str(named), str(recipe.kind), recipe.seed, channels, roles)
         if key not in self.opened:
-            self.opened[key] = open_data(named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed)
+            self.opened[key] = open_data(
+                named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles
+            )
         return self.opened[key]
 
 
@@ -197,6 +201,11 @@ class Told:
         return self._try("The views are not drawn", self._views)
 
     @cached_property
+    def makes(self) -> Picture | None:
+        """What the method makes of the run's own images."""
+        return self._try("What the method makes is not drawn", self._makes)
+
+    @cached_property
     def maps(self) -> list[Map]:
         """Of the protocols that draw one, with images where the data can be opened."""
         made = [(drawn, self._map(drawn, found)) for drawn, found in self._drawn_by(MAPS)]
@@ -253,10 +262,20 @@ class Told:
         with tempfile.TemporaryDirectory() as folder:
             seed = torch.Generator().manual_seed(recipe.seed)
             path = contact_sheet(
-                source.fetch(chosen), policy, seed, Path(folder) / "views.png", pictures=source.kind.pictures
+                source.fetch(chosen),
+                policy,
+                seed,
+                Path(folder) / "views.png",
+                pictures=partial(source.kind.pictures, form=source.form),
+                shown=partial(source.kind.shown, form=source.form),
             )
             with Image.open(path) as sheet:
                 return Picture(f"{recipe.views.name} on {source.name}", picture_uri(sheet.convert("RGB")))
+
+    def _makes(self) -> Picture | None:
+        source = self.data.open(self.run, self.run.recipe.data).train
+        sheet = made_sheet(self.run, source)
+        return Picture(f"{self.run.recipe.method.name} on {source.name}", picture_uri(sheet)) if sheet else None
 
     def _drawn_by(self, protocols: Mapping[str, str]) -> Iterator[tuple[Drawn, dict[str, Any]]]:
         """What protocols wrote, in their order, each with every set of options that was asked for."""

@@ -22,17 +22,17 @@ TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 def uri(content: bytes, kind: str) -> str:
-    """Bytes as a data URI."""
+    """Returns bytes as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def file_uri(path: Path) -> str:
-    """A PNG or SVG file as a data URI. An SVG file shown as an image runs no script."""
+    """Returns a PNG or SVG file as a data URI. An SVG file shown as an image runs no script."""
     return uri(path.read_bytes(), TYPES[path.suffix.lower()])
 
 
 def picture_uri(image: Image.Image) -> str:
-    """A picture as a data URI: PNG, which loses nothing, or JPEG where that is less than half as large."""
+    """Returns a picture as a data URI: PNG, which loses nothing, or JPEG where that is less than half as large."""
     written = {}
     for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88, "subsampling": 0})):
         file = io.BytesIO()
@@ -43,8 +43,8 @@ def picture_uri(image: Image.Image) -> str:
 
 
 def thumbnails(source: Source, indices: np.ndarray) -> list[Image.Image]:
-    """The images at `indices` (n,), in RGB, at most `SIDE` pixels wide. One channel becomes grey, three are RGB, of other
-    numbers the mean is shown."""
+    """Returns the images at `indices` (n,), in RGB, at most `SIDE` pixels wide. One channel becomes grey, three are RGB, of
+    other numbers the mean is shown."""
     return [
         _thumbnail(pixels)
         for start in range(0, len(indices), 512)
@@ -80,8 +80,8 @@ def sprite(pictures: list[Image.Image]) -> Sprite:
 
 
 def filters(encoder: Encoder) -> tuple[Image.Image, int] | None:
-    """The filters of the first convolution, and how many there are: each around its own mid-grey, three channels as RGB, of
-    other numbers the mean. None where there is no convolution."""
+    """Returns the filters of the first convolution, and how many there are: each around its own mid-grey, three channels as
+    RGB, of other numbers the mean. None where there is no convolution."""
     first = next((m for m in encoder.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None:
         return None

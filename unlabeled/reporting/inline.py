@@ -30,7 +30,8 @@ STYLE: Any = {
 
 
 def look(i: int) -> tuple[str, str]:
-    """Colour and marker of the i-th class or run: neighbours differ in both, 60 in one of them, then again; -1 is none."""
+    """Returns colour and marker of the i-th class or run: neighbours differ in both, 60 in one of them, then again; -1 is
+    none."""
     if i < 0:
         return FAINT, "o"
     turn = i // math.lcm(len(SERIES), len(MARKERS))  # after which colour and shape would meet again
@@ -38,7 +39,7 @@ def look(i: int) -> tuple[str, str]:
 
 
 def to_element(figure: Any, prefix: str, label: str) -> ElementTree.Element:
-    """The figure as an `svg` element without namespaces, ids of its own, style attributes or colours.
+    """Returns the figure as an `svg` element without namespaces, ids of its own, style attributes or colours.
 
     Args:
         figure: of matplotlib, drawn under `STYLE`.
@@ -80,7 +81,7 @@ def point_out(root: ElementTree.Element, prefix: str, group: str, marks: Sequenc
 
 
 def markup(root: ElementTree.Element) -> Markup:
-    """The element for a template; what it says is escaped."""
+    """Returns the element for a template; what it says is escaped."""
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 

@@ -38,7 +38,7 @@ class Row:
 
 
 def rows(found: Mapping[str, Any], data: Data) -> list[Row]:
-    """What the protocol `retrieval` wrote, with its images.
+    """Returns what the protocol `retrieval` wrote, with its images.
 
     Args:
         found: under `best` and `worst` lists of queries: `position` in the test split, `label`, where known

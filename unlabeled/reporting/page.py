@@ -23,7 +23,7 @@ from unlabeled.run import Run
 
 
 def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None) -> Path:
-    """See `unlabeled.api.report`."""
+    """Does what `unlabeled.api.report` says."""
     if not run:
         raise UserError("nothing to report: give the folder of at least one run")
     runs = {Path(path): Run.open(path) for path in run}
@@ -36,8 +36,8 @@ def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root
 
 
 def render(told: Sequence[Told]) -> str:
-    """The page of at least one run. Everything that runs say is escaped; the script and the style sheet are ours, and the
-    page's policy lets nothing else run and nothing be fetched."""
+    """Renders the page of at least one run. Everything that runs say is escaped; the script and the style sheet are ours,
+    and the page's policy lets nothing else run and nothing be fetched."""
     environment = Environment(
         loader=PackageLoader("unlabeled", "reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

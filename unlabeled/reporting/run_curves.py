@@ -44,7 +44,7 @@ class Curve:
 
 
 def curves(runs: Mapping[str, Run]) -> list[Curve]:
-    """A figure for each metric that any of the runs, given by name, logged; what was logged once is a point."""
+    """Draws a figure for each metric that any of the runs, given by name, logged; what was logged once is a point."""
     histories = {name: [*run.history, *_momentum(run)] for name, run in runs.items()}
     logged = {metric for lines in histories.values() for line in lines for metric in line} - NOT_DRAWN
     found = []
@@ -57,7 +57,7 @@ def curves(runs: Mapping[str, Run]) -> list[Curve]:
 
 
 def swatch(i: int) -> Markup:
-    """A piece of the i-th run's line, for a legend."""
+    """Draws a piece of the i-th run's line, for a legend."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -90,14 +90,14 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
 
 
 def name_of(classes: Any, label: int) -> str:
-    """The name of a class, as far as it is known."""
+    """Returns the name of a class, as far as it is known."""
     if label < 0:
         return "unlabelled"
     return str(classes[label]) if label < len(classes) else f"class {label}"
 
 
 def checked(source: Source, index: np.ndarray, label: np.ndarray) -> Source:
-    """The source, if images at `index` (n,) can be those whose labels (n,) were written down.
+    """Returns the source, if images at `index` (n,) can be those whose labels (n,) were written down.
 
     Raises:
         UserError: they cannot.

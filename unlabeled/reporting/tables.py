@@ -29,8 +29,8 @@ class Table:
 
 
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """One table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone it is
-    seen without scrolling."""
+    """Returns one table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone
+    it is seen without scrolling."""
     scores = [(line["subject"], line["labels"], _score(line)) for line in evaluation.get("scores", [])]
     subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
     found = []
@@ -55,8 +55,9 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
 
 
 def transfer_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
-    """One table of several sets of images: a row for each set (and amount of labels, where there are several), the first
-    figure of each protocol in a column for each encoder: the run's, those pretrained with labels, others, untrained."""
+    """Returns one table of several sets of images: a row for each set (and amount of labels, where there are several), the
+    first figure of each protocol in a column for each encoder: the run's, those pretrained with labels, others,
+    untrained."""
     cells: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     supervised = list(dict.fromkeys(str(name) for one in evaluations for name in one.get("saw_labels", [])))
     for one in evaluations:
@@ -88,7 +89,7 @@ def _encoder(subject: str, supervised: Sequence[str]) -> str:
 
 
 def notes(evaluation: Mapping[str, Any]) -> list[str]:
-    """What the protocols had to say, each once, and of whom; but for the verdicts."""
+    """Returns what the protocols had to say, each once, and of whom; but for the verdicts."""
     said: dict[str, list[str]] = {}
     for line in evaluation.get("scores", []):
         for note in line.get("notes", []):
@@ -98,19 +99,19 @@ def notes(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def unsupervised(evaluation: Mapping[str, Any]) -> bool:
-    """Whether a supervised rival is missing; False for an older file, which does not say what its rivals saw."""
+    """Tells whether a supervised rival is missing; False for an older file, which does not say what its rivals saw."""
     asked = [line.get("protocol", "") for line in evaluation.get("scores", [])]
     return "saw_labels" in evaluation and lacks_supervised(asked, evaluation["saw_labels"])
 
 
 def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
-    """What `health` says of the pretrained encoder."""
+    """Returns what `health` says of the pretrained encoder."""
     every = [str(note) for line in evaluation.get("scores", []) for note in line.get("notes", [])]
     return [f"Health: {note.removeprefix(VERDICT)}" for note in every if note.startswith(VERDICT)]
 
 
 def sentences(evaluation: Mapping[str, Any]) -> list[str]:
-    """What the evaluation opens with; found anew where an older file has none."""
+    """Returns what the evaluation opens with; found anew where an older file has none."""
     if evaluation.get("answer"):
         return list(map(str, evaluation["answer"]))
     scores: dict[tuple[str, str], list[Score]] = {}
@@ -121,7 +122,7 @@ def sentences(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def side_by_side(runs: Mapping[str, Run], evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What the runs ended with and what their recipes differ in: a column for each run."""
+    """Returns what the runs ended with and what their recipes differ in: a column for each run."""
     ends = {name: _ends(run) | _headlines(evaluations.get(name, {})) for name, run in runs.items()}
     flat = {name: _flat(run.recipe.to_dict() | {"about": None}) for name, run in runs.items()}
     keys = dict.fromkeys(key for values in ends.values() for key in values)

@@ -62,10 +62,10 @@ def lacking(trial: Trial, method: Method, losses: list[Loss], untrained: float) 
     if last >= first:
         return f"the loss goes from {first:g} to {last:g}"  # the first step's queue is noise
     z = losses[-1].memory.get("z")
-    z = features(method.encoder, trial.samples(SAMPLES), device="cpu") if z is None else z
-    spread, rank = std_ratio(z), effective_rank(z)
-    collapse = verdict(spread, rank, min(z.shape))
-    if collapse or spread <= 0.3:
-        return collapse or f"embeddings spread by {spread:.2f}, where 1 is evenly"
+    if z is not None:  # an objective that sees no embedding is not met by one that is the same for all
+        spread, rank = std_ratio(z), effective_rank(z)
+        collapse = verdict(spread, rank, min(z.shape))
+        if collapse or spread <= 0.3:
+            return collapse or f"embeddings spread by {spread:.2f}, where 1 is evenly"
     trained = knn(trial, method.encoder)
     return "" if trained > untrained + 0.08 else f"kNN finds {trained:.1%} of the clusters, and {untrained:.1%} before"

@@ -20,6 +20,8 @@ SEEDS = [11, 12, 13, 14, 1000 + AT.step]
 PIECES = len(SEEDS) - 1
 UNEVEN = 30
 """Samples that four pieces cannot share."""
+EVEN = 28
+"""Samples that they can, and the labelled ones that go with so many, too: as a run has it."""
 
 Found = tuple[float, dict[str, Tensor]]
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -44,6 +46,11 @@ def exact(trial: Trial) -> bool:
     return trial.learns and trial.in_pieces and trial.once(without_norms) is not None
 
 
+def size(trial: Trial) -> int:
+    """Of the batch that comes in pieces."""
+    return EVEN if trial.plain.labelled_beside(EVEN) else UNEVEN
+
+
 def _backward(method: Method, loss: Loss) -> Found:
     optimizer(method).backward(loss)
     return float(loss.total.detach()), gradients(method)
@@ -53,7 +60,7 @@ def whole(trial: Trial, autocast: Autocast = nullcontext) -> Found:
     """Loss and gradients of the batch at once."""
     method = trial.make(network=trial.once(without_norms))
     with autocast():
-        loss = forward(method, trial.batch(0, UNEVEN), AT)
+        loss = forward(method, trial.batch(0, size(trial)), AT)
     return _backward(method, loss)
 
 
@@ -66,7 +73,7 @@ def in_pieces(method: Method, drawn: Batch, autocast: Autocast = nullcontext) ->
 
 def of_pieces(trial: Trial, autocast: Autocast = nullcontext) -> Found:
     """The same batch in pieces."""
-    return in_pieces(trial.make(network=trial.once(without_norms)), trial.batch(0, UNEVEN), autocast)
+    return in_pieces(trial.make(network=trial.once(without_norms)), trial.batch(0, size(trial)), autocast)
 
 
 def in_one_graph(method: Comparison, drawn: Batch) -> Found:

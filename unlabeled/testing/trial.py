@@ -44,6 +44,10 @@ SMALL = {
     "noise": 64,
     "negatives": 64,
     "invariance": 30.0,
+    "steps": 3,
+    "width": 32,
+    "depth": 1,
+    "heads": 2,
 }
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""

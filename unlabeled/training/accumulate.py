@@ -121,7 +121,7 @@ def _compared(
 
 
 def check(method: Method, pieces: int, batch_size: int) -> None:
-    """Whether a batch of this process can be embedded in pieces.
+    """Checks whether a batch of this process can be embedded in pieces.
 
     Raises:
         UserError: the method compares no embeddings, or a piece would have fewer than two images.

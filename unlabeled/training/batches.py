@@ -32,24 +32,24 @@ class Clock:
         return self.per_epoch * self.epochs
 
     def at(self, step: int) -> Progress:
-        """Where the run is before its `step`-th step."""
+        """Tells where the run is before its `step`-th step."""
         return Progress(step, max(1, self.total), step // self.per_epoch)
 
 
 def generator(seed: int, rank: int, step: int, stream: int = 0) -> torch.Generator:
-    """The randomness of one step's views in one process; of the labelled samples beside them in stream 3."""
+    """Returns the randomness of one step's views in one process; of the labelled samples beside them in stream 3."""
     return torch.Generator().manual_seed(seed_of(seed, rank, step, stream))
 
 
 def order(seed: int, epoch: int, n: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """The samples (n,) of an epoch in their order: each once, or drawn with replacement by weights (n,) >= 0."""
+    """Returns the samples (n,) of an epoch in their order: each once, or drawn with replacement by weights (n,) >= 0."""
     drawn = np.random.default_rng([seed, epoch])
     return drawn.permutation(n) if weights is None else drawn.choice(n, n, p=weights / weights.sum())
 
 
 def labelled_order(seed: int, n: int, first: int, count: int) -> np.ndarray:
-    """Places (count,) in [0, n) of labelled samples, from the `first`-th drawn on: one permutation after the other, whatever
-    an epoch of the others is."""
+    """Returns places (count,) in [0, n) of labelled samples, from the `first`-th drawn on: one permutation after the other,
+    whatever an epoch of the others is."""
     rounds = range(first // n, (first + count - 1) // n + 1)
     drawn = np.concatenate([np.random.default_rng([seed, each, 7]).permutation(n) for each in rounds])
     start = first - rounds.start * n
@@ -57,7 +57,7 @@ def labelled_order(seed: int, n: int, first: int, count: int) -> np.ndarray:
 
 
 def seed_of(*parts: int) -> int:
-    """One seed of several numbers."""
+    """Makes one seed of several numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -87,9 +87,9 @@ def batches(
     labelled: np.ndarray | None = None,
     beside: int = 0,
 ) -> Iterator[Iterator[tuple[Drawn, Drawn | None]]]:
-    """This process's part of each batch, and of the labelled samples beside it, fetched as many steps ahead as there are
-    `workers` (threads); not beyond an epoch, before which the method may say how often it wants each sample. They stay on
-    the `device`, if there is one and they fit there.
+    """Yields this process's part of each batch, and of the labelled samples beside it, fetched as many steps ahead as there
+    are `workers` (threads); not beyond an epoch, before which the method may say how often it wants each sample. They stay
+    on the `device`, if there is one and they fit there.
 
     Args:
         recipe: of seed and batch size.

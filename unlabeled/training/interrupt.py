@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; the step under way is finished. A second Ctrl-C interrupts at once."""
+    """Yields an event that Ctrl-C or SIGTERM sets; the step under way is finished. A second Ctrl-C interrupts at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

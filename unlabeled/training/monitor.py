@@ -63,7 +63,7 @@ class Monitor:
         self.task = self.bar.add_task("", total=total, said="")
 
     def begin(self, method: Method, start: int, schedule: str) -> None:
-        """The first lines: what runs, on what, with which learning rate."""
+        """Prints the first lines: what runs, on what, with which learning rate."""
         recipe, source = self.recipe, self.data.train
         self.told = len(source.classes) if method.needs_labels else 0
         parameters = sum(p.numel() for p in method.encoder.parameters())
@@ -73,7 +73,7 @@ class Monitor:
 
         nouns, views = source.kind.nouns, build(recipe.kind).views()
         say(f"{recipe.method.name} on {source.name}: {len(source):,} {nouns} of {source.kind.describe(source.form)}, "
-            f"views of {views}" + f"; a fifth of the {nouns} is held out" * self.data.held_out)  # fmt: skip
+            f"views of {views}" + f"; {self.data.held()}" * self.data.held_out)  # fmt: skip
         say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
         if recipe.hold_out_classes:
@@ -103,7 +103,7 @@ class Monitor:
         self.bar.stop()
 
     def step(self, loss: Loss, at: Progress, lr: float) -> None:
-        """After a step; reads tensors on log steps only.
+        """Logs a step; reads tensors on log steps only.
 
         Raises:
             UserError: the loss is not finite.
@@ -129,11 +129,11 @@ class Monitor:
         self._show()
 
     def due(self, done: int) -> bool:
-        """Whether tensors are read after so many steps."""
+        """Tells whether tensors are read after so many steps."""
         return done % self.every == 0 or done in (1, self.total)
 
     def check(self, method: Method, done: int) -> None:
-        """Before a checkpoint is written over the last good one.
+        """Checks the run before a checkpoint is written over the last good one.
 
         Raises:
             UserError: the parameters are not finite.
@@ -142,13 +142,14 @@ class Monitor:
             raise self._diverged("the weights hold numbers that are not finite", done)
 
     def epoch(self, encoder: Encoder, at: Progress) -> None:
-        """After an epoch: kNN accuracy and rank of the representation, every `monitor_every` epochs and after the last."""
+        """Measures after an epoch: kNN accuracy and rank of the representation, every `monitor_every` epochs and after the
+        last."""
         epoch = at.epoch + 1
         if self.recipe.monitor_every and epoch % self.recipe.monitor_every == 0 and epoch < self.recipe.epochs:
             self._look(encoder, at)
 
     def end(self, encoder: Encoder, at: Progress) -> None:
-        """After the last step, or instead of one where nothing is trainable."""
+        """Ends the run after its last step, or instead of one where nothing is trainable."""
         peak = {"peak_memory_mib": peak_memory(self.fabric.device)}
         if self.recipe.monitor_every:
             self._look(encoder, at, peak)
@@ -226,7 +227,7 @@ class Monitor:
 
 
 def peak_memory(device: torch.device) -> float:
-    """MiB that this process has held at most: of the GPU's memory if it trains on one, else of the machine's.
+    """Returns the MiB that this process has held at most: of the GPU's memory if it trains on one, else of the machine's.
 
     Of the machine's, Linux's VmHWM rather than `ru_maxrss`: the latter remembers what the parent held before it started
     this process.

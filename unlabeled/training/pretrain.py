@@ -34,7 +34,7 @@ def pretrain(
     devices: int,
     logger: Sequence[str],
 ) -> Run:
-    """See `unlabeled.api.pretrain`; `layer` is what the user gave of the recipe."""
+    """Does what `unlabeled.api.pretrain` says; `layer` is what the user gave of the recipe."""
     named = {"data": data if isinstance(data, str | Path) else ""}
     layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
     run = Run(out)
@@ -44,7 +44,10 @@ def pretrain(
     if existing and run.finished:
         console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
-    opened = open_data(recipe.data if data is None else data, kind=recipe.kind, root=root, seed=recipe.seed)
+    named_data = recipe.data if data is None else data
+    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
+    for remark in opened.remarks():
+        console(quiet=rank() > 0).print(remark, soft_wrap=True)
     recipe = resolved(recipe, opened.train)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:

@@ -19,7 +19,7 @@ from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Source, balanced_draw, held_out_classes
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.data.split import parse_amount
 from unlabeled.distributed import share_statistics, world
 from unlabeled.encoders import Encoder
@@ -43,7 +43,7 @@ WHITENED = 50_000
 
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
-    """Fabric for this recipe; `auto` precision is bf16 where the machine computes in it.
+    """Makes the Fabric for this recipe; `auto` precision is bf16 where the machine computes in it.
 
     Raises:
         UserError: no such hardware here.
@@ -118,6 +118,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     """
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
+    seen_by_method = getattr(registry.get("methods", recipe.method.name).make, "sees", ("image",))
+    _check_kind(source.kind, f"method {recipe.method.name!r}", seen_by_method, f"--method {source.kind.method}")
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
@@ -129,6 +131,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     views = growing_views(recipe, method)
+    seen_by_views = getattr(views(clock.at(0)), "sees", ("image",))
+    _check_kind(source.kind, f"the policy {recipe.views.name!r}", seen_by_views, f"--views {source.kind.policy}")
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
@@ -150,28 +154,34 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
         )  # fmt: skip
     lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
     schedule = (
-        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 images, {recipe.lr_scaling} scaling to "
+        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 samples, {recipe.lr_scaling} scaling to "
         f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine"
     )
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
 
 
+def _check_kind(kind: Kind, what: str, sees: Sequence[str], remedy: str) -> None:
+    """Refuses a method or views that are of other data."""
+    if kind.name not in sees:
+        raise UserError(f"{what} is for data of kind {', '.join(sees)}, and these are {kind.nouns}: give {remedy}, say")
+
+
 def planned_steps(recipe: Recipe, source: Source) -> int:
-    """Steps that a run takes: none where nothing is trainable."""
+    """Counts the steps that a run takes: none where nothing is trainable."""
     chosen, _ = chosen_images(recipe, source)
     trainable = any(p.requires_grad for p in built(recipe, source, len(chosen)).parameters())
     return len(chosen) // recipe.batch_size * recipe.epochs * trainable
 
 
 def growing_views(recipe: Recipe, method: Method) -> Callable[[Progress], Views]:
-    """The recipe's policy at the size that progress asks for."""
+    """Returns the recipe's policy at the size that progress asks for."""
     kind = build(recipe.kind)
     policy = cache(lambda size: registry.build("views", recipe.views, replace(method.shape, size=size)))
     return lambda at: policy(kind.view_size(at))
 
 
 def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> Optimizers:
-    """The recipe's optimiser for each part of the method."""
+    """Builds the recipe's optimiser for each part of the method."""
     return Optimizers(
         method, recipe.optimizer, method.parts, batch_size=recipe.batch_size, scaling=recipe.lr_scaling, warmup=warmup,
         prepare=speed.fuse,
@@ -204,7 +214,7 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray) -> None:
 
 
 def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
-    """What methods and views may know of a source, of which n samples are trained on, all if None."""
+    """Returns what methods and views may know of a source, of which n samples are trained on, all if None."""
     end = Progress(1, 1, 0)
     return DataShape(
         len(source) if n is None else n, source.channels, build(recipe.kind).view_size(end), len(source.classes),
@@ -213,12 +223,13 @@ def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
 
 
 def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
-    """The encoders in a module beside the one that learns."""
+    """Returns the encoders in a module beside the one that learns."""
     return [part for part in module.modules() if isinstance(part, Encoder) and part is not encoder]
 
 
 def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
-    """The untrained encoder of a recipe: a function of its seed and of some training samples, by which it normalises."""
+    """Builds the untrained encoder of a recipe: a function of its seed and of some training samples, by which it
+    normalises."""
     sample = np.unique(np.linspace(0, len(source) - 1, min(len(source), 2048)).astype(np.int64))
     fields = source.fetch(sample)
     with torch.random.fork_rng(devices=[]):
@@ -227,7 +238,7 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
 
 
 def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None) -> Method:
-    """The untrained method of a recipe, for n training samples of the source; around that encoder, if one is given.
+    """Builds the untrained method of a recipe, for n training samples of the source; around that encoder, if one is given.
 
     Raises:
         UserError: options that do not go together, or with so many samples.
@@ -239,8 +250,8 @@ def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None
 
 
 def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a held-out
-    class, only labelled ones if the method takes no others, labels of the recipe's share only."""
+    """Returns positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a
+    held-out class, only labelled ones if the method takes no others, labels of the recipe's share only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
     if source.labels is None:
         return np.arange(len(source)), np.full(len(source), -1)
@@ -257,8 +268,8 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
 def finished_encoder(
     encoder: Encoder, source: Source, chosen: np.ndarray, fabric: Fabric, *, tta: int, whiten: bool
 ) -> Encoder:
-    """What is judged and exported after training: the encoder, if asked a copy with test-time augmentation, and whitened by
-    `chosen` samples of the source, at most `WHITENED` of them, evenly spread."""
+    """Returns what is judged and exported after training: the encoder, if asked a copy with test-time augmentation, and
+    whitened by `chosen` samples of the source, at most `WHITENED` of them, evenly spread."""
     encoder = encoder.with_tta(tta) if tta > 1 else encoder
     if not whiten:
         return encoder
@@ -268,5 +279,8 @@ def finished_encoder(
 
 
 def resolved(recipe: Recipe, source: Source) -> Recipe:
-    """With the kind of the data, and what its options leave open."""
-    return replace(recipe, kind=build(Choice(source.kind.name, recipe.kind.options)).resolved(source.form))
+    """Returns the recipe with the kind of the data, what its options leave open, and its default encoder where none is
+    named."""
+    kind = build(Choice(source.kind.name, recipe.kind.options))
+    encoder = Choice(kind.encoder_name) if recipe.encoder == Recipe().encoder else recipe.encoder
+    return replace(recipe, kind=kind.resolved(source.form), encoder=encoder)

@@ -81,7 +81,7 @@ class Step:
         return loss
 
     def batch(self, drawn: Drawn, at: Progress, labels: np.ndarray, shown: bool, stream: int = 0) -> Batch:
-        """What the method sees of the samples, their labels if they are `shown`."""
+        """Returns what the method sees of the samples, their labels if they are `shown`."""
         device = next(self.method.encoder.parameters()).device
         draws = generator(self.seed, rank(), at.step, stream)
         views, targets = self.views(at)(moved(drawn.fields, device), draws)
@@ -104,6 +104,6 @@ class Step:
 
 
 def judged_parts(method: Method) -> nn.ModuleDict:
-    """What is judged after training: the encoder, and the classifier where there is one."""
+    """Returns what is judged after training: the encoder, and the classifier where there is one."""
     head = method.label_head
     return nn.ModuleDict({"encoder": method.encoder, **({} if head is None else {"classifier": head})})

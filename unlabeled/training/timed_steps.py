@@ -63,15 +63,15 @@ class TimedSteps:
         return Drawn(index, self.source.fetch(self.chosen[index]))
 
     def fetch(self, size: int) -> float:
-        """Seconds that a batch of samples takes to be fetched."""
+        """Measures the seconds that a batch of samples takes to be fetched."""
         start = time.perf_counter()
         self.source.fetch(self.chosen[np.arange(size) % len(self.chosen)])
         return time.perf_counter() - start
 
 
 def best_of(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Seconds of each, the least of some rounds that alternate, so that what else the machine does hits all alike; without
-    those that do not fit the memory."""
+    """Measures the seconds of each, the least of some rounds that alternate, so that what else the machine does hits all
+    alike; without those that do not fit the memory."""
     found: dict[str, list[float]] = {key: [] for key in steps}
     for turn in range(rounds + 1):
         for key in list(found):

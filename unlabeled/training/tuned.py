@@ -38,7 +38,7 @@ class Tuned:
         return self.trial.choose(self.planned)
 
     def lines(self) -> Iterator[RenderableType]:
-        """A table, the slowest way first, and the choice."""
+        """Returns a table, the slowest way first, and the choice."""
         table = Table("way", title=f"views, encoder and optimiser on {self.batch_size} images", title_justify="left")
         for heading in ("ms a step", "images/s", "gain"):
             table.add_column(heading, justify="right")
@@ -57,19 +57,20 @@ class Tuned:
         yield f"chosen for {self.planned:,} steps: --speed '{self.speed}'"
 
     def json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Returns everything as plain values."""
         return {**asdict(self.trial), "planned": self.planned, "speed": str(self.speed)}
 
 
 def tune(
     data: Any, layer: Mapping[str, Any], recipe_file: str | Path | None, root: str | Path | None, accelerator: str
 ) -> Tuned:
-    """See `unlabeled.api.tune.tune`."""
+    """Does what `unlabeled.api.tune.tune` says."""
     named = [{"data": data if isinstance(data, str | Path) else ""}] if data is not None else []
     recipe = compose(*([read(recipe_file)] if recipe_file else []), layer, *named)
     if data is None and not recipe.data:
         raise UserError("no data: give a folder, a file or the name of a known set")
-    opened = open_data(recipe.data if data is None else data, kind=recipe.kind, root=root, seed=recipe.seed)
+    named_data = recipe.data if data is None else data
+    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     recipe = resolved(recipe, opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)

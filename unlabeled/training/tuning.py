@@ -53,8 +53,8 @@ class Trial:
     refused: str = ""
 
     def choose(self, planned: int) -> Speed:
-        """The fastest way for so many steps; the usual one unless another is clearly faster; a compiled one only if it pays
-        back what compiling takes."""
+        """Chooses the fastest way for so many steps; the usual one unless another is clearly faster; a compiled one only if
+        it pays back what compiling takes."""
 
         def total(words: str) -> float:
             compiled = Speed.parse(words).compiled
@@ -66,12 +66,12 @@ class Trial:
         return replace(Speed.parse(best), workers=workers(self.fetch, self.steps[best]))
 
     def gain(self, speed: Speed) -> float:
-        """How many times as fast as the slowest way."""
+        """Tells how many times as fast as the slowest way."""
         return max(self.steps.values()) / self.steps[str(replace(speed, workers=1))]
 
 
 def workers(fetch: float, step: float) -> int:
-    """Threads that keep up: batches that have to be fetched while one step is taken, at most 8.
+    """Returns how many threads keep up: batches that have to be fetched while one step is taken, at most 8.
 
     >>> workers(fetch=0.5, step=0.2)
     3
@@ -80,7 +80,7 @@ def workers(fetch: float, step: float) -> int:
 
 
 def settled(recipe: Recipe, source: Source, accelerator: str, devices: int = 1) -> tuple[Recipe, Trial | None]:
-    """The recipe with a `speed` in place of `auto`, and what the choice came from: None where nothing was timed."""
+    """Returns the recipe with a `speed` in place of `auto`, and what the choice came from: None where nothing was timed."""
     if recipe.speed != "auto":
         return recipe, None
     planned = planned_steps(recipe, source)

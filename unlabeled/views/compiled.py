@@ -223,7 +223,7 @@ _compiled: Callable[..., None] = _compile(_views, keep=True)  # with all that it
 
 
 def view(x: Tensor, planned: dict[str, Tensor], out: Tensor) -> Tensor:
-    """Crop, mirror, resizing, blur, colours and clamp, on as many threads as torch has.
+    """Computes crop, mirror, resizing, blur, colours and clamp, on as many threads as torch has.
 
     Args:
         x: (B, C, S, S) on the CPU, uint8, or float32 in [0, 1].

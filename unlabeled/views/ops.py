@@ -42,7 +42,7 @@ def hue_matrix(turn: Tensor) -> Tensor:
 def colour_matrix(
     channels: int, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None, hue: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Hue, then saturation, contrast and brightness, as one matrix and one offset per sample, for `recolour`.
+    """Combines hue, then saturation, contrast and brightness, as one matrix and one offset per sample, for `recolour`.
 
     With hue's matrix H and the luma weights l of the pixel (3,): b c (s H + (1 - s) 1 l^T H) x + b (1 - c) l^T H mean(x).
     Without clamps between, the last three commute, so that only the place of hue is a choice.
@@ -67,7 +67,8 @@ def colour_matrix(
 
 
 def recolour(x: Tensor, matrix: Tensor, lift: Tensor) -> Tensor:
-    """`matrix` (B, C, C) times each pixel of x (B, C, H, W), plus `lift` (B, C) times the channels' means. Not clamped."""
+    """Computes `matrix` (B, C, C) times each pixel of x (B, C, H, W), plus `lift` (B, C) times the channels' means. Not
+    clamped."""
     pixels = x.flatten(2)
     return torch.baddbmm((pixels.mean(2) * lift).sum(1).view(-1, 1, 1), matrix, pixels).view_as(x)
 
@@ -90,7 +91,8 @@ def quarter_turns(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def affine_matrix(degrees: Tensor, shift: Tensor, shear: Tensor, scale: Tensor) -> Tensor:
-    """Where each output position of an affine transformation about the centre is taken from, in `affine_grid`'s coordinates.
+    """Tells where each output position of an affine transformation about the centre is taken from, in `affine_grid`'s
+    coordinates.
 
     The picture is sheared along x, then y, rotated clockwise, scaled and shifted, as by torchvision's `affine`; what is
     returned is the inverse of that.
@@ -115,7 +117,7 @@ def affine_matrix(degrees: Tensor, shift: Tensor, shear: Tensor, scale: Tensor) 
 
 
 def warp(x: Tensor, matrix: Tensor, size: int, displacement: Tensor | None = None, border: str = "zeros") -> Tensor:
-    """Bilinear resampling at the positions of `affine_matrix`; not antialiased, so shrink with `crop_taps` first.
+    """Resamples bilinearly at the positions of `affine_matrix`; not antialiased, so shrink with `crop_taps` first.
 
     Args:
         x: (B, C, S, S), square.
@@ -137,7 +139,8 @@ def rotate(x: Tensor, degrees: Tensor, border: str = "zeros") -> Tensor:
 
 
 def elastic_displacement(knots: Tensor, size: int) -> Tensor:
-    """A smooth displacement field (B, 2, size, size): cubic interpolation of `knots` (B, 2, k, k), its values on a grid."""
+    """Makes a smooth displacement field (B, 2, size, size): cubic interpolation of `knots` (B, 2, k, k), its values on a
+    grid."""
     return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
 
 
@@ -154,7 +157,8 @@ def cutout(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, 
 
 
 def sobel(x: Tensor) -> Tensor:
-    """Horizontal and vertical derivative of the luma, (B, 2, H, W) in [-4, 4]; outside is 0 (DeepCluster, section 3.3)."""
+    """Computes horizontal and vertical derivative of the luma, (B, 2, H, W) in [-4, 4]; outside is 0 (DeepCluster, section
+    3.3)."""
     weights = x.new_tensor(LUMA) if x.shape[1] == 3 else x.new_full((x.shape[1],), 1 / x.shape[1])
     grey = torch.einsum("bchw,c->bhw", x, weights).unsqueeze(1)
     across = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
@@ -162,8 +166,8 @@ def sobel(x: Tensor) -> Tensor:
 
 
 def edges(x: Tensor) -> Tensor:
-    """Length of the Sobel derivative of the luma over 4, which an upright edge from black to white has, in every channel:
-    (B, C, H, W) in [0, 1.2]. At the border the outermost pixels go on, so that no frame appears."""
+    """Computes the length of the Sobel derivative of the luma over 4, which an upright edge from black to white has, in
+    every channel: (B, C, H, W) in [0, 1.2]. At the border the outermost pixels go on, so that no frame appears."""
     padded = sobel(F.pad(x, (1, 1, 1, 1), mode="replicate"))[:, :, 1:-1, 1:-1]
     length: Tensor = torch.linalg.vector_norm(padded, dim=1, keepdim=True)
     return (length / 4).expand_as(x).clone()

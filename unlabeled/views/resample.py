@@ -34,7 +34,8 @@ class Taps:
 def crop_boxes(
     scale: tuple[float, float], ratio: tuple[float, float], side: int, u: Tensor, v: Tensor, proposals: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random resized crops, distributed as torchvision's: the first of ten proposals that fits, or else the whole picture.
+    """Draws random resized crops, distributed as torchvision's: the first of ten proposals that fits, or else the whole
+    picture.
 
     Args:
         scale: least and largest area as fractions.
@@ -66,7 +67,7 @@ def crop_boxes(
 
 
 def crop_taps(start: Tensor, length: Tensor, size_in: int, size_out: int, mirror: Tensor | None = None) -> Taps:
-    """One axis of a crop that is resized with antialiasing.
+    """Returns the taps of one axis of a crop that is resized with antialiasing.
 
     Each output pixel is a triangle (bilinear) filter over the crop, as wide as one output pixel where the crop shrinks and
     as one input pixel where it grows: torchvision's `resized_crop(antialias=True)`.
@@ -97,14 +98,16 @@ def crop_taps(start: Tensor, length: Tensor, size_in: int, size_out: int, mirror
 
 
 def blur_kernels(sigma: Tensor, radius: int) -> Tensor:
-    """Gaussians of standard deviations `sigma` (B,), in pixels: (B, 2 radius + 1), of sum 1; nothing but 1 where it is 0."""
+    """Returns Gaussians of standard deviations `sigma` (B,), in pixels: (B, 2 radius + 1), of sum 1; nothing but 1 where it
+    is 0."""
     distance = torch.arange(-radius, radius + 1, device=sigma.device)
     kernels = torch.exp(-0.5 / sigma.clamp(min=1e-3).square().view(-1, 1) * distance.square())
     return kernels / kernels.sum(1, keepdim=True)
 
 
 def blur_taps(kernels: Tensor, size: int) -> Taps:
-    """One axis of a blur by symmetric `kernels` (B, 2 radius + 1), its border reflected without repeating the edge pixel.
+    """Returns the taps of one axis of a blur by symmetric `kernels` (B, 2 radius + 1), its border reflected without
+    repeating the edge pixel.
 
     Raises:
         ValueError: a radius that is not less than `size`, the pixels along this axis.
@@ -118,7 +121,7 @@ def blur_taps(kernels: Tensor, size: int) -> Taps:
 
 
 def separable(x: Tensor, rows: list[Taps], columns: list[Taps]) -> Tensor:
-    """Each of `rows` along the rows of every channel, in turn, then each of `columns` along its columns.
+    """Applies each of `rows` along the rows of every channel, in turn, then each of `columns` along its columns.
 
     Args:
         x: (B, C, H, W) float32.
@@ -149,7 +152,8 @@ def _bags(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
 
 
 def blur_radius(size: int) -> int:
-    """Of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1 at 32, 0 at 1."""
+    """Returns the radius of SimCLR's kernel, a tenth of the side (appendix A): 11 at 224 (23 taps, as BYOL says), 4 at 96, 1
+    at 32, 0 at 1."""
     return min(max(1, size // 20), size - 1)
 
 

@@ -73,12 +73,12 @@ def contact_sheet(
 
 
 def zoom(columns: list[list[Image.Image]]) -> int:
-    """The whole factor that brings the largest picture nearest to a cell; views of different sizes share one."""
+    """Returns the whole factor that brings the largest picture nearest to a cell; views of different sizes share one."""
     return max(1, round(_CELL / max(column[0].width for column in columns)))
 
 
 def lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int], firsts: list[int]) -> Image.Image:
-    """Pictures in columns under headings; a wider gap before each view's first column."""
+    """Lays pictures in columns under headings; a wider gap before each view's first column."""
     enlarged = [[image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST) for image in column]
                 for column, zoom in zip(columns, zooms, strict=True)]  # fmt: skip
     height = max(column[0].height for column in enlarged)
@@ -112,7 +112,7 @@ def _mosaic(image: Tensor) -> Tensor:
 
 
 def picture(image: Tensor) -> Image.Image:
-    """uint8 (C, H, W) -> an RGB picture."""
+    """Converts uint8 (C, H, W) -> an RGB picture."""
     if image.shape[0] != 3:
         image = image.float().mean(0, keepdim=True).round().to(torch.uint8).expand(3, -1, -1)
     return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()), "RGB")

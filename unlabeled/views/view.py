@@ -28,7 +28,7 @@ _CACHED = 2**20
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """What torch computes within is computed by the calling thread alone. A few numbers need no others, and those that torch
+    """Lets the calling thread alone compute what torch computes within. A few numbers need no others, and those that torch
     wakes go on waiting busily for milliseconds, beside the threads that make views."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -94,7 +94,7 @@ class View:
     cutout: float = 0.0
 
     def within(self, shape: DataShape) -> View:
-        """This view with its values checked, less what the data's invariances or number of channels do not allow.
+        """Returns this view with its values checked, less what the data's invariances or number of channels do not allow.
 
         Mirror and colours are dropped silently, since every paper has them; `flip` and `turn` are there only if asked for.
 
@@ -132,7 +132,7 @@ class View:
 
     @one_thread()
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
-        """Parameters of `count` samples from pictures of `side` pixels, on the CPU.
+        """Draws parameters of `count` samples from pictures of `side` pixels, on the CPU.
 
         The same numbers are taken from the generator whatever is switched off, so that switching an operation off leaves
         the others as they were.
@@ -168,7 +168,7 @@ class View:
 
     @one_thread()
     def plan(self, drawn: Parameters, side: int, channels: int) -> Parameters:
-        """What `apply` needs of what was drawn, worked out for a whole batch of pictures with so many pixels and channels:
+        """Works out what `apply` needs of what was drawn, for a whole batch of pictures with so many pixels and channels:
         the crop if there is one, and the colours' matrices; on the device of `drawn`."""
         planned: Parameters = {
             name: drawn[name] for name in ("turns", "threshold", "hole_top", "hole_left", "hole") if name in drawn
@@ -184,7 +184,8 @@ class View:
         return planned
 
     def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
-        """x (B, C, S, S), uint8 or float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1] there, in `out` if given."""
+        """Maps x (B, C, S, S), uint8 or float32 in [0, 1] -> (B, C, size, size) float32 in [0, 1] there, in `out` if
+        given."""
         if x.device.type != "cpu":
             return self.finish(self.resample(x, planned), planned, out)
         out = torch.empty(*x.shape[:2], self.size, self.size, device=x.device) if out is None else out
@@ -202,7 +203,7 @@ class View:
         return out
 
     def resample(self, x: Tensor, planned: Parameters) -> Tensor:
-        """Crop, mirror, flip and blur of a whole batch, pass after pass; x as for `apply`."""
+        """Crops, mirrors, flips and blurs a whole batch, pass after pass; x as for `apply`."""
         if x.dtype == torch.uint8:
             x = x.float().div_(255)
         if "top" not in planned:
@@ -217,7 +218,7 @@ class View:
         return separable(x, rows, columns)
 
     def finish(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
-        """What follows the resampling: colours, clamp, turn, solarise, cut-out. x (B, C, size, size) float32."""
+        """Does what follows the resampling: colours, clamp, turn, solarise, cut-out. x (B, C, size, size) float32."""
         if "matrix" in planned:
             x = ops.recolour(x, planned["matrix"], planned["lift"])
         return self._last(torch.clamp(x, 0.0, 1.0, out=out), planned)
@@ -246,7 +247,7 @@ def draw_views(views: list[View], x: Tensor, generator: torch.Generator) -> list
 
 
 def of(parameters: Parameters, piece: slice) -> Parameters:
-    """Those of some samples."""
+    """Takes those of some samples."""
     return {name: values[piece] for name, values in parameters.items()}
 
 

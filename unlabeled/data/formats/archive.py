@@ -56,8 +56,8 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
     """Lists a zip; opens no member.
 
     Raises:
-        UserError: not a zip, a member that points out of it, no sample in it, samples of several
-            kinds, or classes that differ between the splits.
+        UserError: not a zip, a member that points out of it, no sample in it, or samples of
+            several kinds.
     """
     try:
         archive = zipfile.ZipFile(path)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from unlabeled.data.kinds.image import BadImageError, as_uint8
 from unlabeled.data.labels import as_labels
-from unlabeled.data.layout import same_classes
 from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
 
@@ -75,7 +74,7 @@ class DatasetReader:
     Args:
         dataset: map-style.
         name: for paths.
-        lasting: whether the decoded pixels are kept for the next process: only if the data set cannot have changed then.
+        lasting: whether what is decoded is kept for the next process: only if the data set cannot have changed then.
     """
 
     channels = None
@@ -114,7 +113,7 @@ class DatasetReader:
 
 
 def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str) -> Splits:
-    """Images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
+    """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
 
     Raises:
         UserError: no images among the keys, or anything `ArrayReader` and `as_labels` refuse.
@@ -135,13 +134,11 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
     test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
     if test is None:
         return first, None
-    second = _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
-    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
-    return first, Listing(name, second.reader, labels, first.classes)
+    return first, _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
 
 
 def open_npz(path: Path, name: str) -> Splits:
-    """A `.npz` of arrays by name, or a `.npy` of images.
+    """Opens a `.npz` of arrays by name, or a `.npy` of images.
 
     Raises:
         UserError: it cannot be read, or holds Python objects.
@@ -158,7 +155,7 @@ def open_npz(path: Path, name: str) -> Splits:
 
 
 def open_dataset(dataset: Any, name: str) -> Splits:
-    """A map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
+    """Opens a map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
 
     Raises:
         UserError: it has no length, is empty, or its labels are neither integers nor names.

@@ -57,8 +57,7 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     """Lists a folder; opens no file. Without files of any kind but with Parquet files in it, those are the data.
 
     Raises:
-        UserError: no sample in it, samples of several kinds, an unreadable sub-folder, or classes that differ between the
-            splits.
+        UserError: no sample in it, samples of several kinds, or an unreadable sub-folder.
     """
     stamps = dict(sorted(_walk(root)))
     kind, paths = of_files(stamps, asked, name)
@@ -91,7 +90,7 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def stamp(stat: Callable[[], os.stat_result]) -> str:
-    """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
+    """Returns the size in bytes and time of change in nanoseconds, by which a changed file is known."""
     try:
         about = stat()
     except OSError:

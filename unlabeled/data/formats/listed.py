@@ -1,4 +1,4 @@
-"""A list of files, one a line: `.csv`, or `.txt` with a tab before the label."""
+"""A list of files, one a line, and columns beside them: `.csv`, or `.txt` with tabs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from unlabeled.data.columns import typed
 from unlabeled.data.formats.folder import FileReader, stamp
 from unlabeled.data.kinds.kind import suffixes
-from unlabeled.data.labels import COLUMNS, as_labels
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.errors import UserError
 
@@ -22,35 +22,37 @@ _STAMPED = 100_000  # files that are asked for their size and time, which takes 
 
 
 def open_list(path: Path, name: str, asked: str = "") -> Splits:
-    """Reads a list of paths, each with a label, a number or a name, or without; opens none of them.
+    """Reads a list of paths, with columns beside them or without; opens none of the files.
 
     Paths are relative to the folder of the list, or absolute. A header may name the columns, such as path and label; without
-    one they are the first and the second. Of a list of more than 100,000 files only so many, spread evenly, are asked for
-    their size and time, and what is decoded is not kept for another process.
+    one they are the first and the second, and others have no name. Of a list of more than 100,000 files only so many, spread
+    evenly, are asked for their size and time, and what is decoded is not kept for another process.
 
     Raises:
         UserError: unreadable, empty, or a first line that is neither a header nor a sample.
     """
     paths: list[str] = []
-    labels: list[str] = []
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = csv.reader(file, csv.excel if path.suffix.lower() == ".csv" else _Tabs)
             first: list[str] = next(filter(None, rows), [])
-            at, label, header = _columns(first, name)
+            at, places, header = _columns(first, name)
+            cells: dict[str, list[str]] = {column: [] for column in places}
+            beside = [(cells[column], place) for column, place in places.items()]
             for row in rows if header else chain([first], rows):
                 if len(row) > at:
                     paths.append(row[at])
-                    labels.append(row[label] if label < len(row) else "")
+                    for values, place in beside:
+                        values.append(row[place] if place < len(row) else "")
     except (OSError, csv.Error) as error:
         raise UserError(f"{name}: cannot be read as a list ({error}): write one path a line") from None
     if not paths:
         raise UserError(f"{name}: the list is empty: write one path a line")
-    numbers, classes = as_labels(_numbers(labels), (), len(paths), name)
+    columns = {column: typed(values) for column, values in cells.items()}
     lasting = len(paths) <= _STAMPED
     kind = asked or suffixes().get(Path(paths[0]).suffix.lower(), "image")
     reader = FileReader(path.parent, paths, _stamps(path.parent, paths), lasting, kind)
-    return Listing(name, reader, numbers, classes, kind), None
+    return Listing(name, reader, None, (), kind, columns=columns), None
 
 
 class _Tabs(csv.excel_tab):
@@ -59,27 +61,19 @@ class _Tabs(csv.excel_tab):
     quoting = csv.QUOTE_NONE
 
 
-def _columns(first: Sequence[str], name: str) -> tuple[int, int, bool]:
-    """Positions of the paths and of the labels, beyond the last if there are none; and whether `first` is a header."""
-    named = [cell.strip().lower() for cell in first]
-    at = next((named.index(p) for p in _PATHS if p in named), None)
+def _columns(first: Sequence[str], name: str) -> tuple[int, dict[str, int], bool]:
+    """Position of the paths; those of the other columns, by name; and whether `first` is a header."""
+    named = [cell.strip() for cell in first]
+    lower = [cell.lower() for cell in named]
+    at = next((lower.index(p) for p in _PATHS if p in lower), None)
     if at is not None:
-        return at, next((named.index(c) for c in COLUMNS if c in named), len(named)), True
+        return at, {cell: named.index(cell) for i, cell in enumerate(named) if cell and i != at}, True
     if first and Path(first[0]).suffix.lower() not in suffixes():
         raise UserError(
             f"{name}: its first line begins with {first[0]!r}, neither a file that can be read nor the header of a list: "
             "write one path a line, or name the columns path and label"
         )
-    return 0, 1, False
-
-
-def _numbers(labels: list[str]) -> list[str] | list[int]:
-    """Labels as integers, -1 for "", if all can be; so that class 10 comes after class 9."""
-    try:
-        number = {y: int(y) for y in set(labels) - {""}} | {"": -1}
-    except ValueError:
-        return labels
-    return [number[y] for y in labels]
+    return 0, {"label": 1}, False
 
 
 def _stamps(root: Path, paths: Sequence[str]) -> list[str]:

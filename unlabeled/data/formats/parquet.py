@@ -1,4 +1,5 @@
-"""Parquet with the Hub's image column: `image: struct<bytes, path>` and `label`, class names in the schema's metadata."""
+"""Parquet with the Hub's image column: `image: struct<bytes, path>`, and columns beside it such as `label`, with names of
+classes in the schema's metadata."""
 
 from __future__ import annotations
 
@@ -13,33 +14,36 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data.kinds.image import BadImageError, open_image
-from unlabeled.data.labels import COLUMNS, as_labels
-from unlabeled.data.layout import same_classes
+from unlabeled.data.kinds.kind import build
+from unlabeled.data.labels import known
 from unlabeled.data.reader import Listing, Raw, Splits
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
+_NAMES = {"image": ("image", "img"), "sound": ("audio", "sound", "speech", "recording", "wav")}
 _KEPT_BYTES = 1 << 30  # of encoded row groups held in memory
 _HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and time
 
 
 class ParquetReader:
-    """The image column of one or more files.
+    """The column of samples of one or more files.
 
     Row groups are read whole and kept, up to a GiB of them: small groups make random access to large sets cheap.
 
     Args:
         paths: of the files, in order.
         files: the same, as `pyarrow.parquet.ParquetFile`.
-        column: name of the image column: a struct of bytes and path, or binary.
+        column: name of the column of samples: a struct of bytes and path, or binary.
+        kind: of the samples.
     """
 
     channels = None
     lasting = True
     held = None
 
-    def __init__(self, paths: Sequence[Path], files: Sequence[Any], column: str) -> None:
+    def __init__(self, paths: Sequence[Path], files: Sequence[Any], column: str, kind: str = "image") -> None:
         self._paths, self._files, self._column = list(paths), list(files), column
+        self._open = build(Choice(kind)).open
         self._groups = [(f, g) for f, file in enumerate(files) for g in range(file.num_row_groups)]
         rows = [files[f].metadata.row_group(g).num_rows for f, g in self._groups]
         self._starts = np.cumsum([0, *rows]).tolist()
@@ -57,12 +61,12 @@ class ParquetReader:
         group = bisect_right(self._starts, index) - 1
         cell = self._group(group)[index - self._starts[group]].as_py()
         if isinstance(cell, bytes):
-            return open_image(cell)
+            return self._open(cell)
         if cell is not None and cell.get("bytes") is not None:
-            return open_image(cell["bytes"])
+            return self._open(cell["bytes"])
         if cell is not None and cell.get("path"):
-            return open_image(self._paths[self._groups[group][0]].parent / cell["path"])
-        raise BadImageError("null: neither bytes nor a path")
+            return self._open(self._paths[self._groups[group][0]].parent / cell["path"])
+        raise ValueError("null: neither bytes nor a path")
 
     def path(self, index: int) -> str:
         file = bisect_right(self._first_rows, index) - 1
@@ -78,7 +82,7 @@ class ParquetReader:
                     column = table.column(self._column).combine_chunks()
                     self._kept[group] = (column, column.nbytes)
                 except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
-                    self._kept[group] = (BadImageError(f"row group {number} is broken: {error}"), 0)
+                    self._kept[group] = (ValueError(f"row group {number} is broken: {error}"), 0)
                 while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > _KEPT_BYTES:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(group)
@@ -98,28 +102,26 @@ def _stamp(path: Path) -> str:
 
 
 def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
-    """One file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
+    """Opens one file, or a folder of `*train*.parquet` and `*test*.parquet` (or `*val*.parquet`), at any depth.
 
     Raises:
-        UserError: not Parquet, no image column, a label column that cannot be read, files that differ.
+        UserError: not Parquet, no image column, a column of text or numbers that cannot be read, files that differ.
     """
     if path.is_file():
-        return _listing([path], name), None
+        return _listing([path], name, asked), None
     files = sorted(path.rglob("*.parquet"))
     train = [f for f in files if "train" in f.name.lower()]
     test = [f for f in files if "test" in f.name.lower()] or [f for f in files if "val" in f.name.lower()]
     test = [f for f in test if f not in train]
     if not train:
-        return _listing([f for f in files if f not in test] or files, name), None
-    first = _listing(train, name)
+        return _listing([f for f in files if f not in test] or files, name, asked), None
+    first = _listing(train, name, asked)
     if not test:
         return first, None
-    second = _listing(test, name)
-    labels = same_classes(first.classes, second.labels, second.classes, name) if first.classes else None
-    return first, Listing(name, second.reader, labels, first.classes)
+    return first, _listing(test, name, first.kind)
 
 
-def _listing(paths: Sequence[Path], name: str) -> Listing:
+def _listing(paths: Sequence[Path], name: str, asked: str) -> Listing:
     import pyarrow.parquet as pq
 
     files = []
@@ -133,26 +135,76 @@ def _listing(paths: Sequence[Path], name: str) -> Listing:
     for path, file in zip(paths, files, strict=True):
         if file.schema_arrow.names != schema.names:
             raise UserError(f"{path}: its columns {file.schema_arrow.names} differ from {paths[0].name}: make them alike")
-    column = _image_column(schema, name)
-    reader = ParquetReader(paths, files, column)
+    column, kind = _sample_column(schema, name, asked)
+    reader = ParquetReader(paths, files, column, kind)
     if not len(reader):
-        raise UserError(f"{name}: the Parquet file has no rows: give one with images")
-    label, classes = _label_column(schema)
-    if label is None:
-        return Listing(name, reader, None, ())
-    try:
-        values = [v for f in files for v in f.read(columns=[label]).column(label).to_pylist()]
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{name}: column {label!r} is broken ({reason}): write the file again") from None
-    labels, found = as_labels(values, classes, len(reader), f"{name}: column {label!r}")
-    return Listing(name, reader, labels, found)
+        raise UserError(f"{name}: the Parquet file has no rows: give one with some")
+    others = [other for other in schema.names if other != column]
+    plain = [other for other in others if all(_is_plain(file.schema_arrow.field(other).type) for file in files)]
+    columns = _columns(files, plain, name)
+    declared = {other: names for other, names in _declared(schema).items() if other in columns}
+    label = known(columns) or next(iter(declared), "")
+    return Listing(name, reader, None, (), kind, columns=columns, label=label, declared=declared)
 
 
-def _image_column(schema: Any, name: str) -> str:
+def _is_plain(kind: Any) -> bool:
+    """Whether a column holds one text, number, day or time a sample, or nothing at all."""
+    import pyarrow.types as t
+
+    kind = kind.value_type if t.is_dictionary(kind) else kind
+    tests = (
+        t.is_string,
+        t.is_large_string,
+        t.is_integer,
+        t.is_floating,
+        t.is_boolean,
+        t.is_decimal,
+        t.is_temporal,
+        t.is_null,
+    )
+    return any(test(kind) for test in tests) and not t.is_duration(kind)
+
+
+def _columns(files: Sequence[Any], names: list[str], name: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of all files, one after the other. Days, times and what is partly missing of true and false are text."""
     import pyarrow as pa
 
-    def holds_images(kind: Any) -> bool:
+    try:
+        table = pa.concat_tables([f.read(columns=names) for f in files], promote_options="permissive")
+        return {column: _array(table.column(column)) for column in names}
+    except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{name}: one of its columns {', '.join(names)} is broken ({reason}): write the file again"
+        ) from None
+
+
+def _array(values: Any) -> np.ndarray[Any, Any]:
+    """A column as `unlabeled.data.columns.Columns` has it."""
+    import pyarrow as pa
+    import pyarrow.types as t
+
+    values = values.cast(values.type.value_type) if t.is_dictionary(values.type) else values
+    if t.is_boolean(values.type) and values.null_count:
+        return np.array(["" if v is None else str(v) for v in values.to_pylist()], object)
+    if t.is_boolean(values.type) or (t.is_integer(values.type) and not values.null_count):
+        return np.asarray(values.to_numpy())
+    if t.is_integer(values.type) or t.is_floating(values.type) or t.is_decimal(values.type):
+        return np.asarray(values.cast(pa.float64(), safe=False).to_numpy())
+    if t.is_timestamp(values.type):
+        values = values.cast(pa.timestamp(values.type.unit))  # without the zone, whose name need not be known here
+    coded = values.cast(pa.string()).fill_null("").dictionary_encode().unify_dictionaries()
+    known = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
+    which = np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])
+    text: np.ndarray[Any, Any] = np.array(known, object)[which]
+    return text
+
+
+def _sample_column(schema: Any, name: str, asked: str) -> tuple[str, str]:
+    """Name of the column of samples, and their kind: as asked for, or by the name that the Hub gives such a column."""
+    import pyarrow as pa
+
+    def holds_files(kind: Any) -> bool:
         if pa.types.is_struct(kind):
             return any(kind.field(i).name == "bytes" and binary(kind.field(i).type) for i in range(kind.num_fields))
         return binary(kind)
@@ -160,23 +212,22 @@ def _image_column(schema: Any, name: str) -> str:
     def binary(kind: Any) -> bool:
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
-    fitting = [f.name for f in schema if holds_images(f.type)]
-    named = [f for f in fitting if f.lower() in ("image", "img")]
+    fitting = [f.name for f in schema if holds_files(f.type)]
     if not fitting:
         columns = ", ".join(f"{f.name}: {f.type}" for f in schema)
-        raise UserError(f"{name}: no image column: expected `image: struct<bytes: binary, path: string>`, found {columns}")
-    return str((named or fitting)[0])
+        wanted = asked or "image"
+        raise UserError(
+            f"{name}: no {wanted} column: expected `{wanted}: struct<bytes: binary, path: string>`, found {columns}"
+        )
+    named = [(f, kind) for kind, words in _NAMES.items() for f in fitting if f.lower() in words and asked in ("", kind)]
+    return named[0] if named else (str(fitting[0]), asked or "image")
 
 
-def _label_column(schema: Any) -> tuple[str | None, tuple[str, ...]]:
-    """Name of the label column, if any, and the class names that the Hub's metadata give it."""
-    features: dict[str, Any] = {}
+def _declared(schema: Any) -> dict[str, tuple[str, ...]]:
+    """The names of classes that the Hub's metadata give, by column."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
-        features = {}
-    typed = {k: v for k, v in features.items() if isinstance(v, dict) and k in schema.names}
-    declared = {k: v for k, v in typed.items() if v.get("_type") == "ClassLabel"}
-    known = {n.lower(): n for n in schema.names}
-    column = next((known[c] for c in COLUMNS if c in known), next(iter(declared), None))
-    return column, tuple(map(str, declared.get(column or "", {}).get("names") or ()))
+        classes = {k: v for k, v in features.items() if isinstance(v, dict) and v.get("_type") == "ClassLabel"}
+        return {k: tuple(map(str, v.get("names") or ())) for k, v in classes.items() if k in schema.names}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

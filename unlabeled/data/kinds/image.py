@@ -54,7 +54,7 @@ class ImageKind:
     suffixes = SUFFIXES
     invariances = NATURAL
     version = 2  # raise it whenever `to_pixels` gives other pixels than before
-    policy, encoder_name = "simclr", "resnet18"
+    method, policy, encoder_name = "simclr", "simclr", "resnet18"
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class ImageKind:
         self.size, self.first_size, self.eval_size = size, first_size, eval_size
 
     def open(self, source: bytes | Path) -> Image.Image | Jpeg:
-        """See `open_image`."""
+        """Does what `open_image` says."""
         return open_image(source)
 
     def native(self, raw: Raw) -> tuple[int, int]:
-        """(H, W), without decoding."""
+        """Returns (H, W), without decoding."""
         return native_size(raw)
 
     def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
@@ -99,29 +99,29 @@ class ImageKind:
             raise UserError(f"{name}: test has {own} channels and train {form.channels}: give both alike")
 
     def ready(self, reader: Reader, form: Form) -> dict[str, np.ndarray[Any, Any]] | None:
-        """Arrays of the right size."""
+        """Returns arrays of the right size."""
         held = reader.held
         if held is None or held.shape[1:] != (form.size, form.size, form.channels):
             return None
         return {self.name: np.ascontiguousarray(held.transpose(0, 3, 1, 2))}
 
     def decode(self, raw: Raw, form: Form) -> dict[str, np.ndarray[Any, Any]]:
-        """See `to_pixels`."""
+        """Does what `to_pixels` says."""
         return {self.name: to_pixels(raw, form.channels, form.size)}
 
     def resolved(self, form: Form) -> Choice:
-        """With the side of a view."""
+        """Returns this kind with the side of a view."""
         size = self.size or max(SMALLEST, min(LARGEST, form.size))
         return Choice(self.name, {"size": size, "first_size": self.first_size, "eval_size": self.eval_size})
 
     def view_size(self, at: Progress) -> int:
-        """`first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""
+        """Returns `first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""
         assert self.size is not None
         first = self.first_size or self.size
         return first + round((self.size - first) * min(1.0, at.fraction / 0.8))
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
-        """Colour only where there are three channels."""
+        """Allows colour only where there are three channels."""
         return invariances - ({"colour"} if form.channels != 3 else set())
 
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
@@ -136,24 +136,28 @@ class ImageKind:
         return build_encoder(choice, channels, self.size, mean, std, self.eval_size)
 
     def describe(self, form: Form) -> str:
-        """`640×480, 3 channels`."""
+        """Returns `640×480, 3 channels`."""
         return f"{form.native[0]}×{form.native[1]}, {form.channels} channel{'s' * (form.channels > 1)}"
 
     def views(self) -> str:
-        """`24 px`, or `16 to 24 px`."""
+        """Returns `24 px`, or `16 to 24 px`."""
         grows = f"{self.first_size} to " if self.first_size not in (None, self.size) else ""
         return f"{grows}{self.size} px"
 
-    def pictures(self, x: Fields) -> Tensor:
-        """The images themselves."""
+    def pictures(self, x: Fields, form: Form) -> Tensor:
+        """Returns the images themselves."""
         return x[self.name]
 
-    def features(self, x: Fields) -> Tensor:
-        """The pixels, (B, C * S * S) in [0, 1]."""
+    def shown(self, view: Tensor, form: Form) -> Tensor:
+        """Returns the values in [0, 1] as bytes."""
+        return (view * 255).round().to(torch.uint8)
+
+    def features(self, x: Fields, form: Form) -> Tensor:
+        """Returns the pixels, (B, C * S * S) in [0, 1]."""
         return x[self.name].flatten(1).float().div_(255)
 
     def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """A seeded fifth, balanced over the classes."""
+        """Returns a seeded fifth, balanced over the classes."""
         return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
@@ -203,12 +207,12 @@ def open_image(source: bytes | Path) -> Image.Image | Jpeg:
 
 
 def native_size(raw: Raw) -> tuple[int, int]:
-    """(H, W) of a raw sample, without decoding it."""
+    """Returns (H, W) of a raw sample, without decoding it."""
     return (int(raw.shape[0]), int(raw.shape[1])) if isinstance(raw, np.ndarray) else (raw.height, raw.width)
 
 
 def native_channels(raw: Raw) -> int:
-    """1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels.
+    """Returns 1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels.
 
     May leave an image decoded at a reduced size: the sample is of no further use.
     """
@@ -224,7 +228,7 @@ def native_channels(raw: Raw) -> int:
 
 
 def to_pixels(raw: Raw, channels: int, size: int) -> np.ndarray[Any, Any]:
-    """The central square of a sample, resized (bilinear, antialiased), as uint8 (channels, size, size).
+    """Returns the central square of a sample, resized (bilinear, antialiased), as uint8 (channels, size, size).
 
     Transparency is flattened on white, CMYK and palettes become RGB, 16 bits are divided by 257, EXIF rotation is applied.
 
@@ -242,7 +246,7 @@ def to_pixels(raw: Raw, channels: int, size: int) -> np.ndarray[Any, Any]:
 
 
 def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Grey values as 0..255: uint8 as it is, uint16 / 257, float in [0, 1] x 255, bool x 255; any shape.
+    """Returns grey values as 0..255: uint8 as it is, uint16 / 257, float in [0, 1] x 255, bool x 255; any shape.
 
     Raises:
         BadImageError: another type, a value outside [0, 1], or one that is not a number.

@@ -37,11 +37,12 @@ class Jpeg:
         self.height, self.width, self._stored, _ = simplejpeg.decode_jpeg_header(data)
 
     def image(self) -> Image.Image:
-        """The same file as Pillow reads it, not decoded yet."""
+        """Returns the same file as Pillow reads it, not decoded yet."""
         return Image.open(io.BytesIO(self._data))
 
     def pixels(self, channels: int, size: int) -> np.ndarray[Any, Any] | None:
-        """The picture for a square of side `size`: uint8 (H, W, channels), H and W halved up to three times if large.
+        """Returns the picture for a square of side `size`: uint8 (H, W, channels), H and W halved up to three times if
+        large.
 
         Where it will be made smaller, colour, stored at half the resolution, is not interpolated. None where it is for
         Pillow to decide: what is rotated, of four inks, neither grey nor RGB is wanted, or broken.

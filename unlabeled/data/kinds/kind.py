@@ -33,12 +33,14 @@ class Form:
         channels: of a sample.
         size: of a sample along each other axis: pixels of a side, numbers of a recording.
         native: medians of what was found: (height, width) of images, (numbers, rate) of recordings.
+        rate: numbers in a second of a recording; 0 where that has no meaning.
     """
 
     fields: Mapping[str, tuple[str, tuple[int, ...]]]
     channels: int
     size: int
     native: tuple[int, ...]
+    rate: int = 0
 
 
 class Kind(Protocol):
@@ -51,6 +53,7 @@ class Kind(Protocol):
         invariances: what views may do to a sample unless a data set declares otherwise.
         raw: name of the features that need no encoder, a baseline of every table.
         version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
+        method: one that learns from it, for advice.
         policy: of views, for methods that prescribe none of this kind.
         encoder_name: the default encoder.
     """
@@ -62,19 +65,20 @@ class Kind(Protocol):
     invariances: ClassVar[frozenset[str]]
     raw: ClassVar[str]
     version: ClassVar[int]
+    method: ClassVar[str]
     policy: ClassVar[str]
     encoder_name: ClassVar[str]
 
     def open(self, source: bytes | Path) -> Any:
-        """A raw sample of a file, of which only the header need be read. Raises anything if it is bad."""
+        """Opens a raw sample, a file, of which only the header need be read. Raises anything if it is bad."""
         ...
 
     def native(self, raw: Any) -> tuple[int, ...]:
-        """What `Form.native` holds, of one raw sample."""
+        """Returns what `Form.native` holds, of one raw sample."""
         ...
 
     def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
-        """What samples of a split are, from some of them.
+        """Finds what samples of a split are, from some of them.
 
         Args:
             reader: of the split.
@@ -95,27 +99,27 @@ class Kind(Protocol):
         ...
 
     def ready(self, reader: Reader, form: Form) -> dict[str, Array] | None:
-        """All samples as they are decoded, where the split is in memory already and needs no decoding."""
+        """Returns all samples as they are decoded, where the split is in memory already and needs no decoding."""
         ...
 
     def decode(self, raw: Any, form: Form) -> Mapping[str, Any]:
-        """One sample: field -> array. Raises anything if it is bad."""
+        """Decodes one sample: field -> array. Raises anything if it is bad."""
         ...
 
     def resolved(self, form: Form) -> Choice:
-        """This kind with what its options leave open filled in from the data."""
+        """Returns this kind with what its options leave open filled in from the data."""
         ...
 
     def view_size(self, at: Progress) -> int:
-        """Of a view along each axis, at that time of the training."""
+        """Returns the size of a view along each axis, at that time of the training."""
         ...
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
-        """Of the invariances that a data set declares, those that its form allows."""
+        """Returns, of the invariances that a data set declares, those that its form allows."""
         ...
 
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
-        """The untrained encoder that `choice` names.
+        """Builds the untrained encoder that `choice` names.
 
         Args:
             choice: name and options.
@@ -125,35 +129,39 @@ class Kind(Protocol):
         ...
 
     def describe(self, form: Form) -> str:
-        """What the samples are natively, in words: `640×480, 3 channels`."""
+        """Returns what the samples are natively, in words: `640×480, 3 channels`."""
         ...
 
     def views(self) -> str:
-        """Size of the views, in words: `16 to 24 px`."""
+        """Returns the size of the views, in words: `16 to 24 px`."""
         ...
 
-    def pictures(self, x: Fields) -> Tensor:
-        """Samples for people to look at: uint8 (B, C, H, W)."""
+    def pictures(self, x: Fields, form: Form) -> Tensor:
+        """Returns samples for people to look at: uint8 (B, C, H, W)."""
         ...
 
-    def features(self, x: Fields) -> Tensor:
-        """The features that need no encoder: (B, D) float32."""
+    def shown(self, view: Tensor, form: Form) -> Tensor:
+        """Returns views (B, ...) of one draw for people to look at: uint8 (B, C, H, W), or (B, P, C, H, W) of P patches."""
+        ...
+
+    def features(self, x: Fields, form: Form) -> Tensor:
+        """Returns the features that need no encoder: (B, D) float32."""
         ...
 
     def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Sorted positions of train and test where data come without a test split."""
+        """Returns the sorted positions of train and test where data come without a test split."""
         ...
 
 
 def build(choice: Choice) -> Kind:
-    """The kind that is named, with its options."""
+    """Builds the kind that is named, with its options."""
     made: Kind = registry.build("kinds", choice)
     return made
 
 
 @cache
 def suffixes() -> Mapping[str, str]:
-    """Suffix of a file -> the kind that reads it."""
+    """Returns the suffix of a file -> the kind that reads it."""
     return {suffix: name for name in registry.names("kinds") for suffix in _class(name).suffixes}
 
 
@@ -163,12 +171,12 @@ def _class(name: str) -> type[Kind]:
 
 
 def is_shown(path: str) -> bool:
-    """Whether a name is that of a file that is meant to be seen (not hidden, not a system's companion file)."""
+    """Tells whether a name is that of a file that is meant to be seen (not hidden, not a system's companion file)."""
     return "/." not in f"/{path}" and "__MACOSX/" not in path
 
 
 def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str]]:
-    """The kind of some files, and those of them that are of it.
+    """Returns the kind of some files, and those of them that are of it.
 
     Args:
         paths: relative.

@@ -22,13 +22,13 @@ _TIMEOUT = 30.0  # seconds without an answer
 
 
 def data_root(root: str | Path | None) -> Path:
-    """Where named sets live: the argument, `$UNLABELED_DATA`, or `data` in the cache folder."""
+    """Tells where named sets live: the argument, `$UNLABELED_DATA`, or `data` in the cache folder."""
     chosen = root or os.environ.get("UNLABELED_DATA")
     return Path(chosen).expanduser() if chosen else cache_folder() / "data"
 
 
 def torchvision_sets(kind: str, root: str | Path | None, splits: Sequence[Mapping[str, Any]], remedy: str = "") -> list[Any]:
-    """Instances of `torchvision.datasets.<kind>`, one for each of `splits` (keyword arguments), downloaded if absent.
+    """Opens instances of `torchvision.datasets.<kind>`, one for each of `splits` (keyword arguments), downloaded if absent.
 
     Args:
         kind: name of the class.

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 
 @register("digits")
 def digits(name: str, root: str | Path | None) -> Splits:
-    """scikit-learn's 1,797 handwritten digits, 8x8 grey: embedded, no download, no test split, not to be mirrored."""
+    """Opens scikit-learn's 1,797 handwritten digits, 8x8 grey: embedded, no download, no test split, not to be mirrored."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -39,7 +39,7 @@ def digits(name: str, root: str | Path | None) -> Splits:
 
 @register("fashion-mnist")
 def fashion_mnist(name: str, root: str | Path | None) -> Splits:
-    """70,000 articles of clothing, 28x28 grey. Looked for below the root, then in Debian's folder, then downloaded."""
+    """Opens 70,000 articles of clothing, 28x28 grey. Looked for below the root, then in Debian's folder, then downloaded."""
     base = data_root(root)
     places = (base / "FashionMNIST" / "raw", base / "fashion-mnist", base, DEBIAN_FASHION)
     found = next((p for p in places if all(_idx_path(p, f) for f in _IDX)), None)
@@ -62,7 +62,7 @@ def fashion_mnist(name: str, root: str | Path | None) -> Splits:
 
 @register("cifar10", "cifar100")
 def cifar(name: str, root: str | Path | None) -> Splits:
-    """CIFAR: 50,000 + 10,000 photographs, 32x32."""
+    """Opens CIFAR: 50,000 + 10,000 photographs, 32x32."""
     made = torchvision_sets(name.upper(), root, [{"train": True}, {"train": False}])
     train, test = (
         Listing(name, ArrayReader(d.data, f"{name}/{s}"), np.asarray(d.targets, np.int64), tuple(d.classes))
@@ -73,7 +73,7 @@ def cifar(name: str, root: str | Path | None) -> Splits:
 
 @register("svhn")
 def svhn(name: str, root: str | Path | None) -> Splits:
-    """Street View House Numbers: 73,257 + 26,032 digits, 32x32; not to be mirrored."""
+    """Opens Street View House Numbers: 73,257 + 26,032 digits, 32x32; not to be mirrored."""
     made = torchvision_sets("SVHN", root, [{"split": "train"}, {"split": "test"}])
     classes, invariances = tuple("0123456789"), frozenset({"colour", "intensity"})
     train, test = (
@@ -85,7 +85,8 @@ def svhn(name: str, root: str | Path | None) -> Splits:
 
 @register("stl10")
 def stl10(name: str, root: str | Path | None) -> Splits:
-    """STL-10, 96x96: train is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1); test 8,000."""
+    """Opens STL-10, 96x96: train is the 5,000 labelled images followed by the 100,000 unlabelled ones (label -1); test
+    8,000."""
     made = torchvision_sets("STL10", root, [{"split": "train"}, {"split": "test"}])
     labelled, test = made
     file = Path(labelled.root) / labelled.base_folder / "unlabeled_X.bin"
@@ -121,7 +122,7 @@ class _Joined:
 
 
 def read_idx(folder: Path, name: str) -> Array:
-    """An array in LeCun's idx format, plain or gzipped.
+    """Reads an array in LeCun's idx format, plain or gzipped.
 
     Raises:
         UserError: truncated, or not idx of unsigned bytes.

@@ -47,7 +47,7 @@ _SETS = {
 
 @register("food101", "flowers102", "dtd", "pets", "aircraft", "cars", "caltech101", "sun397")
 def photographs(name: str, root: str | Path | None) -> Splits:
-    """Folders of photographs in torchvision's layout below the root, downloaded if absent.
+    """Opens folders of photographs in torchvision's layout below the root, downloaded if absent.
 
     Train is what the papers train on (train and val where there are both). `caltech101` and `sun397` have no test split.
     `cars` cannot be downloaded any more: put its files below the root.
@@ -57,7 +57,7 @@ def photographs(name: str, root: str | Path | None) -> Splits:
 
 @register("imagenette")
 def imagenette(name: str, root: str | Path | None) -> Splits:
-    """Ten classes of ImageNet: the largest of its three sizes that is there; the 320 px one is downloaded."""
+    """Opens ten classes of ImageNet: the largest of its three sizes that is there; the 320 px one is downloaded."""
     below = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenette2-160"}
     size = next((s for s, folder in below.items() if (data_root(root) / folder).is_dir()), "320px")
     made = _Set("Imagenette", [{"split": "train", "size": size}], [{"split": "val", "size": size}])
@@ -66,7 +66,8 @@ def imagenette(name: str, root: str | Path | None) -> Splits:
 
 @register("voc2007")
 def voc2007(name: str, root: str | Path | None) -> Splits:
-    """PASCAL VOC 2007, trainval and test: a detection set, so the label is the object that is most frequent in the image.
+    """Opens PASCAL VOC 2007, trainval and test: a detection set, so the label is the object that is most frequent in the
+    image.
 
     Of equally frequent ones it is the first in the annotation. (The multi-label protocol is another task.)
     """
@@ -84,7 +85,7 @@ def voc2007(name: str, root: str | Path | None) -> Splits:
 
 @register("pcam")
 def pcam(name: str, root: str | Path | None) -> Splits:
-    """PatchCamelyon: 262,144 + 32,768 patches of lymph nodes, 96x96; any way up. Needs h5py."""
+    """Opens PatchCamelyon: 262,144 + 32,768 patches of lymph nodes, 96x96; any way up. Needs h5py."""
     made = torchvision_sets("PCAM", root, [_TRAIN, _TEST])
     listings = []
     for dataset in made:

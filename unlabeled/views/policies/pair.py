@@ -24,11 +24,11 @@ class Sobel:
     """Every picture becomes the strength of its edges."""
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
-        """Nothing is drawn."""
+        """Draws nothing."""
         return {}
 
     def apply(self, x: Tensor, drawn: Parameters) -> Tensor:
-        """(B, C, S, S) float32 in [0, 1], both."""
+        """Maps (B, C, S, S) float32 in [0, 1], both."""
         return ops.edges(x).clamp_(0, 1)
 
 
@@ -40,12 +40,12 @@ class Noise:
     sigma: float
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
-        """Standard deviations (count,) and the noise (count, C, side, side)."""
+        """Draws standard deviations (count,) and the noise (count, C, side, side)."""
         sigma = self.sigma * torch.rand(count, generator=generator)
         return {"sigma": sigma, "field": torch.randn(count, self.channels, side, side, generator=generator)}
 
     def apply(self, x: Tensor, drawn: Parameters) -> Tensor:
-        """(B, C, S, S) float32 in [0, 1], both."""
+        """Maps (B, C, S, S) float32 in [0, 1], both."""
         return ops.noise(x, drawn["sigma"], drawn["field"]).clamp_(0, 1)
 
 

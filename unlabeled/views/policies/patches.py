@@ -87,7 +87,8 @@ class Pirl:
         return [whole, out], {"permutation": order.to(x.device, non_blocking=True)}
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> tuple[Parameters, Tensor]:
-        """Parameters (count · 9,) of the patches in the order of `order` (count, 9), on the CPU; colours for each patch."""
+        """Draws parameters (count · 9,) of the patches in the order of `order` (count, 9), on the CPU; colours for each
+        patch."""
         patch, places = self.parts[1], GRID * GRID
         crop = patch.draw(count, side, generator)
         drawn = patch.draw(count * places, side, generator)

@@ -269,15 +269,6 @@ class Crop(Composition):
         super().__init__(*[view] * int(views))
 
 
-@register("none")
-class Plain(Composition):
-    """One view: the picture as it is, resized with antialiasing if its size differs. What evaluation uses."""
-
-    def __init__(self, shape: DataShape) -> None:
-        """shape: of the data."""
-        super().__init__(View(shape.size).within(shape))
-
-
 def _blur(asked: float | None, paper: float, shape: DataShape) -> float:
     """The probability asked for, or else the paper's, or 0 for small views."""
     return asked if asked is not None else paper if shape.size >= BLUR_FROM else 0.0

@@ -31,27 +31,27 @@ LUMA = (19595, 38470, 7471)
 
 
 def identity(x: Tensor, magnitude: Tensor) -> Tensor:
-    """The picture as it is."""
+    """Returns the picture as it is."""
     return x
 
 
 def brightness(x: Tensor, share: Tensor) -> Tensor:
-    """`share` of the picture, the rest black."""
+    """Keeps `share` of the picture, the rest black."""
     return _blend(x, torch.zeros_like(x), share)
 
 
 def color(x: Tensor, share: Tensor) -> Tensor:
-    """`share` of the picture, the rest of it without colours."""
+    """Keeps `share` of the picture, the rest of it without colours."""
     return _blend(x, _luma(x), share)
 
 
 def contrast(x: Tensor, share: Tensor) -> Tensor:
-    """`share` of the picture, the rest its mean luma."""
+    """Keeps `share` of the picture, the rest its mean luma."""
     return _blend(x, _mean(_luma(x), 2, 3), share)
 
 
 def sharpness(x: Tensor, share: Tensor) -> Tensor:
-    """`share` of the picture, the rest of it smoothed by (1 1 1, 1 5 1, 1 1 1) / 13, but for its outermost pixels."""
+    """Keeps `share` of the picture, the rest of it smoothed by (1 1 1, 1 5 1, 1 1 1) / 13, but for its outermost pixels."""
     smooth = x.int()
     rows = smooth[:, :, :-2] + smooth[:, :, 1:-1] + smooth[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * smooth[:, :, 1:-1, 1:-1]
@@ -114,7 +114,7 @@ def _mean(x: Tensor, *axes: int) -> Tensor:
 
 
 def rotate(x: Tensor, degrees: Tensor) -> Tensor:
-    """Counter-clockwise about the middle."""
+    """Rotates counter-clockwise about the middle."""
     angle = torch.deg2rad(degrees).view(-1, 1, 1)
     across, down, half = *_middles(x), x.shape[3] / 2
     cos, sin, across, down = torch.cos(angle), torch.sin(angle), across - half, down - half
@@ -122,25 +122,25 @@ def rotate(x: Tensor, degrees: Tensor) -> Tensor:
 
 
 def shear_x(x: Tensor, rate: Tensor) -> Tensor:
-    """Row y moves to the left by `rate` y."""
+    """Moves row y to the left by `rate` y."""
     across, down = _middles(x)
     return _nearest(x, across + rate.view(-1, 1, 1) * down, down)
 
 
 def shear_y(x: Tensor, rate: Tensor) -> Tensor:
-    """Column x moves up by `rate` x."""
+    """Moves column x up by `rate` x."""
     across, down = _middles(x)
     return _nearest(x, across, down + rate.view(-1, 1, 1) * across)
 
 
 def translate_x(x: Tensor, share: Tensor) -> Tensor:
-    """To the left by `share` of the side."""
+    """Moves to the left by `share` of the side."""
     across, down = _middles(x)
     return _nearest(x, across + share.view(-1, 1, 1) * x.shape[3], down)
 
 
 def translate_y(x: Tensor, share: Tensor) -> Tensor:
-    """Up by `share` of the side."""
+    """Moves up by `share` of the side."""
     across, down = _middles(x)
     return _nearest(x, across, down + share.view(-1, 1, 1) * x.shape[3])
 
@@ -196,7 +196,7 @@ class Operation:
     changes: Literal["little", "intensity", "balance", "colour"] = "little"
 
     def fits(self, shape: DataShape) -> bool:
-        """Whether the data's invariances and channels allow it."""
+        """Tells whether the data's invariances and channels allow it."""
         colour = "colour" in shape.invariances
         intensity = colour or "intensity" in shape.invariances
         return {
@@ -282,7 +282,7 @@ class WeakStrong:
         return [weak, strong], {}
 
     def resized(self, x: Tensor) -> Tensor:
-        """uint8 (B, C, S, S) -> uint8 (B, C, size, size), antialiased."""
+        """Resizes uint8 (B, C, S, S) -> uint8 (B, C, size, size), antialiased."""
         if x.shape[3] == self.size:
             return x
         whole, none = torch.full((len(x),), float(x.shape[3]), device=x.device), torch.zeros(len(x), device=x.device)
@@ -291,8 +291,8 @@ class WeakStrong:
 
     @one_thread()
     def draw(self, count: int, generator: torch.Generator) -> Parameters:
-        """Parameters of `count` samples, on the CPU: "mirror" (count, 2) and "shift" (count, 2, 2), of weak and strong;
-        "hole" (count, 2); "operation" (count, n) int64, places in the pool; "magnitude" (count, n).
+        """Draws parameters of `count` samples, on the CPU: "mirror" (count, 2) and "shift" (count, 2, 2), of weak and
+        strong; "hole" (count, 2); "operation" (count, n) int64, places in the pool; "magnitude" (count, n).
 
         The same numbers are taken from the generator whatever is switched off; `n` only adds some at the end.
         """
@@ -326,7 +326,7 @@ class WeakStrong:
             strong.copy_(ops.cutout(strong, top, left, side, side, GREY))
 
     def layer(self, x: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-        """One operation on each picture of x, uint8 (B, C, size, size): those of the same operation at once.
+        """Applies one operation to each picture of x, uint8 (B, C, size, size): those of the same operation at once.
 
         Args:
             x: on any device.

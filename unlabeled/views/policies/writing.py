@@ -91,7 +91,7 @@ class Affine:
         return outs, {}
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> Parameters:
-        """Parameters of one view of `count` samples, on the CPU; always as many random numbers."""
+        """Draws parameters of one view of `count` samples, on the CPU; always as many random numbers."""
         u = torch.rand(5, count, generator=generator) * 2 - 1
         knots = torch.randn(count, 2, _KNOTS, _KNOTS, generator=generator)
         low, high = (math.log(v) for v in self.scale)
@@ -108,12 +108,12 @@ class Affine:
         return drawn
 
     def plan(self, drawn: Parameters, channels: int) -> Parameters:
-        """What `apply` needs of what was drawn."""
+        """Works out what `apply` needs of what was drawn."""
         warps = {name: drawn[name] for name in ("warp", "knots") if name in drawn}
         return warps | replace(self.light, mirror=0.0).plan(drawn, self.light.size, channels)  # the warp mirrors
 
     def apply(self, x: Tensor, planned: Parameters, out: Tensor | None = None) -> Tensor:
-        """x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) likewise, in `out` if given; all on one device."""
+        """Maps x (B, C, S, S) float32 in [0, 1] -> (B, C, size, size) likewise, in `out` if given; all on one device."""
         size = self.light.size
         field = ops.elastic_displacement(planned["knots"], size) if "knots" in planned else None
         return self.light.finish(ops.warp(x, planned["warp"], size, field, self.border), planned, out)

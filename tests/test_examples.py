@@ -1,0 +1,68 @@
+"""Every script of `examples/` runs as it stands, and does what it says."""
+
+from __future__ import annotations
+
+import math
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.slow
+
+
+def run(name: str, out: Path) -> Any:
+    """What the script's `main` returns."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](out)
+
+
+def test_the_page_lists_every_script() -> None:
+    listed = set(re.findall(r"^\| \[(\w+\.py)\]\(\1\) \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
+    assert listed == {path.name for path in EXAMPLES.glob("*.py")}
+
+
+def test_contrastive(tmp_path: Path) -> None:
+    found = run("contrastive", tmp_path)
+    assert found.keys() == {"untrained", "simclr", "moco"}
+    assert found["simclr"] > found["untrained"] + 0.05
+    assert found["moco"] > 0.2  # chance: 0.1
+
+
+def test_negative_free(tmp_path: Path) -> None:
+    found = run("negative_free", tmp_path / "run")
+    assert found["vicreg"] > found["untrained"] + 0.05
+    assert found["dead h"] == 0
+    assert all(math.isfinite(value) for value in found.values())
+
+
+def test_clustering(tmp_path: Path) -> None:
+    found = run("clustering", tmp_path / "run")
+    assert found["deepcluster"] > found["untrained"]
+
+
+def test_metric(tmp_path: Path) -> None:
+    found = run("metric", tmp_path / "run")
+    assert found["verification auc"] > 0.65  # chance: 0.5
+    assert found["few-shot accuracy"] > 0.5  # chance: 1/3
+
+
+def test_judging(tmp_path: Path) -> None:
+    assert run("judging", tmp_path / "run").startswith("Pretraining ")
+    assert "<html" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_features(tmp_path: Path) -> None:
+    assert run("features", tmp_path) > 0.8
+    assert (tmp_path / "digits.parquet").is_file()
+
+
+def test_export(tmp_path: Path) -> None:
+    h = run("export", tmp_path / "run")
+    assert h.shape == (4, 64)
+    assert torch.isfinite(h).all()
+    assert (tmp_path / "run" / "export" / "timm.safetensors").is_file()
