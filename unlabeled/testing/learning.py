@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from unlabeled.batch import Loss
@@ -27,9 +29,9 @@ def knn(trial: Trial, encoder: Encoder) -> float:
     return probe.score(features(encoder, judged, device="cpu"), judged.labels)["top1"]
 
 
-def options(trial: Trial) -> dict[str, object]:
+def options(trial: Trial) -> dict[str, Any]:
     """With which so few steps are enough, where none are given."""
-    more: dict[str, object] = {"hidden": 256, "queue": BATCH}
+    more: dict[str, Any] = {"hidden": 256, "queue": BATCH}
     known = trial.entry.options()
     if "momentum" in known:
         more["momentum"] = min(0.99, float(known["momentum"].default))  # a copy that follows within these steps

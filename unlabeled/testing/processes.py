@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled import registry
 from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import share_statistics
 from unlabeled.registry import Choice
-from unlabeled.testing.pieces import exact, without_norms
+from unlabeled.testing.pieces import EVEN, exact, without_norms
 from unlabeled.testing.rule import Rule, require
 from unlabeled.testing.trial import TOTAL, Trial, differing, optimizer, snapshot
 
@@ -73,7 +74,8 @@ def part(of: Batch, rank: int) -> Batch:
 
 def drawn(trial: Trial) -> list[Batch]:
     """The whole batches of some steps."""
-    return [trial.batch(number, SIZE) for number in range(STEPS)]
+    size = EVEN if trial.plain.labelled_beside(EVEN) else SIZE
+    return [trial.batch(number, size) for number in range(STEPS)]
 
 
 def plain_network(trial: Trial) -> Choice | None:
@@ -108,7 +110,9 @@ def take_part(rank: int, folder: str, job: bytes) -> dict[str, dict[str, Found]]
         registry.load_plugin(file)
     trials = [Trial(*each) for each in pickle.loads(told)]
     needed = torch.load(io.BytesIO(held), weights_only=False)
-    return {trial.name: work(trial, *each, rank) for trial, each in zip(trials, needed, strict=True)}
+    return {
+        trial.name: work(trial, network, batches, rank) for trial, (network, batches) in zip(trials, needed, strict=True)
+    }
 
 
 def child(rank: int, folder: str, job: bytes) -> None:
@@ -120,7 +124,7 @@ def child(rank: int, folder: str, job: bytes) -> None:
 def in_two(trials: Sequence[Trial]) -> list[dict[str, dict[str, Found]]]:
     """What each of two processes computes of the trials, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(child, (folder, packed(trials)), WORLD)  # type: ignore[no-untyped-call]
+        spawn(child, (folder, packed(trials)), WORLD)  # type: ignore[no-untyped-call]
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
@@ -156,8 +160,8 @@ def _close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float, what: str) -
 TWO = Rule(
     "two processes are one",
     "two processes with half a batch each give loss, gradient and state of one with the whole",
-    "Gather candidates (`distributed.gather`), keep anchors local, take means over local anchors, and draw what the batch shares "
-    "from `at.generator()`.",
+    "Gather candidates (`distributed.gather`), keep anchors local, take means over local anchors, and draw what the batch "
+    "shares from `at.generator()`.",
     lambda trial: trial.learns,
     lambda trial: compare(trial, [each[trial.name] for each in in_two([trial])]),
 )
