@@ -2,8 +2,9 @@
 
     python benchmarks/contract.py --before ../unlabeled-before --out results/contract.json
 
-Seconds of the processor, of pytest and of all processes that it starts, as other work on the machine changes them least; seconds
-of the clock beside them. What is started and imported is in them. The suite of protocols is no part: it tries no methods.
+Seconds of the processor, of pytest and of all processes that it starts, as other work on the machine changes them least;
+seconds of the clock beside them. What is started and imported is in them. The suite of protocols is no part: it tries no
+methods.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from typing import Annotated
 
 from unlabeled.methods.simclr import SimCLR
 from unlabeled.registry import Range, register
-from unlabeled.views.policies.photographs import simclr as their_views
+from unlabeled.views.policies.photographs import Distorted
 
 
-@register("mine", recipe={"views": "dim", "optimizer": {"name": "adamw", "lr": 0.001}}, temperature=0.3)
+@register("mine", recipe={"views": "dimmed", "optimizer": {"name": "adamw", "lr": 0.001}}, temperature=0.3)
 class Mine(SimCLR):
     pass
 
@@ -50,29 +50,35 @@ class Hers(Mine):
         return loss
 
 
-@register("dim", kind="views")
-def dim(shape, *, strength: float = 0.2):
-    """SimCLR's views in other strength.
+@register("dimmed", strength=0.2)
+class Dimmed(Distorted):
+    pass
+
+
+@register("still", kind="views")
+def still(shape, *, size: int = 0):
+    """The picture as it is, twice.
 
     Args:
-        strength: of the distortion.
+        size: of nothing.
     """
-    return their_views(shape, strength=strength)
+    return lambda fields, generator: ([fields["image"] / 255] * 2, {})
 '''
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is gone after it."""
-    before, modules = dict(registry._registered), set(sys.modules)
+    before = set(sys.modules)
     monkeypatch.setenv(registry.PLUGINS, "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
-    registry._registered.clear()
-    registry._registered.update(before)
-    for name in set(sys.modules) - modules:
-        if name.startswith(registry._PLUGIN):
+    theirs = {name for name in set(sys.modules) - before if not name.startswith("unlabeled.")}
+    for name in theirs:
+        if name.startswith((registry._PLUGIN, "theirs_of_test")):
             del sys.modules[name]
+    for key in [key for key, entry in registry._registered.items() if entry.make.__module__ in theirs]:
+        del registry._registered[key]
 
 
 @pytest.fixture
@@ -86,14 +92,18 @@ def test_a_file_is_a_method_with_preset_recipe_options_and_documentation(mine: P
     said = ok("methods", "mine", "--plugin", mine)
     assert "mine: A Simple Framework for Contrastive Learning" in said  # inherited, as is every line of an option
     assert "--method.temperature 0.3 τ" in said
-    assert "views unless told otherwise: dim" in said
+    assert "views unless told otherwise: dimmed" in said
     said = ok("methods", "hers", f"--plugin={mine}")
     assert "hers: Another one" in said
     assert "--method.sharpness 2.0 of the loss." in said
     assert "--method.temperature 0.5 τ" in said, "the options of the class that it inherits from"
     assert "mine" in ok("methods", "--plugin", mine)
     recipe = compose({"method": "mine"})
-    assert (recipe.method.options["temperature"], recipe.views.name, recipe.optimizer.options["lr"]) == (0.3, "dim", 0.001)
+    assert (recipe.method.options["temperature"], recipe.views.name, recipe.optimizer.options["lr"]) == (
+        0.3,
+        "dimmed",
+        0.001,
+    )
     assert compose({"method": "hers", "method.sharpness": "3"}).method.options["sharpness"] == 3.0
 
 
@@ -108,7 +118,7 @@ def test_ranges_and_names_of_its_options_are_kept_to(mine: Path, tmp_path: Path)
 def test_it_is_trained_and_its_run_asks_for_it(mine: Path, tmp_path: Path) -> None:
     data, run = file(tmp_path / "x.npz"), tmp_path / "run"
     ok("pretrain", data, *ONE, "--method", "hers", "--method.sharpness", 3, "--plugin", mine, "--out", run)
-    ok("views", data, "--policy", "dim", "--plugin", mine, "--out", tmp_path / "views.png")
+    ok("views", data, "--policy", "still", "--plugin", mine, "--out", tmp_path / "views.png")
     assert (tmp_path / "views.png").stat().st_size > 0
     words = ["-m", "unlabeled", "evaluate", str(run), "--protocol", "knn", "--against", "none"]
     environment = {**os.environ, registry.PLUGINS: ""}
@@ -148,7 +158,10 @@ def test_two_files_of_one_name_are_two_plugins(tmp_path: Path) -> None:
     for folder, name in (("a", "first"), ("b", "second")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "own.py").write_text(
-            MINE.replace("mine", name).replace("hers", name + "-too").replace('"dim"', f'"{name}"')
+            MINE.replace("mine", name)
+            .replace("hers", name + "-too")
+            .replace('"dimmed"', f'"{name}"')
+            .replace('"still"', f'"{name}-still"')
         )
     ok("methods", "--plugin", tmp_path / "a" / "own.py", "--plugin", tmp_path / "b" / "own.py")
     assert {"first", "second"} <= set(registry.names("methods"))
@@ -168,13 +181,13 @@ def test_two_files_of_one_name_are_two_plugins(tmp_path: Path) -> None:
         ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
         (
             MINE.replace('"mine"', '"simclr"'),
-            "line 12: method 'simclr' of broken.py: unlabeled.methods.simclr has that name: give",
+            "line 11: method 'simclr' of broken.py: unlabeled.methods.simclr has that name: give",
         ),
         (
             MINE.replace("temperature=0.3", "temprature=0.3"),
-            "line 12: method 'mine' is registered with temprature, and has no",
+            "line 11: method 'mine' is registered with temprature, and has no",
         ),
-        (MINE.replace(', kind="views"', ""), "dim: say what it is, as in @register(..., kind='views')"),
+        (MINE.replace(', kind="views"', ""), "still: say what it is, as in @register(..., kind='views')"),
         ("\0", "line 1: SyntaxError: source code string cannot contain null bytes"),
     ],
 )
@@ -199,7 +212,7 @@ def test_a_file_that_is_none(name: str, tmp_path: Path) -> None:
 
 def test_names_of_two_plugins_that_are_the_same(mine: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.py"
-    other.write_text(MINE.replace('"hers"', '"his"').replace('"dim"', '"other"'))
+    other.write_text(MINE.replace('"hers"', '"his"').replace('"dimmed"', '"other"').replace('"still"', '"others"'))
     said = mistake("methods", "--plugin", mine, "--plugin", other)
     assert "method 'mine' of other.py: mymethod.py has that name: give another" in said
 
@@ -224,7 +237,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry._points.cache_clear()
     yield site
     registry._points.cache_clear()
-    sys.modules.pop("theirs_of_test", None)
 
 
 def test_an_entry_point_is_found_and_imported_when_it_is_asked_for(package: Path, tmp_path: Path) -> None:
@@ -239,4 +251,4 @@ def test_an_entry_point_that_fails_is_one_line(package: Path) -> None:
     said = mistake("methods", "lost")
     assert "method 'lost' of the package theirs cannot be imported (theirs_of_test:Lost): AttributeError" in said
     with pytest.raises(UserError, match="package theirs"):
-        ok("methods") and registry.get("methods", "lost")
+        registry.get("methods", "lost")

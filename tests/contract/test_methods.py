@@ -1,5 +1,5 @@
-"""What every registered method promises: the checks of `unlabeled.testing`. A method added as one file is tested here without
-a line being written."""
+"""What every registered method promises: the checks of `unlabeled.testing`. A method added as one file is tested here
+without a line being written."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from unlabeled.testing import Trial
 
 from .suite import TRIALS, each
 
-WITHOUT = {"random", "supervised", "deepcluster", "rotation", "mae"}
+WITHOUT = {"random", "supervised", "deepcluster", "rotation", "mae", "fixmatch"}
 """They compare no embeddings."""
 
 

@@ -40,10 +40,10 @@ def interrupt(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the views of that step are drawn."""
     draw = step.generator
 
-    def pressing(seed: int, rank: int, number: int) -> torch.Generator:
+    def pressing(seed: int, rank: int, number: int, *stream: int) -> torch.Generator:
         if number == at:
             signal.raise_signal(signal.SIGINT)
-        return draw(seed, rank, number)
+        return draw(seed, rank, number, *stream)
 
     monkeypatch.setattr(step, "generator", pressing)
 

@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from unlabeled import registry
 from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import share_statistics
 from unlabeled.registry import Choice
-from unlabeled.testing.pieces import exact, without_norms
+from unlabeled.testing.pieces import EVEN, exact, without_norms
 from unlabeled.testing.rule import Rule, require
 from unlabeled.testing.trial import TOTAL, Trial, differing, optimizer, snapshot
 
-WORLD, STEPS, SIZE, PIECES = 2, 3, 16, 2
+WORLD, SIZE, PIECES = 2, 16, 2
+STEPS = 2
+"""The second reads what the first wrote."""
 RATE = 0.001
 """Small enough that steps do not blow rounding up: at 0.05, that of views alone moved BYOL's states by over a percent; at
 0.01, that of a processor with AMX moved MoCo v3's by two."""
@@ -71,16 +74,20 @@ def part(of: Batch, rank: int) -> Batch:
 
 def drawn(trial: Trial) -> list[Batch]:
     """The whole batches of some steps."""
-    return [trial.batch(number, SIZE) for number in range(STEPS)]
+    size = EVEN if trial.plain.labelled_beside(EVEN) else SIZE
+    return [trial.batch(number, size) for number in range(STEPS)]
 
 
-def work(trial: Trial, batches: Sequence[Batch], rank: int | None) -> dict[str, Found]:
-    """What a process computes of a trial; in pieces on a network without batch norm, as a piece's statistics are its own."""
+def plain_network(trial: Trial) -> Choice | None:
+    """The network on which a batch may come in pieces: without batch norm, as a piece's statistics are its own."""
+    return trial.once(without_norms) if exact(trial) else None
+
+
+def work(trial: Trial, network: Choice | None, batches: Sequence[Batch], rank: int | None) -> dict[str, Found]:
+    """What a process computes of a trial: at once, and on that network in pieces."""
     found = {"at once": run(trial, trial.encoder, batches, rank)}
-    if exact(trial):
-        network = trial.once(without_norms)
-        assert network is not None
-        found["in pieces"] = run(trial, network, batches, rank, 1 if rank is None else PIECES)
+    if network:
+        found["in pieces"] = run(trial, network, batches[:1], rank, 1 if rank is None else PIECES)
     return found
 
 
@@ -89,7 +96,7 @@ def packed(trials: Sequence[Trial]) -> bytes:
     modules = {getattr(sys.modules.get(trial.entry.make.__module__), "__file__", None) for trial in trials}
     files = [file for file in modules if file and registry.is_plugin(file)]
     held = io.BytesIO()
-    torch.save([drawn(trial) for trial in trials], held)
+    torch.save([(plain_network(trial), drawn(trial)) for trial in trials], held)
     told = pickle.dumps([(trial.entry, trial.network, trial.views, dict(trial.given)) for trial in trials])
     return pickle.dumps((files, told, held.getvalue()))
 
@@ -102,8 +109,10 @@ def take_part(rank: int, folder: str, job: bytes) -> dict[str, dict[str, Found]]
     for file in files:
         registry.load_plugin(file)
     trials = [Trial(*each) for each in pickle.loads(told)]
-    batches = torch.load(io.BytesIO(held), weights_only=False)
-    return {trial.name: work(trial, each, rank) for trial, each in zip(trials, batches, strict=True)}
+    needed = torch.load(io.BytesIO(held), weights_only=False)
+    return {
+        trial.name: work(trial, network, batches, rank) for trial, (network, batches) in zip(trials, needed, strict=True)
+    }
 
 
 def child(rank: int, folder: str, job: bytes) -> None:
@@ -115,7 +124,7 @@ def child(rank: int, folder: str, job: bytes) -> None:
 def in_two(trials: Sequence[Trial]) -> list[dict[str, dict[str, Found]]]:
     """What each of two processes computes of the trials, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(child, (folder, packed(trials)), WORLD)  # type: ignore[no-untyped-call]
+        spawn(child, (folder, packed(trials)), WORLD)  # type: ignore[no-untyped-call]
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
@@ -125,7 +134,7 @@ def compare(trial: Trial, found: Sequence[dict[str, Found]]) -> None:
     Raises:
         ContractError: they differ.
     """
-    for way, one in work(trial, drawn(trial), None).items():
+    for way, one in work(trial, plain_network(trial), drawn(trial), None).items():
         two = [each[way] for each in found]
         require(two[0]["samples"] != two[1]["samples"], f"{way}, both saw the same samples")
         for number, (a, b, expected) in enumerate(zip(two[0]["losses"], two[1]["losses"], one["losses"], strict=True)):
@@ -151,8 +160,8 @@ def _close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float, what: str) -
 TWO = Rule(
     "two processes are one",
     "two processes with half a batch each give loss, gradient and state of one with the whole",
-    "Gather candidates (`distributed.gather`), keep anchors local, take means over local anchors, and draw what the batch shares "
-    "from `at.generator()`.",
+    "Gather candidates (`distributed.gather`), keep anchors local, take means over local anchors, and draw what the batch "
+    "shares from `at.generator()`.",
     lambda trial: trial.learns,
     lambda trial: compare(trial, [each[trial.name] for each in in_two([trial])]),
 )

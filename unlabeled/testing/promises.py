@@ -12,6 +12,7 @@ from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, nt_xent
+from unlabeled.methods.base import Method
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.testing.rule import listed, require, rule
@@ -53,7 +54,7 @@ def options_survive_a_recipe(trial: Trial) -> None:
 
 
 def cost(trial: Trial, epoch: int) -> tuple[int, int]:
-    """Samples that a method asks to be embedded before that epoch, of a hundred, and operations of its first forward pass."""
+    """How often samples are embedded before that epoch, of a hundred, and operations of its first forward pass."""
     method = late(trial)
     asked: list[nn.Module] = []
 
@@ -69,7 +70,7 @@ def cost(trial: Trial, epoch: int) -> tuple[int, int]:
     return len(asked), counted.get_total_flops()
 
 
-def late(trial: Trial) -> nn.Module:
+def late(trial: Trial) -> Method:
     """The method, of which everything that can begin later begins with the fourth epoch of a hundred."""
     return trial.make(mix_from=3, queue_from=3, warm_up=0.03)
 

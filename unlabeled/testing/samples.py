@@ -91,8 +91,8 @@ def images(n: int, seed: int, encoder: Choice) -> Samples:
 
 
 def sounds(n: int, seed: int, encoder: Choice) -> Samples:
-    """Recordings (n, 1, 640) int16 at 1,000 Hz, some of them shorter: one of 8 melodies each, from any of its notes on, and
-    noise.
+    """Recordings (n, 1, 640) int16 at 1,000 Hz, some of them shorter: one of 8 melodies each, from any of its notes on,
+    under noise.
 
     A note is a wave of 8 samples, again and again. All melodies have the same five, in another order: an average over time,
     as an untrained encoder has it, hears them much alike, and what comes next tells them apart.

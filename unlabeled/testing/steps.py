@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from unlabeled.testing.rule import listed, near, require, rule
 from unlabeled.testing.trial import AT, Trial, differing, forward, gradients, optimizer, snapshot
 from unlabeled.training.step import Step
 
+Part = TypeVar("Part", bound=nn.Module)
+
 STEPS, SAVED = 6, 3
 """Steps that are watched, over an epoch's end, and those after which they are saved."""
 
@@ -28,7 +30,7 @@ def learns(trial: Trial) -> bool:
     return trial.learns
 
 
-def modules(method: Method, kind: type) -> dict[str, nn.Module]:
+def modules(method: Method, kind: type[Part]) -> dict[str, Part]:
     """Its parts of a kind, by name."""
     return {n: m for n, m in method.named_modules() if isinstance(m, kind)}
 

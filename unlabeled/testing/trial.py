@@ -127,11 +127,11 @@ class Trial:
     def make(self, seed: int = 0, network: Choice | None = None, n: int = COUNT, **options: Any) -> Method:
         """The untrained method before its first step; `options` count where it has them."""
         choice, source = network or self.encoder, self.samples(n)
-        built = copy.deepcopy(_encoder(self.kind_name, choice.name, frozenset(choice.options.items()), n, seed))
+        built, drawn = _encoder(self.kind_name, choice.name, frozenset(choice.options.items()), n, seed)
         known = self.entry.options()
         given = {**self.options, **{k: v for k, v in options.items() if k in known}}
-        torch.manual_seed(seed)
-        method: Method = self.entry.make(built, source.shape, **self.entry.resolve(given).options)
+        torch.set_rng_state(drawn)
+        method: Method = self.entry.make(copy.deepcopy(built), source.shape, **self.entry.resolve(given).options)
         self.begin_epoch(method, Progress(0, TOTAL, 0))
         return method
 
@@ -283,12 +283,12 @@ def differing(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
 
 
 @cache
-def _encoder(kind: str, name: str, options: frozenset[tuple[str, Any]], n: int, seed: int) -> Encoder:
-    """Built once, to be copied: timm takes longer."""
+def _encoder(kind: str, name: str, options: frozenset[tuple[str, Any]], n: int, seed: int) -> tuple[Encoder, Tensor]:
+    """Built once, to be copied, as timm takes longer; and the state of the generator after it, for what is built on it."""
     choice = Choice(name, dict(options))
     source = samples(kind, n, 0, choice)
     torch.manual_seed(seed)
-    return build(source.kind).encoder(choice, source.shape.channels, source.fields)
+    return build(source.kind).encoder(choice, source.shape.channels, source.fields), torch.get_rng_state()
 
 
 def _part(prescribed: Mapping[str, Any], part: str, default: str) -> Choice:

@@ -33,7 +33,7 @@ class Unused(SimCLR):
 class MovesInObserve(MoCo):
     def observe(self, loss: Loss, at: Progress) -> None:
         super().observe(loss, at)
-        for name, p in self.named_parameters():
+        for p in self.parameters():
             if not p.requires_grad:
                 p.add_(0.01)
 
@@ -237,7 +237,7 @@ def test_every_rule_is_broken_by_something() -> None:
 
 def test_two_processes_tell_a_method_that_does_not_gather() -> None:
     with pytest.raises(
-        ContractError, match="NotGathered breaks the rule 'two processes are one' .* at once, the loss of step 0"
+        ContractError, match=r"NotGathered breaks the rule 'two processes are one' .* at once, the loss of step 0"
     ):
         TWO(trial(NotGathered))
 
