@@ -121,7 +121,7 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
 
 @pytest.mark.parametrize("folder", ["unlabeled", "tests", "benchmarks"])
 def test_files_and_functions_are_short(folder: str) -> None:
-    """At most 500 lines a file. At most 45 a function of the package, without its signature and its docstring; 100 where a test
+    """At most 500 lines a file. At most 45 a function of the package, without signature and docstring; 100 where a test
     or a measurement tells one long story."""
     most = 45 if folder == "unlabeled" else 100
     for path in (PACKAGE.parent / folder).rglob("*.py"):
