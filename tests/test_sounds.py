@@ -14,7 +14,11 @@ from command import mistake, ok
 from PIL import Image
 
 import unlabeled
+from unlabeled import registry
+from unlabeled.batch import DataShape, Progress
 from unlabeled.data import open_data
+from unlabeled.data.kinds.kind import build
+from unlabeled.registry import Choice
 from unlabeled.run import Run
 
 RATE = 4000
@@ -222,6 +226,22 @@ def test_rates_formats_and_channels_become_one(tmp_path: Path) -> None:
         peak = int(spectrum.argmax())
         assert peak * RATE / length == pytest.approx(500, abs=4)
         assert spectrum[peak] == pytest.approx(0.5 * scale, rel=0.1)
+
+
+@pytest.mark.parametrize("frames", [11085, 11086, 44101, 7777])
+def test_a_length_that_no_rate_divides_is_one_length_everywhere(frames: int, tmp_path: Path) -> None:
+    """44.1 kHz brought to 8 kHz: the kept kind, the views and the encoder must agree on T."""
+    (tmp_path / "d").mkdir()
+    for i in range(12):
+        soundfile.write(tmp_path / "d" / f"{i}.wav", tone(300, frames / 44100, i, 44100)[:frames], 44100)
+    source = open_data(tmp_path / "d", kind=Choice("", {"rate": 8000}), seed=None).train
+    kept = source.kind.resolved(source.form)
+    assert build(kept).view_size(Progress(0, 1, 0)) == source.form.size
+    again = open_data(tmp_path / "d", kind=kept, seed=None).train
+    assert again.form == source.form
+    assert build(kept).encoder(Choice("cpc", {"width": 8}), 1, None).front.size == source.form.size
+    views = registry.build("views", Choice("window"), DataShape(12, 1, source.form.size, kind="sound"))
+    assert views(source.fetch([0, 1]), torch.Generator())[0][0].shape == (2, 1, source.form.size)
 
 
 def test_sounds_and_pictures_in_one_folder_need_a_word(tmp_path: Path) -> None:

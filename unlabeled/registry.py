@@ -329,7 +329,10 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
             with suppress(UserError):
                 return coerce(value, kind, what)
         if len(kinds) == 1:
-            return coerce(value, kinds[0], what)
+            try:
+                return coerce(value, kinds[0], what)
+            except UserError as refused:
+                raise (refused if get_origin(kinds[0]) is Annotated else error) from None
         raise error
     if origin is Literal:
         for known in inner:

@@ -43,7 +43,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         method: what learns. One that needs labels is trained by `unlabeled.pretrain` and given as `run`.
         encoder: any backbone of timm.
         views: policy that draws the views.
-        optimizer: sgd, adamw or lars.
+        optimizer: sgd, adamw, muon or lars.
         epochs: passes over the images.
         batch_size: images per step; at most all of them are taken (default: 256).
         image_size: side of a view in pixels.

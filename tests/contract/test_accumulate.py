@@ -1,4 +1,4 @@
-"""A run whose batches come in pieces, from the outside. That they give the gradient of the whole is a rule."""
+"""A run whose batches come in pieces, from outside. That pieces give the gradient of the whole is a rule of the contract."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def test_memory_does_not_grow_over_epochs(uncached: Source) -> None:
     """Four epochs of images that stayed would be 28 MiB, of files 9 MiB."""
     clock, resident = Clock(per_epoch=6, epochs=6), []
     with batches(compose({"batch_size": 16}), uncached, np.arange(96), clock, 0) as coming:
-        for step, (_, images) in enumerate(coming):
-            assert images.shape == (16, 3, 160, 160)
+        for step, (drawn, _) in enumerate(coming):
+            assert drawn.fields["image"].shape == (16, 3, 160, 160)
             if (step + 1) % clock.per_epoch == 0:
                 resident.append(int(RESIDENT.read_text().split()[1]) * 4096 / 2**20)
     assert len(resident) == 6

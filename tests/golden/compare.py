@@ -1,4 +1,4 @@
-"""Holds the bits of ten short runs of this tree to those of another commit, on this machine: `make golden REF=HEAD~3`.
+"""Holds the bits of ten short runs to those of another commit, on this machine: `python tests/golden/compare.py REF`.
 
 Digests are compared on the machine that makes them, since other processors round otherwise.
 """

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unlabeled.data.kinds.kind import build
 from unlabeled.probes.extract import features, raw
+from unlabeled.registry import Choice
 
 
 class Noise:
@@ -20,9 +22,14 @@ class Noise:
     def __len__(self) -> int:
         return len(self.images)
 
-    def fetch(self, indices: np.ndarray) -> Tensor:
+    kind, form = build(Choice("image")), None
+
+    def seen(self, indices: np.ndarray) -> Tensor:
         self.fetched.append(len(indices))
         return self.images[torch.as_tensor(indices)]
+
+    def fetch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        return {"image": self.seen(indices)}
 
 
 class Encoder(nn.Module):
@@ -87,5 +94,5 @@ def test_pixels() -> None:
 def test_nothing_to_extract_is_an_error() -> None:
     nothing = np.array([], dtype=np.int64)
     for call in (lambda: features(Encoder(), Noise(), device="cpu", indices=nothing), lambda: raw(Noise(), nothing)):
-        with pytest.raises(ValueError, match="no image"):
+        with pytest.raises(ValueError, match="no sample"):
             call()

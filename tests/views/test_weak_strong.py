@@ -165,7 +165,9 @@ def test_the_contrast_of_five_channels_is_about_the_mean_of_all() -> None:
         np.testing.assert_allclose(made.numpy(), mean + float(share) * (a - mean) - 0.5, atol=0.5 + 1e-3)
 
 
-NOTHING = dict.fromkeys(PLACES, 0.0) | dict.fromkeys(("brightness", "color", "contrast", "sharpness", "solarize"), 1.0)
+NOTHING = dict.fromkeys(sorted(PLACES), 0.0) | dict.fromkeys(
+    ("brightness", "color", "contrast", "sharpness", "solarize"), 1.0
+)
 
 
 @pytest.mark.parametrize(("name", "magnitude"), [*NOTHING.items(), ("posterize", 8.0), ("posterize", 9.0)])

@@ -52,7 +52,7 @@ def compare(
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
         encoder: any backbone of timm (default: resnet18).
-        optimizer: sgd, adamw or lars, for rows given by name (default: each method's own).
+        optimizer: sgd, adamw, muon or lars, for rows given by name (default: each method's own).
         epochs: passes over the images for each row (default: 100).
         minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
         batch_size: images per step (default: 256).

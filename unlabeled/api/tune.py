@@ -35,7 +35,7 @@ def tune(
         data: as for `pretrain` (default: the recipe's).
         encoder: any backbone of timm (default: resnet18).
         views: policy that draws the views (default: simclr).
-        optimizer: sgd, adamw or lars (default: sgd).
+        optimizer: sgd, adamw, muon or lars (default: sgd).
         epochs: passes over the images, by which compiling pays or not (default: 100).
         batch_size: images per step (default: 256).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).

@@ -137,7 +137,7 @@ class SoundFront(nn.Module):
     def __init__(self, kind: Choice, scale: float) -> None:
         super().__init__()
         self.kind, self.channels, self.tta = kind, 1, 1
-        self.size = self.eval_size = math.ceil(kind.options["rate"] * kind.options["seconds"])
+        self.size = self.eval_size = max(1, round(kind.options["rate"] * kind.options["seconds"]))
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -82,14 +82,7 @@ def search(
     accelerator: str,
 ) -> Found:
     """Does what `unlabeled.api.search.search` says."""
-    if k < 1:
-        raise UserError(f"k is {k}, and must be at least 1")
-    if k > MOST:
-        raise UserError(f"k is {k}, and a picture shows {MOST} images at most: give --k {MOST} or less")
-    if out.suffix.lower() != ".png":
-        raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+    _check(k, out)
     opened_run = Run.open(run)
     encoder, recipe = opened_run.encoder(), opened_run.recipe
     kind = build(recipe.kind)
@@ -130,6 +123,18 @@ def search(
     first = Row(Tile(kind.pictures(query, opened.train.form)[0], ["query", label] if label else ["query"]), tiles)
     draw_rows(out, [first], f"nearest to {said}, with their cosine")
     return Found(said, label, neighbours, out)
+
+
+def _check(k: int, out: Path) -> None:
+    """Refuses a picture that cannot be drawn."""
+    if k < 1:
+        raise UserError(f"k is {k}, and must be at least 1")
+    if k > MOST:
+        raise UserError(f"k is {k}, and a picture shows {MOST} images at most: give --k {MOST} or less")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
 
 
 def _nearest(asked: Tensor, h: Tensor, images: _Samples, number: int | None, k: int) -> list[tuple[int, float]]:

@@ -13,7 +13,7 @@ from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import usual
 from unlabeled.data import Source
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import SUBJECTS
@@ -42,7 +42,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     fabric = make_fabric(run.recipe, accelerator, 1)
     shared = Subject("run", None, None, fabric.device, precision_of(fabric), run.path / FEATURES, run.recipe.views)
     judged = run.encoder()
-    channels, kind = judged.front.channels, build(judged.front.kind)
+    kind = build(judged.front.kind)
     layout = usual(fabric.device).layout
 
     def placed(encoder: Encoder) -> Encoder:
@@ -53,20 +53,12 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
 
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
-        if encoder.front.channels != channels:
-            raise UserError(
-                f"{name!r} was trained on {kind.nouns} with {encoder.front.channels} channels, and the run on {kind.nouns} "
-                f"with {channels}: leave it out"
-            )
+        _check_alike(name, encoder, judged, kind)
         return lambda source: replace(
-            shared,
-            name=name,
-            encoder=placed(encoder),
-            method=lambda: whole(of, encoder, source).to(fabric.device),
-            saw_labels=of.recipe.labels if learned_from_labels(of) else "",
-            fresh=fresh(of, source),
+            shared, name=name, encoder=placed(encoder), method=lambda: whole(of, encoder, source).to(fabric.device),
+            saw_labels=of.recipe.labels if learned_from_labels(of) else "", fresh=fresh(of, source),
             classifier=of.classifier if (of.path / CLASSIFIER).is_file() else None,
-        )
+        )  # fmt: skip
 
     def untrained(source: Source) -> Subject:
         fresh_one, images = placed(initial_encoder(run.recipe, source)), np.arange(len(source))
@@ -74,13 +66,9 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             fresh_one, source, images, fabric, tta=judged.front.tta, whiten=judged.whitening is not None
         ).eval()
         return replace(
-            shared,
-            name="random",
-            encoder=encoder,
+            shared, name="random", encoder=encoder, fresh=fresh(run, source), trained=False,
             method=lambda: whole(run, encoder, source, trained=False).to(fabric.device),
-            fresh=fresh(run, source),
-            trained=False,
-        )
+        )  # fmt: skip
 
     made: list[Callable[[Source], Subject]] = []
     for name in [*(r for r in SUBJECTS if r in rivals), *(r for r in rivals if r not in SUBJECTS)]:
@@ -88,14 +76,33 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
             made.append(lambda source: replace(shared, name=kind.raw))
         elif name == "random":
             made.append(untrained)
-        elif (Path(name) / RECIPE).is_file():
-            made.append(trained(f"./{name}" if name in SUBJECTS else name, Run.open(name)))
         else:
-            raise UserError(
-                f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
-                "none, or the folder of another run"
-            )
+            made.append(trained(f"./{name}" if name in SUBJECTS else name, _rival(name, kind)))
     return [*made, trained("run", run)]
+
+
+def _rival(name: str, kind: Kind) -> Run:
+    """Another run."""
+    if not (Path(name) / RECIPE).is_file():
+        raise UserError(
+            f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
+            "none, or the folder of another run"
+        )
+    return Run.open(name)
+
+
+def _check_alike(name: str, encoder: Encoder, judged: Encoder, kind: Kind) -> None:
+    """Refuses a rival that cannot see what the run sees."""
+    theirs, ours = encoder.front, judged.front
+    if theirs.kind.name != ours.kind.name:
+        raise UserError(
+            f"{name!r} was trained on data of kind {theirs.kind.name}, and the run on {kind.nouns}: leave it out"
+        )
+    if theirs.channels != ours.channels:
+        raise UserError(
+            f"{name!r} was trained on {kind.nouns} with {theirs.channels} channels, and the run on {kind.nouns} with "
+            f"{ours.channels}: leave it out"
+        )
 
 
 def learned_from_labels(run: Run) -> bool:

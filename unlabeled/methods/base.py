@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,15 +13,14 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.optim.optimizers import Parts
 from unlabeled.parts.heads import LinearClassifier
 
-Parts = Mapping[str, Mapping[str, Any]]
-
 Embedded = dict[str, Tensor]
-"""Tensors (B, ...) by name, of the same images in the same order."""
+"""Tensors (B, ...) by name, of the same samples in the same order."""
 
 Extract = Callable[[nn.Module], Tensor]
-"""Any module that takes images (B, C, H, W) -> its output (n, D) float32, on the CPU, for all training images as they are,
+"""Any module that takes samples (B, ...) -> its output (n, D) float32, on the CPU, for all training samples as they are,
 in evaluation mode and without gradient; row i belongs to `Batch.index` i."""
 
 
@@ -37,8 +36,9 @@ class Method(nn.Module, ABC):
     sees: ClassVar[tuple[str, ...]] = ("image",)
     """Kinds of data that it takes."""
     needs_labels: ClassVar[bool] = False
-    """Whether `batch.targets["label"]` is there; the loop then draws labelled images only if `only_labelled`."""
+    """Whether `batch.targets["label"]` is there; the loop then draws labelled samples only if `only_labelled`."""
     only_labelled: ClassVar[bool] = False
+    """Whether it learns from labelled samples only."""
     n_views: ClassVar[int | None] = 2
     """Views of each image that it compares; None for any number."""
     parts: Parts = MappingProxyType({})

@@ -67,5 +67,5 @@ class FixMatch(Method):
         sure, pseudo = of_weak.detach().softmax(1).max(1)  # (μB,) each
         mask = (sure >= self.threshold).float()
         unlabelled = (F.cross_entropy(of_strong, pseudo, reduction="none") * mask).mean()
-        terms = {"supervised": supervised.detach(), "unlabelled": unlabelled.detach(), "sure": mask.mean()}
+        terms = {"labelled": supervised.detach(), "unlabelled": unlabelled.detach(), "sure": mask.mean()}
         return Loss(supervised + self.weight * unlabelled, terms)

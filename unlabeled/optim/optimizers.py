@@ -45,10 +45,11 @@ class Optimizers:
         warmup: int = 0,
         prepare: Callable[[Optimizer], Optimizer] = lambda optimizer: optimizer,
     ) -> None:
-        self.warmup = warmup
+        self.warmup, self.given = warmup, parts
         self.held: dict[str, Optimizer] = {}
         self.rates: dict[str, float] = {}
-        self.schedules = {part: SCHEDULES[parts.get(part, {}).get("schedule", "cosine")] for part in ("", *parts)}
+        self.named = {part: str(parts.get(part, {}).get("schedule", "cosine")) for part in ("", *parts)}
+        self.schedules = {part: SCHEDULES[name] for part, name in self.named.items()}
         trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
         for part in ("", *parts):
             mine = [p for name, p in trainable.items() if _part_of(name, parts) == part]

@@ -46,7 +46,7 @@ def restore(state: Mapping[str, Any] | None, method: Method, optimizers: Optimiz
     """Puts back what a checkpoint holds; returns the steps taken."""
     if state is None or optimizers is None:
         return 0
-    if state["processes"] != world():
+    if state.get("processes", world()) != world():
         raise UserError(
             f"the run began on {state['processes']} devices, and its views depend on their number: "
             f"give --devices {state['processes']}"
@@ -54,11 +54,11 @@ def restore(state: Mapping[str, Any] | None, method: Method, optimizers: Optimiz
     try:
         method.load_state_dict(state["method"])
         optimizers.load_state_dict(state["optimizers"])
+        if average:
+            average.load_state_dict(state["average"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
             "the checkpoint is of another version of unlabeled, whose network or optimisers differ: start a new run with "
             "another --out"
         ) from error
-    if average:
-        average.load_state_dict(state["average"])
     return int(state["step"])

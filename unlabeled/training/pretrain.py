@@ -133,7 +133,8 @@ def _tell_skipped(run: Run, data: Data) -> None:
     text = io.StringIO()
     csv.writer(text).writerows([("split", "path", "reason"), *bad])
     path = run.write_text("skipped.csv", text.getvalue())
-    console().print(f"skipped {len(bad):,} bad image{'s' * (len(bad) > 1)}: see {path}", soft_wrap=True)
+    kind = data.train.kind
+    console().print(f"skipped {len(bad):,} bad {kind.noun if len(bad) == 1 else kind.nouns}: see {path}", soft_wrap=True)
 
 
 def _loggers(names: Sequence[str], out: Path) -> list[Any]:

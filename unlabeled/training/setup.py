@@ -26,7 +26,6 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
-from unlabeled.optim.schedules import scaled_lr
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
@@ -140,7 +139,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
-    method.encoder.with_tta(recipe.tta)  # whether it can
+    if recipe.tta > 1:
+        method.encoder.with_tta(recipe.tta)  # whether it can
     warmup_epochs = min(10.0, recipe.epochs / 10) if recipe.warmup_epochs is None else recipe.warmup_epochs
     ema = Ema(judged_parts(method)) if recipe.ema and clock.total else None
     step = None
@@ -152,12 +152,23 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
             method, views, optimizers, seed=recipe.seed, autocast=fabric.autocast, pieces=recipe.accumulate, ema=ema,
             decay=recipe.ema, module=fabric.strategy.setup_module(method) if parallel else None,
         )  # fmt: skip
-    lr = scaled_lr(float(recipe.optimizer.options["lr"]), recipe.batch_size, recipe.lr_scaling)
-    schedule = (
-        f"learning rate {lr:g} = {recipe.optimizer.options['lr']:g} for 256 samples, {recipe.lr_scaling} scaling to "
-        f"{recipe.batch_size}; {warmup_epochs:g} epochs of warm-up, then cosine"
-    )
+    schedule = _said(recipe, step.optimizers, warmup_epochs) if step else "nothing to optimise"
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
+
+
+def _said(recipe: Recipe, optimizers: Optimizers, warmup_epochs: float) -> str:
+    """Says the learning rate of the first part, usually all that no part of its own has, and how it falls."""
+    part, lr = next(iter(optimizers.rates.items()))
+    stated = float(recipe.optimizer.options["lr"])
+    rate = f"learning rate {lr:g}"
+    if recipe.lr_scaling != "none" and "lr" not in optimizers.given.get(part, {}):
+        rate += f" = {stated:g} for 256 samples, {recipe.lr_scaling} scaling to {recipe.batch_size}"
+    falls = {
+        "cosine": f"{warmup_epochs:g} epochs of warm-up, then cosine",
+        "constant": "constant",
+        "part-of-cosine": "falling along cos(7πt/16), without warm-up",
+    }
+    return f"{rate}; {falls[optimizers.named[part]]}"
 
 
 def _check_kind(kind: Kind, what: str, sees: Sequence[str], remedy: str) -> None:
@@ -192,7 +203,7 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray) -> None:
     n, beside = len(labels), method.labelled_beside(recipe.batch_size)
     if recipe.batch_size > n:
         raise UserError(
-            f"the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
+            f"the batch size is {recipe.batch_size}, larger than the {n} samples to train on: "
             f"give --batch-size {max(1, n // 2)} or less"
         )
     if recipe.batch_size % world():
@@ -250,7 +261,7 @@ def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None
 
 
 def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns positions (n,) of the images to train on, and their labels (n,), -1 where there is none to be seen: none of a
+    """Returns positions (n,) of the samples to train on, and their labels (n,), -1 where there is none to be seen: none of a
     held-out class, only labelled ones if the method takes no others, labels of the recipe's share only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
     if source.labels is None:

@@ -1,4 +1,4 @@
-"""THE loop. It knows no method: it draws views, calls forward, and keeps the four moments at which state is written."""
+"""THE loop. It knows no method: it fetches batches, lets `Step` take the steps, and saves and tells."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def train(
         accelerator: Fabric's name of the hardware.
         devices: processes, one a device.
         loggers: of Fabric, beside the run's own metrics.
-        watch: called before each step, and again after what the method does before an epoch; True ends the training
-            there and then, without a checkpoint.
+        watch: called before each step, and again after what the method does before an epoch; True before a step ends the
+            training there and then, without a checkpoint.
         begin: epoch with which a run without a checkpoint begins, as if those before it were over: for trials of what
             comes late.
 

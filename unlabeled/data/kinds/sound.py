@@ -105,7 +105,7 @@ class SoundKind:
             raise UserError(f"{name}: none of its recordings can be read ({reason}); check that these are sound files")
         rate = self.rate or min(USUAL_RATE, Counter(rate for _, rate in found).most_common(1)[0][0])
         longest = max(frames / own for frames, own in found)
-        size = max(1, math.ceil(rate * (self.seconds or min(LONGEST, longest))))
+        size = max(1, round(rate * (self.seconds or min(LONGEST, longest))))
         native = int(np.median([frames for frames, _ in found])), int(np.median([own for _, own in found]))
         return Form({self.name: ("int16", (1, size)), "length": ("int64", ())}, 1, size, native, rate)
 
@@ -128,7 +128,7 @@ class SoundKind:
         """Returns the length of the longest recording; policies take windows of it."""
         assert self.rate is not None
         assert self.seconds is not None
-        return max(1, math.ceil(self.rate * self.seconds))
+        return max(1, round(self.rate * self.seconds))
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
         """Allows all of them."""
