@@ -4,7 +4,6 @@ without a line being written."""
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 import pytest
 
@@ -51,7 +50,7 @@ def test_rules_are_tried_where_they_apply_and_nowhere_else() -> None:
     for case in CASES:
         rule, trial = case.values
         tried.setdefault(rule.name, []).append(trial.name)
-    assert Counter(tried["forward writes nothing"]) == Counter(BY_NAME)
+    assert sorted(tried["forward writes nothing"]) == sorted(BY_NAME)
     assert {"moco", "moco-v1", "mochi", "pcl", "interclr"} <= set(tried["a queue is read before it is written"])
     assert not {"simclr", "npid", "random"} & set(tried["a queue is read before it is written"])
     assert {"moco", "byol", "dino", "pcl"} <= set(tried["a copy follows its network"])

@@ -6,7 +6,7 @@ from unlabeled.testing import Trial
 
 from .suite import TRIALS, each
 
-WITHOUT = {"random", "supervised", "deepcluster", "rotation", "mae", "fixmatch"}
+WITHOUT = {"random", "supervised", "deepcluster", "rotation", "mae", "fixmatch", "cpc"}
 """They compare no embeddings."""
 
 

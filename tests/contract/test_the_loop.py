@@ -58,11 +58,9 @@ def bits(value: Any) -> Any:
 
 
 LOOPS: list[tuple[str, dict[str, Any]]] = [
-    ("mochi", {}),  # a queue, and a copy that follows
+    ("mochi", {"ema": 0.9}),  # a queue, a copy that follows, and the average of the weights beside
     ("npid", {"optimizer": "lars"}),  # a bank, filled before the first epoch
     ("deepcluster", {"optimizer": "muon"}),  # clusters before each epoch, and a draw by them
-    ("supervised", {"optimizer": "sgd"}),  # labels
-    ("byol", {"ema": 0.9}),  # the average of the weights beside
 ]
 """One of each kind of state that the loop keeps. That steps are resumed in the same bits is a rule for every method."""
 

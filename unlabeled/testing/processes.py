@@ -19,14 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 from unlabeled import registry
 from unlabeled.batch import Batch, Progress
 from unlabeled.distributed import share_statistics
+from unlabeled.parts.memory import Ema
 from unlabeled.registry import Choice
 from unlabeled.testing.pieces import EVEN, exact, without_norms
 from unlabeled.testing.rule import Rule, require
 from unlabeled.testing.trial import TOTAL, Trial, differing, optimizer, snapshot
 
 WORLD, SIZE, PIECES = 2, 16, 2
-STEPS = 2
-"""The second reads what the first wrote."""
+
 RATE = 0.001
 """Small enough that steps do not blow rounding up: at 0.05, that of views alone moved BYOL's states by over a percent; at
 0.01, that of a processor with AMX moved MoCo v3's by two."""
@@ -73,9 +73,16 @@ def part(of: Batch, rank: int) -> Batch:
 
 
 def drawn(trial: Trial) -> list[Batch]:
-    """The whole batches of some steps."""
+    """Draws the whole batches of a step, and of another where it reads what the first wrote."""
     size = EVEN if trial.plain.labelled_beside(EVEN) else SIZE
-    return [trial.batch(number, size) for number in range(STEPS)]
+    return [trial.batch(number, size) for number in range(2 if remembers(trial) else 1)]
+
+
+def remembers(trial: Trial) -> bool:
+    """Tells whether a step writes what a second one reads: more than weights and running statistics."""
+    weights = {name for name, _ in trial.plain.named_parameters()}
+    kept = {name for name in snapshot(trial.plain, statistics=False) if ".front." not in name}
+    return bool(kept - weights) or trial.holds(Ema)
 
 
 def plain_network(trial: Trial) -> Choice | None:

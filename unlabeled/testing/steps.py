@@ -210,7 +210,7 @@ def bfloat16_is_near_float32(trial: Trial) -> None:
         method = trial.make()
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=half)
         with autocast:
-            loss = forward(method, trial.batch(0, 32), AT)
+            loss = forward(method, trial.batch(1, 32), AT)
         require(loss.total.dtype == torch.float32, f"total is {loss.total.dtype}")
         optimizer(method).backward(loss)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
