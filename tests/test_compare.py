@@ -19,6 +19,7 @@ from command import SMALL, file, mistake, ok, unlabeled
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.child import Child, ChildError, lock
 from unlabeled.comparing.history import History
+from unlabeled.comparing.judge import settled
 from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
@@ -181,9 +182,9 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
 def test_minutes_become_epochs(tmp_path: Path) -> None:
     """A trial measures the method's own steps; the epochs are as many as fit, and stay the same when it goes on."""
     data, out = file(tmp_path / "x.npz"), tmp_path / "out"
-    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8, "data": str(data)}
-    row = Row("a", compose(layer, {"method": {"name": "moco", "queue": 32}}))
+    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "data": str(data)}
     opened, published = open_data(str(data), kind=Choice("", {"size": 8})), []
+    row = Row("a", compose(layer, {"kind": settled(opened), "method": {"name": "moco", "queue": 32}}))
     board = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
     board.claim([row], opened.train)
     assert board.fill([row])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def test_the_suggested_command_is_one(tmp_path: Path) -> None:
     command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     assert command.__name__ == "pretrain"
     given = {k: v for k, v in bound.arguments.items() if k not in ("data", "out", "accelerator")}
-    assert compose({"data": "DATA"}, given, options) == found.advice.recipe
+    meant, advised = compose({"data": "DATA"}, given, options), found.advice.recipe
+    assert meant.kind.options == {k: v for k, v in advised.kind.options.items() if v is not None}
+    assert replace(meant, kind=advised.kind) == advised
     assert found.advice.recipe.batch_size <= 60
     assert found.json()["suggestion"]["recipe"]["epochs"] == found.advice.recipe.epochs
 
@@ -178,7 +181,11 @@ def test_sizes_of_views_are_those_of_the_images() -> None:
 
 def test_what_a_step_takes() -> None:
     images = source(64, 16)
-    given = {"kind.size": 16, "batch_size": 32, "precision": "32"}  # in which nothing is kept that a narrower one lacks
+    given = {
+        "kind": {"name": "image", "size": 16},
+        "batch_size": 32,
+        "precision": "32",
+    }  # in which nothing is kept that a narrower one lacks
     small, large = (measure(compose(given, {"encoder.width": width}), images, "cpu") for width in (4, 16))
     assert large.bytes == pytest.approx(4 * small.bytes, rel=0.5)
     assert large.seconds > small.seconds > 0

@@ -41,7 +41,7 @@ def test_the_first_lines_and_the_folder(tmp_path: Path) -> None:
     assert "48 images of 8×8, 3 channels, views of 8 px; a fifth of the images is held out" in said
     assert "small images (8 px): the stem is one 3×3 convolution of stride 1, without max-pool" in said
     assert (
-        "lars, learning rate 0.01875 = 0.3 for 256 images, linear scaling to 16; 0.1 epochs of warm-up, then cosine" in said
+        "lars, learning rate 0.01875 = 0.3 for 256 samples, linear scaling to 16; 0.1 epochs of warm-up, then cosine" in said
     )
     assert "3 steps of 16 in 1 epochs on 1 × cpu, precision 32-true" in said
     assert re.search(r"epoch 1: kNN [\d.]+% \(within the training split\), rank of h", said)

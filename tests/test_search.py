@@ -77,7 +77,7 @@ def test_a_bad_image_is_never_found_even_with_kept_features(made: Path, tmp_path
         found = unlabeled.search(made / "run", 5, data=data, k=99, out=tmp_path / "s.png")
         assert len(found.neighbours) == 59
         assert not any("!bad" in n.path for n in found.neighbours)
-    assert "cannot be read: give another image" in mistake("search", made / "run", 0, "--data", data)
+    assert "cannot be read: give another one" in mistake("search", made / "run", 0, "--data", data)
 
 
 def test_mistakes(made: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_it_trains_on_all_images_and_says_nothing(capsys: pytest.CaptureFixture[
     x, _ = images(24)
     first = Embedder(**TINY).fit(x)
     assert capsys.readouterr().out == ""
-    assert_allclose(first.encoder_.mean.flatten().numpy(), x.mean((0, 1, 2)) / 255, atol=1e-5)
+    assert_allclose(first.encoder_.front.mean.flatten().numpy(), x.mean((0, 1, 2)) / 255, atol=1e-5)
     assert_array_equal(clone(first).fit(x).transform(x), first.transform(x))
     assert not np.array_equal(clone(first).set_params(random_state=1).fit(x).transform(x), first.transform(x))
 

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 def small(strides: tuple[int, ...] = (3, 2), seed: int = 0) -> CPCNet:
     torch.manual_seed(seed)
-    return CPCNet(6, 5, strides).double()
+    return CPCNet(width=6, context=5, strides=strides).double()
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -70,7 +70,7 @@ def test_it_is_the_equations(strides: tuple[int, ...], samples: int) -> None:
 
 
 def test_the_papers_sizes() -> None:
-    net = CPCNet(512, 256, (5, 4, 2, 2, 2))
+    net = CPCNet(width=512, context=256, strides=(5, 4, 2, 2, 2))
     assert (net.hop, net.span) == (160, 465)  # section 3.1: a feature vector for every 10 ms at 16 kHz
     z, c = net.forward_intermediates(torch.randn(2, 1, 20480))[1]
     assert z.shape == (2, 512, 128)
@@ -80,7 +80,7 @@ def test_the_papers_sizes() -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
 def test_a_frame_is_10_ms_at_any_rate(rate: int) -> None:
-    assert CPCNet(4, 4, strides_for(rate)).hop / rate == pytest.approx(0.01, rel=0.03)
+    assert CPCNet(width=4, context=4, strides=strides_for(rate)).hop / rate == pytest.approx(0.01, rel=0.03)
 
 
 @pytest.mark.parametrize("samples", [1, 5, 6, 7, 40, 64])

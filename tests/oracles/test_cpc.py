@@ -31,7 +31,7 @@ class Network(nn.Module):
 
 def method(samples: int = 96, width: int = 8, context: int = 6, **options: Any) -> CPC:
     torch.manual_seed(0)
-    encoder: Any = Network(CPCNet(width, context, (3, 2)))
+    encoder: Any = Network(CPCNet(width=width, context=context, strides=(3, 2)))
     return CPC(encoder, DataShape(9, 1, samples), **options)
 
 

@@ -277,7 +277,7 @@ def test_an_encoder_that_gives_nothing(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(UserError, match="raw pixels have no encoder"):
+    with pytest.raises(UserError, match="raw features have no encoder"):
         Attention().fit(Subject("pixels", None), None, np.arange(2), np.arange(2), seed=0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="pools by 'max'"):
         saliency(vit("max", class_token=False), pictures(1))

@@ -149,7 +149,7 @@ def test_the_versions() -> None:
 
 def test_mistakes(sources: tuple[Source, Source]) -> None:
     train, _ = sources
-    with pytest.raises(UserError, match="raw pixels have none"):
+    with pytest.raises(UserError, match="raw features have none"):
         Invariance().fit(Subject("pixels", None), train, np.arange(9), np.arange(9), seed=0)
     with pytest.raises(UserError, match="3 images are too few to tell 2 versions apart"):
         Invariance().fit(subject(nn.Flatten()), train, np.arange(3), np.arange(3), seed=0)

@@ -68,7 +68,7 @@ def test_within_one_subject_they_are_extracted_once(tmp_path: Path, monkeypatch:
     called = []
     real = module.features
     monkeypatch.setattr(module, "features", lambda *a, **k: called.append(1) or real(*a, **k))
-    source = open_data(Listed(*images(60)), image_size=8).train
+    source = open_data(Listed(*images(60)), kind=Choice("", {"size": 8})).train
     subject = judged(tmp_path)
     first, second = subject.features(source), subject.features(source, np.arange(5))
     assert (len(called), list(tmp_path.iterdir())) == (1, [])

@@ -194,7 +194,7 @@ def test_ten_points_in_many_dimensions_are_no_collapse() -> None:
 
 def test_mistakes() -> None:
     source, test = digits()
-    with pytest.raises(UserError, match="raw pixels have none"):
+    with pytest.raises(UserError, match="raw features have none"):
         Health().fit(Subject("pixels", None), source, np.arange(9), np.arange(9), seed=0)
     with pytest.raises(UserError, match="8 images or more to look at, and there are 3"):
         probe = Health().fit(Subject("run", encoder().eval()), source, np.arange(9), np.arange(9), seed=0)

@@ -273,7 +273,7 @@ def buildable(row: Row, source: Source) -> bool:
     registry.build("views", recipe.views, method.shape)
     if recipe.batch_size > n:
         raise UserError(
-            f"{row.name}: the batch size is {recipe.batch_size}, larger than the {n} images to train on: "
+            f"{row.name}: the batch size is {recipe.batch_size}, larger than the {n} {source.kind.nouns} to train on: "
             f"give --batch-size {max(1, n // 2)} or less"
         )
     for part in method.modules():

@@ -157,8 +157,8 @@ def _row(
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif is_recipe(text):
         recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
-        if not recipe.kind.options.get("size"):
-            recipe = compose(recipe.to_dict(), {"kind": fixed["kind"]})
+        if not recipe.kind.name or not recipe.kind.options.get("size"):  # what it leaves open is as the data say
+            recipe = compose(recipe.to_dict(), {"kind": {**fixed["kind"], **recipe.kind.options}})
         _same(text, recipe, common, (*SHARED, "seed"))
         row = Row(locate(text).stem, compose(recipe.to_dict(), {"epochs": fixed["epochs"]}))
     else:

@@ -122,7 +122,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
-    _check_batch(recipe, method, labels)
+    _check_batch(recipe, method, labels, source.kind.nouns)
     fabric.to_device(method)
     share_statistics(method)
     speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
@@ -199,11 +199,11 @@ def optimizers_of(recipe: Recipe, method: Method, speed: Speed, warmup: int) -> 
     )  # fmt: skip
 
 
-def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray) -> None:
+def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str) -> None:
     n, beside = len(labels), method.labelled_beside(recipe.batch_size)
     if recipe.batch_size > n:
         raise UserError(
-            f"the batch size is {recipe.batch_size}, larger than the {n} samples to train on: "
+            f"the batch size is {recipe.batch_size}, larger than the {n} {nouns} to train on: "
             f"give --batch-size {max(1, n // 2)} or less"
         )
     if recipe.batch_size % world():
