@@ -250,6 +250,16 @@ def test_sounds_and_pictures_in_one_folder_need_a_word(tmp_path: Path) -> None:
     said = mistake("pretrain", tmp_path / "data", *CPC, "--out", tmp_path / "run")
     assert "20 recordings and 1 images" in said
     assert "--kind sound" in said
+    said = ok("pretrain", tmp_path / "data", *CPC, "--kind", "sound", "--out", tmp_path / "run")
+    assert "16 recordings" in said
+    assert "did you mean 'sound'" in mistake(
+        "pretrain", tmp_path / "data", *CPC, "--kind", "sounds", "--out", tmp_path / "no"
+    )
+    assert "has no option 'loud'" in mistake(
+        "pretrain", tmp_path / "data", *CPC, "--kind", "sound", "--kind.loud", "1", "--out", tmp_path / "no"
+    )
+    ok("views", tmp_path / "data", "--kind", "sound", "--images", "2", "--out", tmp_path / "v.png")
+    ok("inspect", tmp_path / "data", "--kind", "sound", "--minutes", "1", "--out", tmp_path / "i", "--accelerator", "cpu")
 
 
 def test_speakers_are_never_heard_before(made: Path) -> None:

@@ -16,6 +16,7 @@ def inspect(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    kind: str | None = None,
     minutes: float = 30,
     out: str | Path = "inspect",
     root: str | Path | None = None,
@@ -33,6 +34,7 @@ def inspect(
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
+        kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         minutes: that the training to be suggested may take.
         out: folder for `inspect.json` and the pictures; files of these names in it are replaced.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
@@ -48,4 +50,4 @@ def inspect(
     from unlabeled.recipe import Roles
 
     roles = Roles().given(label=label, group=group, columns=columns)
-    return inspect_it(data, roles=roles, minutes=minutes, out=Path(out), root=root, accelerator=accelerator)
+    return inspect_it(data, roles=roles, kind=kind or "", minutes=minutes, out=Path(out), root=root, accelerator=accelerator)

@@ -19,6 +19,7 @@ def pretrain(
     from_: str | Path | None = None,
     views: str | None = None,
     optimizer: str | None = None,
+    kind: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
@@ -46,21 +47,23 @@ def pretrain(
     logger: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Pretrain an encoder on images, without their labels.
+    """Pretrain an encoder on images or recordings, without their labels.
 
     What is not given comes from the recipe, then from the method's paper, then from the defaults. Options of the method,
     the encoder, the views and the optimiser are written with a dot: `--method.temperature 0.2`, `--encoder.width 16`,
-    `--views.strength 0.5`, `--optimizer.lr 0.1`; in Python, `options={"method.temperature": 0.2}`.
+    `--views.strength 0.5`, `--optimizer.lr 0.1`, and of the kind of data `--kind.eval-size 40` or, for recordings,
+    `--kind.rate 16000 --kind.seconds 4`; in Python, `options={"method.temperature": 0.2}`.
 
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
             a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr).
-        encoder: any backbone of timm, or `resnet9` (default: resnet18).
+        encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc.
         from_: weights to begin with: the folder of another run, a `.safetensors` file, or `timm` for those that timm has of
             this encoder (default: none, noise). On the command line, `--from`.
         views: policy that draws the views (default: the method's own).
         optimizer: sgd, adamw, muon or lars (default: the method's own).
+        kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
@@ -109,6 +112,7 @@ def pretrain(
         "encoder": encoder,
         "start": None if from_ is None else str(from_),
         "views": views,
+        "kind": kind,
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -12,6 +12,7 @@ def contact_sheet(
     /,
     *,
     policy: str | None = None,
+    kind: str | None = None,
     out: str | Path = "views.png",
     image_size: int | None = None,
     images: int = 8,
@@ -26,6 +27,7 @@ def contact_sheet(
     Args:
         data: images, as for `pretrain`.
         policy: of the views (default: simclr for images, window for recordings).
+        kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         out: PNG file.
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         images: number of images.
@@ -41,4 +43,4 @@ def contact_sheet(
     """
     from unlabeled.inspecting.views import draw
 
-    return draw(data, policy, dict(options or {}), Path(out), image_size, images, seed, root)
+    return draw(data, policy, kind or "", dict(options or {}), Path(out), image_size, images, seed, root)

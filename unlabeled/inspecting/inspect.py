@@ -29,6 +29,7 @@ from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
 from unlabeled.inspecting.pace import measure
 from unlabeled.recipe import Roles
+from unlabeled.registry import Choice
 
 SAMPLE = 5000
 """Images that the components of the thumbnails are taken from, at most."""
@@ -79,13 +80,15 @@ class Inspection:
         }
 
 
-def inspect(data: Any, *, roles: Roles, minutes: float, out: Path, root: str | Path | None, accelerator: str) -> Inspection:
+def inspect(
+    data: Any, *, roles: Roles, kind: str, minutes: float, out: Path, root: str | Path | None, accelerator: str
+) -> Inspection:
     """Does what `unlabeled.api.inspect` says."""
     if not 0 < minutes < math.inf:
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
-    opened = open_data(data, root=root, seed=None, roles=roles)
+    opened = open_data(data, kind=Choice(kind), root=root, seed=None, roles=roles)
     sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
@@ -97,6 +100,7 @@ def inspect(data: Any, *, roles: Roles, minutes: float, out: Path, root: str | P
         more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
         more += f" --root {shlex.quote(str(root))}" if root else ""
         more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
+        more += f" --kind {kind}" if kind else ""
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(

@@ -22,6 +22,7 @@ from unlabeled.views.sheet import contact_sheet
 def draw(
     data: Any,
     policy: str | None,
+    kind: str,
     options: Mapping[str, Any],
     out: Path,
     image_size: int | None,
@@ -36,7 +37,7 @@ def draw(
         if head != "policy" or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
         chosen[option] = value
-    opened = open_data(data, kind=Choice("", {} if image_size is None else {"size": image_size}), root=root, seed=seed)
+    opened = open_data(data, kind=Choice(kind, {} if image_size is None else {"size": image_size}), root=root, seed=seed)
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))
