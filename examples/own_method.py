@@ -59,13 +59,13 @@ class Repel(Comparison):
 
 def main() -> None:
     """Checks the method, trains it for a moment on handwritten digits, and judges what it learned."""
-    kept = check_method(Repel, two_processes=True)
+    kept = check_method("repel", two_processes=True)
     print(f"{len(kept)} rules are kept: {', '.join(kept)}")
     with tempfile.TemporaryDirectory() as folder:
         run = unlabeled.pretrain(
             "digits", method="repel", encoder="resnet10t", epochs=5, out=Path(folder) / "run", options={"encoder.width": 8}
         )
-        result = unlabeled.evaluate(run, protocol="knn")
+        result = unlabeled.evaluate(run.path, protocol="knn")
         for line in result.lines():
             print(line)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,11 @@ def test_export(tmp_path: Path) -> None:
     assert h.shape == (4, 64)
     assert torch.isfinite(h).all()
     assert (tmp_path / "run" / "export" / "timm.safetensors").is_file()
+
+
+def test_own_method() -> None:
+    """In a process of its own, as the contract on two processes imports it."""
+    done = subprocess.run([sys.executable, str(EXAMPLES / "own_method.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\d\d rules are kept: .*two processes are one", done.stdout, re.MULTILINE)
+    assert "kNN" in done.stdout

@@ -47,8 +47,7 @@ def started(name: str, where: Path) -> tuple[Recipe, Data]:
     recipe = compose(read(name), {"batch_size": BATCH, "epochs": 100})
     seen = registry.get("methods", recipe.method.name).make.sees[0]  # type: ignore[attr-defined]
     made = images(name.partition("/")[0]) if seen == "image" else recordings(where / "recordings")
-    told = {"columns": recipe.columns or None, "label": recipe.label or None} if seen == "sound" else {}
-    opened = open_data(made, kind=Choice(seen, recipe.kind.options), seed=0, **told)
+    opened = open_data(made, kind=Choice(seen, recipe.kind.options), seed=0)
     return resolved(recipe, opened.train), opened
 
 

@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def packed(trials: Sequence[Trial]) -> bytes:
 def take_part(rank: int, folder: str, job: bytes) -> dict[str, dict[str, Found]]:
     """In a child: meets the other one and computes its half of every trial."""
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # newer PyTorch has other words for what older knows
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
     files, told, held = pickle.loads(job)
     for file in files:
