@@ -20,7 +20,7 @@ from unlabeled.data import Data, Source, open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
-from unlabeled.training.setup import built, chosen_images
+from unlabeled.training.setup import built, chosen_images, resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import settled
 
@@ -110,7 +110,7 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str, mi
     filling of a bank), and taken to be proportional to them."""
     recipe = compose(read(recipe_file))
     data = open_data(recipe.data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
-    recipe, _ = settled(recipe, data.train, accelerator)
+    recipe, _ = settled(resolved(recipe, data.train), data.train, accelerator)
     chosen, _ = chosen_images(recipe, data.train)
     method = built(recipe, data.train, len(chosen))
     steps, seconds = len(chosen) // recipe.batch_size, 60 * minutes

@@ -186,7 +186,7 @@ def planned_steps(recipe: Recipe, source: Source) -> int:
 
 def growing_views(recipe: Recipe, method: Method) -> Callable[[Progress], Views]:
     """Returns the recipe's policy at the size that progress asks for."""
-    kind = build(recipe.kind)
+    kind = _kind(recipe, method.shape.kind)
     policy = cache(lambda size: registry.build("views", recipe.views, replace(method.shape, size=size)))
     return lambda at: policy(kind.view_size(at))
 
@@ -227,8 +227,9 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str)
 def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
     """Returns what methods and views may know of a source, of which n samples are trained on, all if None."""
     end = Progress(1, 1, 0)
+    size = _kind(recipe, source.kind.name).view_size(end)
     return DataShape(
-        len(source) if n is None else n, source.channels, build(recipe.kind).view_size(end), len(source.classes),
+        len(source) if n is None else n, source.channels, size, len(source.classes),
         source.invariances, source.kind.name,
     )  # fmt: skip
 
@@ -245,7 +246,7 @@ def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
     fields = source.fetch(sample)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build(recipe.kind).encoder(recipe.encoder, source.channels, fields)
+        return _kind(recipe, source.kind.name).encoder(recipe.encoder, source.channels, fields)
 
 
 def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None) -> Method:
@@ -289,9 +290,14 @@ def finished_encoder(
     return encoder.whitened(h) if h.isfinite().all() else encoder
 
 
+def _kind(recipe: Recipe, name: str) -> Kind:
+    """The kind of the data, with the recipe's options: the recipe may leave its name open."""
+    return build(Choice(name, recipe.kind.options))
+
+
 def resolved(recipe: Recipe, source: Source) -> Recipe:
     """Returns the recipe with the kind of the data, what its options leave open, and its default encoder where none is
     named."""
-    kind = build(Choice(source.kind.name, recipe.kind.options))
+    kind = _kind(recipe, source.kind.name)
     encoder = Choice(kind.encoder_name) if recipe.encoder == Recipe().encoder else recipe.encoder
     return replace(recipe, kind=kind.resolved(source.form), encoder=encoder)
