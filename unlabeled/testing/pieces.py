@@ -35,8 +35,8 @@ def half() -> torch.autocast:
 def without_norms(trial: Trial) -> Choice | None:
     """A network whose representation of a sample depends on no other sample."""
     for network in trial.networks.values():
-        encoder = trial.make(network=network).encoder
-        if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in encoder.modules()):
+        parts = trial.built(network).modules()
+        if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts):
             return network
     return None
 

@@ -135,6 +135,10 @@ class Trial:
         self.begin_epoch(method, Progress(0, TOTAL, 0))
         return method
 
+    def built(self, network: Choice) -> Encoder:
+        """An untrained encoder, to look at."""
+        return _encoder(self.kind_name, network.name, frozenset(network.options.items()), COUNT, 0)[0]
+
     @torch.no_grad()
     def begin_epoch(self, method: Method, at: Progress) -> None:
         """What it does before an epoch."""
