@@ -54,7 +54,7 @@ def test_rules_are_tried_where_they_apply_and_nowhere_else() -> None:
     assert {"moco", "moco-v1", "mochi", "pcl", "interclr"} <= set(tried["a queue is read before it is written"])
     assert not {"simclr", "npid", "random"} & set(tried["a queue is read before it is written"])
     assert {"moco", "byol", "dino", "pcl"} <= set(tried["a copy follows its network"])
-    assert {"simclr", "moco", "nmb"} <= set(tried["a perfect match costs nothing"])
+    assert {"simclr", "moco", "mochi"} <= set(tried["a perfect match costs nothing"])
     assert {"simclr", "moco", "byol", "siamese", "triplet"} <= set(tried["both passes of pieces see the same"])
     assert "random" not in tried["it learns without collapse"]
 
