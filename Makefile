@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := build/peers
 
-.PHONY: demo test quick dist lint types install clean bench chromium
+.PHONY: demo test quick slow dist lint types install clean bench chromium
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,12 @@ test: lint types chromium
 # The tests that take a moment.
 quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+# Which tests those are not, measured anew.
+slow: $(VENV)/.installed-dev
+	mkdir -p build
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=0 > build/durations.txt
+	$(BIN)/python tests/slow.py < build/durations.txt
 
 # A wheel and a source distribution in dist/; the tests run from the latter too.
 dist: $(VENV)/.installed-dev

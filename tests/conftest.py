@@ -12,6 +12,15 @@ import torch
 from command import ONE, folder, ok
 from threadpoolctl import threadpool_limits
 
+SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
+"""The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.partition("[")[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 def pytest_collection_finish() -> None:
     """What collecting made stays: the garbage collector need not look through it again and again."""

@@ -49,7 +49,7 @@ def until(there: Any) -> None:
 
 def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     data, out = file(tmp_path / "x.npz"), tmp_path / "out"
-    common = ("compare", data, *COMMON, "--epochs", 40, "--out", out)
+    common = ("compare", data, *COMMON, "--epochs", 20, "--out", out)
     command = (*common, "--method", "simclr:temperature=0.2")
     process = subprocess.Popen([sys.executable, "-m", "unlabeled", *map(str, command)], stdout=subprocess.PIPE, text=True)
     try:
@@ -106,7 +106,7 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
         "method: simclr\nencoder: {name: resnet10t, width: 4}\nbatch_size: 16\noptimizer: {name: sgd, lr: 1.0e+30}\n"
     )
     run = tmp_path / "mine"
-    ok("pretrain", data, *COMMON, "--method", "moco", "--method.queue", 32, "--epochs", 40, "--out", run)
+    ok("pretrain", data, *COMMON, "--method", "moco", "--method.queue", 32, "--epochs", 20, "--out", run)
     result = unlabeled(*common, "--method", run, "--method", bad)
     assert result.code == 1
     assert "bad failed:" in " ".join(result.out.split())
@@ -122,7 +122,7 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
     assert json.loads((out / "bad.json").read_text())["figures"]["knn"]
 
     asked = {
-        ("--epochs", 2): "budget = epochs 40, and this asks for epochs 2",
+        ("--epochs", 2): "budget = epochs 20, and this asks for epochs 2",
         ("--batch-size", 8): "batch size = 16, and this asks for 8",
         ("--precision", "bf16"): "precision = 32, and this asks for bf16",
         ("--encoder.width", 6): "encoder = name resnet10t, width 4, and this asks for name resnet10t, width 6",

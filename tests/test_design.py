@@ -153,3 +153,13 @@ def test_docstrings_of_functions_open_with_a_verb() -> None:
             for name, said in public(ast.parse(path.read_text(encoding="utf-8")).body):
                 first = re.split(r"[\s,.:;(]", said)[0]
                 assert first in VERBS, f"{module}.{name}: {first!r} is no verb of VERBS: {said.splitlines()[0]}"
+
+
+def test_every_test_that_quick_leaves_out_is_there() -> None:
+    tests = Path(__file__).parent
+    for listed in (tests / "slow.txt").read_text(encoding="utf-8").split():
+        file, _, function = listed.partition("::")
+        tree = ast.parse((tests.parent / file).read_text(encoding="utf-8"))
+        assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, (
+            f"`make slow`: {listed}"
+        )

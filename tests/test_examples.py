@@ -10,12 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-pytestmark = pytest.mark.slow
 
 
 def run(name: str, out: Path) -> Any:
@@ -44,7 +41,7 @@ def test_negative_free(tmp_path: Path) -> None:
 
 def test_clustering(tmp_path: Path) -> None:
     found = run("clustering", tmp_path / "run")
-    assert found["deepcluster"] > found["untrained"]
+    assert found["deepcluster"] > found["untrained"] + 0.1
 
 
 def test_metric(tmp_path: Path) -> None:

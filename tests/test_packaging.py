@@ -25,8 +25,6 @@ QUICK = (
 )  # fmt: skip
 BUILD = "from setuptools import build_meta as b; b.build_sdist('out'); b.build_wheel('out')"
 
-pytestmark = pytest.mark.slow
-
 
 def run(*words: str, cwd: Path, package: Path) -> str:
     """What a Python of its own prints, which finds the package in that folder."""

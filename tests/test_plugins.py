@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ONE, SMALL, file, mistake, ok
+from command import ONE, file, mistake, ok
 
 from unlabeled import registry
+from unlabeled.comparing.board import Board, Row
+from unlabeled.comparing.judge import settled
+from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
+from unlabeled.registry import Choice
+from unlabeled.run import Run
 from unlabeled.testing import check_method
 
 MINE = '''
@@ -137,14 +142,23 @@ def test_it_is_trained_and_its_run_asks_for_it(mine: Path, tmp_path: Path) -> No
     assert "kNN" in shown or "knn" in shown
 
 
-@pytest.mark.slow
-def test_rows_of_a_table_train_in_processes_that_know_it(mine: Path, tmp_path: Path) -> None:
-    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
-    common = ("--encoder", "resnet10t", "--precision", "32", "--epochs", 1, "--out", out)
-    ok("compare", data, *SMALL, *common, "--plugin", mine, "--method", "hers:sharpness=3")
-    rows = {row["name"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
-    assert "hers:sharpness=3" in rows
-    assert not any(row.get("failed") for row in rows.values())
+def test_a_row_of_a_table_trains_in_a_process_that_knows_it(mine: Path, tmp_path: Path) -> None:
+    ok("methods", "--plugin", mine)  # that processes of its own know it, too
+    data = file(tmp_path / "x.npz")
+    opened = open_data(str(data), kind=Choice("", {"size": 8}))
+    layer = {
+        "encoder": {"name": "resnet10t", "width": 4},
+        "batch_size": 16,
+        "precision": "32",
+        "epochs": 1,
+        "data": str(data),
+    }
+    row = Row("hers", compose(layer, {"kind": settled(opened), "method": {"name": "hers", "sharpness": 3}}))
+    board = Board(tmp_path / "out", {}, lambda run: {"figures": {}}, lambda rows: None, accelerator="cpu")
+    board.claim([row], opened.train)
+    assert board.fill([row])
+    assert "failed" not in json.loads((tmp_path / "out" / "hers.json").read_text())
+    assert Run(tmp_path / "out" / "rows" / "hers").finished
 
 
 def test_both_keep_the_contract(mine: Path) -> None:

@@ -69,7 +69,6 @@ def test_it_is_timed_and_takes_a_step(name: str, tmp_path: Path) -> None:
     assert np.isfinite(line["loss"])
 
 
-@pytest.mark.slow
 def test_a_trial_of_all_ways_is_made_and_chosen_from(tmp_path: Path) -> None:
     """Of a policy that draws patches beside whole images, which an encoder alone does not take."""
     recipe, opened = started("cifar10/pirl", tmp_path)

@@ -110,11 +110,7 @@ class Entry:
     def options(self) -> dict[str, Option]:
         """Returns the keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere
         else."""
-        from docstring_parser import parse
-
-        classes = [c for c in reversed(self.make.__mro__) if c is not object] if isinstance(self.make, type) else [self.make]
-        texts = [text for c in classes for text in (c.__doc__, vars(c).get("__init__", c).__doc__) if text]
-        helps = {p.arg_name: " ".join((p.description or "").split()) for text in texts for p in parse(text).params}
+        helps = _helps(self.make)
         return {
             p.name: Option(self.preset.get(p.name, p.default), _type(p.annotation, spaces), helps.get(p.name, ""))
             for p, spaces in _keywords(self.make)
@@ -386,6 +382,17 @@ def _spell(wanted: Any) -> str:
     if get_origin(wanted) in (Union, UnionType):
         return " or ".join("null" if kind is type(None) else _spell(kind) for kind in get_args(wanted))
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(wanted, str(wanted))
+
+
+@cache
+def _helps(make: Callable[..., Any]) -> Mapping[str, str]:
+    """Returns what the docstrings of a class and of those above it, or of a function, say of each argument; read once, as
+    every recipe asks for it several times."""
+    from docstring_parser import parse
+
+    classes = [c for c in reversed(make.__mro__) if c is not object] if isinstance(make, type) else [make]
+    texts = [text for c in classes for text in (c.__doc__, vars(c).get("__init__", c).__doc__) if text]
+    return {p.arg_name: " ".join((p.description or "").split()) for text in texts for p in parse(text).params}
 
 
 def _keywords(make: Any) -> list[tuple[inspect.Parameter, dict[str, Any]]]:
