@@ -88,7 +88,8 @@ def in_one_graph(method: Comparison, drawn: Batch) -> Found:
 
 
 def close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float) -> None:
-    """Holds each gradient to another, relative to its norm; one that is nothing but rounding, relative to the largest.
+    """Holds each gradient to another, relative to its norm; one in which terms cancel, as in a bias before a norm, relative to
+    the largest: it keeps the rounding of its terms.
 
     Raises:
         ContractError: they differ.
@@ -98,7 +99,7 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float) -> None:
     require(scale > 0, "all gradients are zero")
     for n in a:
         error, size = float((a[n] - b[n]).norm()), float(b[n].norm())
-        require(error <= rtol * max(size, 1e-2 * scale), f"the gradient of {n} is off by {error:g} of {size:g}")
+        require(error <= rtol * max(size, 5e-2 * scale), f"the gradient of {n} is off by {error:g} of {size:g}")
 
 
 def cosine(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
