@@ -31,10 +31,11 @@ def mean_and_deviation(x: Tensor, length: Tensor) -> Tensor:
     count = length.clamp(min=1)[:, None]
     mean = x.where(inside, 0).sum(2) / count
     variance = (x - mean[:, :, None]).where(inside, 0).square().sum(2) / count
-    return torch.cat([mean, (variance + _EPSILON).sqrt()], 1)
+    return torch.cat([mean, variance.clamp(min=_LEAST).sqrt()], 1)
 
 
-_EPSILON = 1e-8  # the gradient of a deviation of 0 is none
+_LEAST = 1e-8
+"""Of a variance: the gradient of a root at 0 is infinite. Not added, as a graph in ONNX loses what adds so little."""
 
 
 def strides_for(rate: int) -> tuple[int, int, int]:
@@ -61,7 +62,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, (L + 1) · stride, channels) to (B, L, width)."""
-        blocks = x.reshape(len(x), -1, self.stride * x.shape[2])  # (B, L + 1, stride · channels)
+        blocks = x.reshape(x.shape[0], -1, self.stride * x.shape[2])  # (B, L + 1, stride · channels)
         pairs = torch.cat([blocks[:, :-1], blocks[:, 1:]], 2)  # (B, L, 2 · stride · channels)
         return F.relu(self.norm(self.linear(pairs)))
 
@@ -106,12 +107,12 @@ class CPCNet(nn.Module):
 
         Frame t is centred on samples t · hop to (t + 1) · hop; what it sees beyond the ends is silence.
         """
-        frames = -(-x.shape[2] // self.hop)
+        frames = (x.shape[2] + self.hop - 1) // self.hop
         before = (self.span - self.hop) // 2
         after = (frames - 1) * self.hop + self.span - before - x.shape[2]
         z = self.convolutions(F.pad(x, (before, after)).mT)  # (B, L, width)
         c = self.gru(z)[0]  # (B, L, context)
-        valid = -(-valid_length(x).clamp(min=1) // self.hop)  # (B,); of silence one frame is left
+        valid = (valid_length(x).clamp(min=1) + self.hop - 1) // self.hop  # (B,); of silence one frame is left
         padding = torch.arange(frames, device=x.device) >= valid[:, None]  # (B, L)
         z, c = (maps.masked_fill(padding[:, :, None], 0).mT for maps in (z, c))
         return c, [z, c]

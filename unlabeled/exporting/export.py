@@ -14,14 +14,15 @@ from unlabeled.data import open_data
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.exporting.formats import FORMS, Form
+from unlabeled.exporting.graphs import RANDOM, graph_of
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, METRICS, RECIPE, Run
 
 TOLERANCE = 1e-4
 """Largest difference of a feature h from the run's, as a share of max(1, |h|)."""
-RANDOM, REAL = 16, 64
-"""Images to compare on."""
+REAL = 64
+"""Samples of the data to compare on."""
 ELSE = "nothing was written; give another --format, such as safetensors"
 
 
@@ -58,7 +59,7 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
     path = opened.path / "export" / usual if out is None else out
     _check_place(opened, path, out is None)
     encoder, choice = opened.encoder(), opened.recipe.encoder
-    batches = [*_random(encoder), *([] if data is None else [_real(opened, encoder, data, root)])]
+    batches = [*graph_of(encoder).random(encoder), *([] if data is None else [_real(opened, encoder, data, root)])]
     form = make(encoder, choice)
     found: list[float] = []
 
@@ -73,7 +74,9 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
             raise cannot_write(path.parent, error) from error
     write_whole(path, write)
     real = f" and {len(batches[-1])} of the data" if data is not None else ""
-    exported = Exported(path, path.with_name(f"{path.name}.md"), found[0], f"{2 * RANDOM} random images{real}", form.notes)
+    exported = Exported(
+        path, path.with_name(f"{path.name}.md"), found[0], f"{2 * RANDOM} random {graph_of(encoder).noun}{real}", form.notes
+    )
     text = _describe(opened, encoder, name, form, exported)
     write_whole(exported.readme, lambda p: p.write_text(text, encoding="utf-8"))
     return exported
@@ -85,17 +88,6 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
     names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER)
     if path.resolve() in [(run.path / name).resolve() for name in names]:
         raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
-
-
-def _random(encoder: Encoder) -> list[Tensor]:
-    """Noise of the size that the encoder judges at, and of another: images that are not square, a shorter recording."""
-    draw = torch.Generator().manual_seed(0)
-    channels, size = encoder.front.channels, encoder.front.eval_size
-    if encoder.front.kind.name == "sound":
-        ends = (size, size // 2 + 3)
-        return [torch.randint(-9999, 9999, (RANDOM, 1, end), dtype=torch.int16, generator=draw) for end in ends]
-    shapes = [(RANDOM, channels, size, size), (RANDOM, channels, 2 * size - 1, size + 3)]
-    return [torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw) for shape in shapes]
 
 
 def _real(run: Run, encoder: Encoder, data: Any, root: str | Path | None) -> Tensor:
@@ -111,10 +103,10 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
     """
     program = compile(form.code(str(file)), f"use of {name}", "exec")
     largest = 0.0
-    for images in batches:
-        space: dict[str, Any] = {"images": images.numpy() if form.array else images}
+    for batch in batches:
+        space: dict[str, Any] = {graph_of(encoder).noun: batch.numpy() if form.array else batch}
         with torch.no_grad():
-            h = encoder(images)
+            h = encoder(batch)
             exec(program, space)
         there = torch.as_tensor(space["h"])
         if there.shape != h.shape:
@@ -129,13 +121,7 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
 
 
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
-    recipe, channels, side = run.recipe, encoder.front.channels, encoder.front.eval_size
-    kind = "an array" if form.array else "a tensor"
-    shape, sizes = f"(B, {channels}, H, W) of uint8", "of any H and W"
-    before = f"Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order."
-    if encoder.front.kind.name == "sound":
-        shape, sizes = "(B, 1, T) of int16", f"of any T, at {encoder.front.kind.options['rate']:,} samples a second"
-        before = "Recordings are brought to [-1, 1] and scaled; zeros at the end are padding, and change nothing."
+    recipe, (shape, before) = run.recipe, graph_of(encoder).describe(encoder)
     notes = "".join(f"- {note}\n" for note in form.notes)
     return f"""# {exported.path.name}
 
@@ -144,7 +130,7 @@ The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.
 ```python
 {form.code(exported.path.name)}```
 
-- `images` is {kind} {shape}, {sizes}; `h` is (B, {encoder.dim}) float32.
+- `{graph_of(encoder).noun}` is {"an array" if form.array else "a tensor"} {shape}; `h` is (B, {encoder.dim}) float32.
 - {before}
 {notes}
 These lines were run when the file was written: on {exported.images}, no feature h differed from the run's by more than

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import warnings
@@ -18,8 +19,9 @@ import torchvision
 from torch import Tensor, nn
 
 from unlabeled.encoders import Encoder, Lab
-from unlabeled.encoders.image import resized, timm_options
+from unlabeled.encoders.image import timm_options
 from unlabeled.errors import UserError
+from unlabeled.exporting.graphs import Images, Recordings, graph_of
 from unlabeled.registry import Choice
 from unlabeled.run import save_encoder
 
@@ -34,8 +36,8 @@ class Form:
     Attributes:
         write: makes the file.
         imports: lines that the use begins with.
-        lines: of Python, from `images` (B, C, H, W) uint8, of any size, to features `h` (B, D).
-        array: whether `images` is a NumPy array; otherwise a tensor.
+        lines: of Python, from `images` (B, C, H, W) uint8, or `recordings` (B, 1, T) int16, to features `h` (B, D).
+        array: whether those are a NumPy array; otherwise a tensor.
         notes: what to know of it.
     """
 
@@ -121,20 +123,19 @@ def as_safetensors(encoder: Encoder, choice: Choice) -> Form:
         [
             f'about = json.loads(safetensors.safe_open({FILE}, "np").metadata()["unlabeled"])  # name, options, sizes',
             f"encoder = unlabeled.load({FILE})  # in evaluation mode",
-            "h = encoder(images)",
+            f"h = encoder({graph_of(encoder).noun})",
         ],
-        notes=["Resize and normalisation are inside, as tensors `front.*`; the network's names begin with `backbone.`."],
+        notes=[f"{graph_of(encoder).inside}, as tensors `front.*`; the network's names begin with `backbone.`."],
     )
 
 
 def as_onnx(encoder: Encoder, choice: Choice) -> Form:
-    """Makes one graph, from images float32 (B, C, H, W) in [0, 1] to features (B, D); B, H and W are free.
+    """Makes one graph, to features (B, D), from images float32 (B, C, H, W) in [0, 1] or recordings (B, 1, T) in [-1, 1];
+    all but C and D are free.
 
     Raises:
         UserError: packages are missing.
     """
-    if encoder.front.kind.name != "image":
-        _refuse("onnx", f"it is a network for data of kind {encoder.front.kind.name}", ["safetensors"])
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -143,9 +144,10 @@ def as_onnx(encoder: Encoder, choice: Choice) -> Form:
                 f"format 'onnx' needs the package {package}, which is missing: pip install 'unlabeled[onnx]', "
                 "or give --format safetensors"
             ) from error
+    graph = graph_of(encoder)(copy.deepcopy(encoder))
 
     def write(path: Path) -> None:
-        model = _onnx(encoder)
+        model = _onnx(graph)
         model.metadata_props.add(key="unlabeled", value=json.dumps(_about(encoder, choice)))
         path.write_bytes(model.SerializeToString())
 
@@ -154,10 +156,10 @@ def as_onnx(encoder: Encoder, choice: Choice) -> Form:
         ["import numpy as np", "import onnxruntime"],
         [
             f'session = onnxruntime.InferenceSession({FILE}, providers=["CPUExecutionProvider"])',
-            'h = session.run(["features"], {"images": np.float32(images) / 255})[0]',
+            f'h = session.run(["features"], {{"{graph.noun}": np.float32({graph.noun}) / {graph.largest}}})[0]',
         ],
         array=True,
-        notes=["The resize and the normalisation are inside; the number of images and their size are free."],
+        notes=[f"{graph.inside}; their number and size are free."],
     )
 
 
@@ -175,37 +177,23 @@ def _of_timm(choice: Choice) -> bool:
     return bool(timm.models.model_entrypoint(choice.name).__module__.startswith("timm."))
 
 
-class _Graph(nn.Module):
-    """An encoder without the questions that it asks of its input: those have no place in a graph."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = (resized(images, self.encoder.front.eval_size) - self.encoder.front.mean) / self.encoder.front.std
-        return self.encoder.represented(self.encoder.backbone(x), x)
-
-
-def _onnx(encoder: Encoder) -> Any:
+def _onnx(graph: Images | Recordings) -> Any:
     """The graph as ONNX's model.
 
     Raises:
         UserError: the network holds what ONNX has no word for.
     """
-    side = encoder.front.eval_size
-    example = torch.rand(2, encoder.front.channels, side + 3, side + 5)
-    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    free = {place: torch.export.Dim(name) for place, name in graph.free.items()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                _Graph(encoder).eval(), (example,), dynamo=True, dynamic_shapes=(free,), verbose=False,
-                input_names=["images"], output_names=["features"],
+                graph.eval(), (graph.example(),), dynamo=True, dynamic_shapes=(free,), verbose=False,
+                input_names=[graph.noun], output_names=["features"],
             )  # fmt: skip
         return program.model_proto if program is not None else None
     except Exception as error:  # the exporter raises anything on what it does not know
-        able = [*([] if _beyond(encoder) else ["timm"]), "safetensors"]
+        able = [*([] if _beyond(graph.encoder) else ["timm"]), "safetensors"]
         _refuse("onnx", " ".join(str(error).split())[:200], able)
 
 
@@ -246,8 +234,9 @@ def _about_values(values: Tensor) -> list[float]:
 
 def _about(encoder: Encoder, choice: Choice) -> dict[str, Any]:
     sizes = {"channels": encoder.front.channels, "size": encoder.front.size, "eval_size": encoder.front.eval_size}
-    values = {"mean": _about_values(encoder.front.mean), "std": _about_values(encoder.front.std)}
-    return {"name": choice.name, "options": dict(choice.options), **sizes, **values}
+    values = {name: _about_values(value) for name, value in encoder.front.named_buffers()}
+    kind = {"name": encoder.front.kind.name, **encoder.front.kind.options}
+    return {"name": choice.name, "options": dict(choice.options), "kind": kind, **sizes, **values}
 
 
 def _alone(name: str, encoder: Encoder) -> None:

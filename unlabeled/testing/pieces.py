@@ -88,8 +88,8 @@ def in_one_graph(method: Comparison, drawn: Batch) -> Found:
 
 
 def close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float) -> None:
-    """Holds each gradient to another, relative to its norm; one in which terms cancel, as in a bias before a norm, relative to
-    the largest: it keeps the rounding of its terms.
+    """Holds each gradient to another, relative to its norm; one in which terms cancel, as in a bias before a norm, relative
+    to the largest: it keeps the rounding of its terms.
 
     Raises:
         ContractError: they differ.
