@@ -6,13 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from unlabeled.data.kinds.kind import Kind
 from unlabeled.probes.score import Score
 
 RAW = {"pixels": "raw pixels", "log-mel": "log-mel statistics"}
 """What each kind of data has for features without an encoder (`Kind.raw`), in words."""
 SUBJECTS = {**RAW, "random": "untrained encoder", "run": "pretrained encoder"}
 RIVALS = {"random": "an untrained encoder of the same shape", **RAW}
-HELPS = "What usually helps: gentler crops where the object of interest is small, other views, another method, more steps."
 
 NAMED = 3
 """Comparisons that are named one by one, at most."""
@@ -24,7 +24,7 @@ Pair = tuple[str, Score, str, Score]
 """Labels, score of the run, rival, its score."""
 
 
-def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | None:
+def answer(scores: Scores, titles: Sequence[str], kind: Kind) -> str | None:
     """Returns one sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the
     spread; and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond
     the spread and never better is not to have helped, whatever the other rival says.
@@ -36,7 +36,7 @@ def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | 
     Args:
         scores: of all subjects.
         titles: of the protocols that are judged by labels.
-        raw: the kind's features without an encoder.
+        kind: of the data: its features without an encoder, and what usually helps.
 
     Returns:
         None if nothing was judged by labels.
@@ -59,28 +59,29 @@ def answer(scores: Scores, titles: Sequence[str], raw: str = "pixels") -> str | 
     shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
     by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
     figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
-    lacking = [RIVALS[name] for name in ("random", raw) if name not in {pair[2] for pair in pairs}]
+    lacking = [RIVALS[name] for name in ("random", kind.raw) if name not in {pair[2] for pair in pairs}]
     more = f" Not compared with {' or '.join(lacking)}: leave out --against." if lacking else ""
     if not pairs:
         return f"Whether pretraining helped was not asked: {figure}.{more}"
-    return _verdict(pairs, figure, len([pair for pair in shown if pair[2] in RIVALS])) + more
+    helps = f"What usually helps: {kind.other_views}, another method, more steps."
+    return _verdict(pairs, figure, len([pair for pair in shown if pair[2] in RIVALS]), helps) + more
 
 
-def _verdict(pairs: Sequence[Pair], figure: str, shown: int) -> str:
+def _verdict(pairs: Sequence[Pair], figure: str, shown: int, helps: str) -> str:
     won, worse = _won(pairs), _worse(pairs)
     lost = [pair for pair in pairs if _gap(pair) <= 0]
     close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
     beaten = {pair[2] for pair in won}
     untrained = [pair for pair in pairs if pair[2] == "random"]
     if worse:
-        return f"Pretraining did not help: {figure}; it made features worse than {' and '.join(worse)}. {HELPS}"
+        return f"Pretraining did not help: {figure}; it made features worse than {' and '.join(worse)}. {helps}"
     if not won:
         within = "within the spread" if all(map(math.isfinite, map(_spread, pairs))) else "of unknown spread"
-        return f"Pretraining made no clear difference: {figure}, which is {within}. {HELPS}"
+        return f"Pretraining made no clear difference: {figure}, which is {within}. {helps}"
     if untrained and "random" not in beaten:
-        return f"Pretraining made no clear difference: {figure}; it is not clearly better {_where(untrained)}. {HELPS}"
+        return f"Pretraining made no clear difference: {figure}; it is not clearly better {_where(untrained)}. {helps}"
     if lost:
-        return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {HELPS}"
+        return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {helps}"
     if close:
         return f"Pretraining helped: {figure}; but it is not clearly better {_where(close)}."
     several = len(pairs) > shown

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from unlabeled.console import text
 from unlabeled.data import Source, told
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import answer, called, spell
 from unlabeled.probes.score import Score
@@ -124,8 +124,7 @@ class Evaluation:
         """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
         every = self.every
         titles = list({s.title for (_, labels), found in every.items() if labels != NONE for s in found})
-        kind = self.metadata.get("recipe", {}).get("kind", {}).get("name", "image")
-        return answer(every, titles, build(Choice(kind)).raw)
+        return answer(every, titles, kind_of(self.metadata))
 
     @property
     def every(self) -> dict[tuple[str, str], list[Score]]:
@@ -179,10 +178,11 @@ class Evaluation:
         subjects = list(dict.fromkeys(subject for subject, _ in found))
         amounts = list(dict.fromkeys(labels for _, labels in found))
         where = looked_at(self.split, found.values())
+        nouns = kind_of(self.metadata).nouns
         if amounts == [NEW]:
             tested = next(iter(found.values())).tested
-            where = f"{tested:,} images of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
-        table = Table("labels", "images", "", title=f"{self.data}: {title}, {where}", title_justify="left")
+            where = f"{tested:,} {nouns} of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
+        table = Table("labels", nouns, "", title=f"{self.data}: {title}, {where}", title_justify="left")
         for subject in subjects:
             table.add_column(called(subject), justify="right")
         for amount in amounts:
@@ -193,6 +193,11 @@ class Evaluation:
                 first = (spell(amount), images) if i == 0 else ("", "")
                 table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
         return table
+
+
+def kind_of(metadata: Mapping[str, Any]) -> Kind:
+    """Returns the kind of data of an evaluation's recipe; images, of an older file that does not say."""
+    return build(Choice(metadata.get("recipe", {}).get("kind", {}).get("name", "image")))
 
 
 def looked_at(split: str, scores: Iterable[Score]) -> str:

@@ -109,13 +109,13 @@ def search(
         with torch.no_grad():
             asked, label, said = encoder(query[kind.name].to(device)).float().cpu(), "", str(image)
     else:
-        asked, label, said = h[number : number + 1], everything.label(number), f"image {number} of {opened.train.name}"
+        asked, label, said = h[number : number + 1], everything.label(number), f"{kind.noun} {number} of {opened.train.name}"
     found = _nearest(asked, h, everything, number, k)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
         Tile(
             everything.picture(n.number),
-            [*([n.label] if n.label else []), f"{n.similarity:.3f}", f"image {n.number}"],
+            [*([n.label] if n.label else []), f"{n.similarity:.3f}", f"{kind.noun} {n.number}"],
             n.label == label if label and n.label else None,
         )
         for n in neighbours
@@ -130,7 +130,7 @@ def _check(k: int, out: Path) -> None:
     if k < 1:
         raise UserError(f"k is {k}, and must be at least 1")
     if k > MOST:
-        raise UserError(f"k is {k}, and a picture shows {MOST} images at most: give --k {MOST} or less")
+        raise UserError(f"k is {k}, and a picture shows {MOST} at most: give --k {MOST} or less")
     if out.suffix.lower() != ".png":
         raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
     if not out.parent.is_dir():
@@ -145,10 +145,13 @@ def _nearest(asked: Tensor, h: Tensor, images: _Samples, number: int | None, k: 
     while True:
         good = images.good()
         if number is not None and not good[number]:
-            raise UserError(f"image {number} is {images.path(number)!r}, which cannot be read: give another one")
+            raise UserError(
+                f"{images.kind.noun} {number} is {images.path(number)!r}, which cannot be read: give another one"
+            )
         candidates = np.flatnonzero(good & (np.arange(len(good)) != number))
         if not len(candidates):
-            raise UserError("the data have no other image to find: give --data with more images")
+            noun, nouns = images.kind.noun, images.kind.nouns
+            raise UserError(f"the data have no other {noun} to find: give --data with more {nouns}")
         cosine, position = nearest(asked, h[torch.from_numpy(candidates)], min(k, len(candidates)))
         found = candidates[position[0].numpy()]
         for i in found:
@@ -161,7 +164,7 @@ class _Samples:
     """The samples of several splits, numbered from one to the next."""
 
     def __init__(self, sources: list[Source]) -> None:
-        self._sources = sources
+        self._sources, self.kind = sources, sources[0].kind
         self._at = [(source, i) for source in sources for i in range(len(source))]
 
     def __len__(self) -> int:
@@ -192,7 +195,9 @@ class _Samples:
 
 def _number(image: Any, images: _Samples) -> int:
     if int(image) >= len(images):
-        raise UserError(f"there is no image {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}")
+        raise UserError(
+            f"there is no {images.kind.noun} {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}"
+        )
     return int(image)
 
 

@@ -47,7 +47,7 @@ def splits(
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
         raise UserError(
-            f"{opened.train.name!r} has no labels to evaluate with: give labelled images as --data, for example a folder "
+            f"{opened.train.name!r} has no labels to evaluate with: give labelled {opened.train.kind.nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
@@ -74,7 +74,7 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
         before = f"by {recipe.group!r}" if recipe.group else "without a group"
         raise UserError(
             f"{opened.train.name!r}: the run held out its test images {before}; by {asked.group!r} it would be judged on "
-            f"images that it was trained on: leave --group out, or pretrain with --group {asked.group}"
+            f"{opened.train.kind.nouns} that it was trained on: leave --group out, or pretrain with --group {asked.group}"
         )
     return opened if asked.label is None else opened.labelled_by(asked.label)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlabeled.evaluating.answer import SUBJECTS, answer, called, spell
-from unlabeled.evaluating.evaluation import NONE, images_of, lacks_supervised, looked_at
+from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
 from unlabeled.run import Run
@@ -43,7 +43,7 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
                 values = [of[s].text(metric) if s in of and metric in of[s].metrics else "" for s in subjects]
                 one = next(iter(of.values()))
                 rows.append([spell(amount), f"{images_of(one, amount):,}", metric, *values])
-        columns = ["labels", "images", "figure", *map(called, subjects)]
+        columns = ["labels", kind_of(evaluation).nouns, "figure", *map(called, subjects)]
         split = str(evaluation.get("split", ""))
         where = looked_at(split, (score for _, _, score in of_title))
         found.append(
@@ -117,7 +117,8 @@ def sentences(evaluation: Mapping[str, Any]) -> list[str]:
     scores: dict[tuple[str, str], list[Score]] = {}
     for line in evaluation.get("scores", []):
         scores.setdefault((line["subject"], line["labels"]), []).append(_score(line))
-    said = answer(scores, list({score.title for (_, labels), found in scores.items() if labels != NONE for score in found}))
+    titles = list({score.title for (_, labels), found in scores.items() if labels != NONE for score in found})
+    said = answer(scores, titles, kind_of(evaluation))
     return [said] if said else []
 
 

@@ -55,6 +55,7 @@ class ImageKind:
     invariances = NATURAL
     version = 2  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
+    other_views = "gentler crops where the object of interest is small, other views"
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class Kind(Protocol):
         raw: name of the features that need no encoder, a baseline of every table.
         version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
         method: one that learns from it, for advice.
+        other_views: what helps where pretraining did not, in words.
         policy: of views, for methods that prescribe none of this kind.
         encoder_name: the default encoder.
     """
@@ -66,6 +67,7 @@ class Kind(Protocol):
     raw: ClassVar[str]
     version: ClassVar[int]
     method: ClassVar[str]
+    other_views: ClassVar[str]
     policy: ClassVar[str]
     encoder_name: ClassVar[str]
 

@@ -76,6 +76,7 @@ class SoundKind:
     invariances: ClassVar[frozenset[str]] = frozenset()
     version = 1  # raise it whenever `to_samples` gives other samples than before
     method, policy, encoder_name = "cpc", "window", "cpc"
+    other_views = "windows of another length"
 
     def __init__(
         self,
