@@ -46,8 +46,9 @@ def splits(
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
+        nouns = opened.train.kind.nouns
         raise UserError(
-            f"{opened.train.name!r} has no labels to evaluate with: give labelled {opened.train.kind.nouns} as --data, for example a folder "
+            f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
