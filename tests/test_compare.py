@@ -19,12 +19,12 @@ from command import SMALL, file, mistake, ok, unlabeled
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.child import Child, ChildError, lock
 from unlabeled.comparing.history import History
-from unlabeled.comparing.judge import settled
 from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
+from unlabeled.training.setup import resolved
 
 COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
 COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "images/s", "peak memory, MiB")
@@ -184,7 +184,7 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
     data, out = file(tmp_path / "x.npz"), tmp_path / "out"
     layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "data": str(data)}
     opened, published = open_data(str(data), kind=Choice("", {"size": 8})), []
-    row = Row("a", compose(layer, {"kind": settled(opened), "method": {"name": "moco", "queue": 32}}))
+    row = Row("a", resolved(compose(layer, {"method": {"name": "moco", "queue": 32}, "kind.size": 8}), opened.train))
     board = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
     board.claim([row], opened.train)
     assert board.fill([row])

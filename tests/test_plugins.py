@@ -14,7 +14,6 @@ from command import ONE, file, mistake, ok
 
 from unlabeled import registry
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.judge import settled
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
@@ -146,14 +145,9 @@ def test_a_row_of_a_table_trains_in_a_process_that_knows_it(mine: Path, tmp_path
     ok("methods", "--plugin", mine)  # that processes of its own know it, too
     data = file(tmp_path / "x.npz")
     opened = open_data(str(data), kind=Choice("", {"size": 8}))
-    layer = {
-        "encoder": {"name": "resnet10t", "width": 4},
-        "batch_size": 16,
-        "precision": "32",
-        "epochs": 1,
-        "data": str(data),
-    }
-    row = Row("hers", compose(layer, {"kind": settled(opened), "method": {"name": "hers", "sharpness": 3}}))
+    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "precision": "32", "epochs": 1}
+    own = {"data": str(data), "kind.size": 8, "method": {"name": "hers", "sharpness": 3}}
+    row = Row("hers", resolved(compose(layer, own), opened.train))
     board = Board(tmp_path / "out", {}, lambda run: {"figures": {}}, lambda rows: None, accelerator="cpu")
     board.claim([row], opened.train)
     assert board.fill([row])

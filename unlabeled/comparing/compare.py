@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from unlabeled import plots, registry
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled, settled
+from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled
 from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks, short
 from unlabeled.comparing.table import Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.data import Data
@@ -20,7 +20,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
-from unlabeled.training.setup import chosen_images
+from unlabeled.training.setup import chosen_images, resolved
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
@@ -69,7 +69,7 @@ def compare(
         data = str(data)
     opened = open_labelled(data if data is not None else common.data, common, root)
     name = opened.train.name if data is None else data
-    common = compose(common.to_dict(), {"kind": settled(opened), "data": name})
+    common = resolved(compose(common.to_dict(), {"data": name}), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)

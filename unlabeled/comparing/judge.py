@@ -98,12 +98,6 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
     return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
 
 
-def settled(data: Data) -> dict[str, Any]:
-    """Returns the kind of the data with all options, as a recipe holds it."""
-    kind = data.train.kind.resolved(data.train.form)
-    return {"name": kind.name, **kind.options}
-
-
 def identity(data: Data) -> dict[str, Any]:
     """Returns what makes the data the same: for the question that a folder of rows answers."""
     assert data.test is not None

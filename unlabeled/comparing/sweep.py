@@ -15,12 +15,13 @@ from rich.console import RenderableType
 from unlabeled import plots
 from unlabeled.comparing import matrix
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.judge import Judge, identity, mean, open_labelled, settled
+from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
 from unlabeled.comparing.remarks import hardware, notes, short
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
+from unlabeled.training.setup import resolved
 
 FIGURES = [
     figure("kNN 100%", "knn"),
@@ -60,8 +61,9 @@ def sweep(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    layers.append({"data": named, "kind": settled(opened)})
-    base = compose(*layers)
+    asked, base = base, resolved(compose(base.to_dict(), {"data": named}), opened.train)
+    by_kind = ["encoder"] if base.encoder != asked.encoder else []
+    layers.append({name: base.to_dict()[name] for name in ("data", "kind", *by_kind)})
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
