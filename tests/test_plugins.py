@@ -20,6 +20,7 @@ from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.testing import check_method
+from unlabeled.training.setup import resolved
 
 MINE = '''
 """Somebody's file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import wave
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,23 +151,31 @@ def test_methods_views_and_encoders_of_other_data_are_refused(made: Path, tmp_pa
 
 def test_untrained_and_supervised(made: Path, tmp_path: Path) -> None:
     words = (
-        made / "data",
-        *NAMES,
-        "--encoder",
-        "cpc",
-        "--encoder.width",
-        "8",
-        "--encoder.context",
-        "8",
-        "--batch-size",
-        "8",
-    )
-    words = (*words, "--accelerator", "cpu", "--epochs", "1")
+        made / "data", *NAMES, "--encoder.width", "8", "--encoder.context", "8", "--batch-size", "8", "--accelerator", "cpu",
+        "--epochs", "1",
+    )  # fmt: skip
     ok("pretrain", *words, "--method", "random", "--out", tmp_path / "random")
-    ok("pretrain", *words, "--method", "supervised", "--views", "window", "--out", tmp_path / "told")
+    ok("pretrain", *words, "--method", "supervised", "--out", tmp_path / "told")
+    assert Run(tmp_path / "told").recipe.views.name == "window"
     found = unlabeled.predict(tmp_path / "told", made / "data", out=tmp_path / "p.csv", accelerator="cpu")
     assert set(found.counts) <= {"low", "high"}
     assert sum(found.counts.values()) == 48
+
+
+def test_a_table_and_a_sweep(made: Path, tmp_path: Path) -> None:
+    words = (made / "data", *NAMES, "--encoder.width", "8", "--encoder.context", "8", "--batch-size", "8", "--epochs", "1")
+    words = (*words, "--accelerator", "cpu")
+    ok("compare", *words, "--method", "cpc:steps=3", "--out", tmp_path / "table")
+    rows = {row["name"]: row for row in json.loads((tmp_path / "table" / "table.json").read_text())["rows"]}
+    assert not [row["failed"] for row in rows.values() if "failed" in row]
+    assert {row["recipe"]["encoder"]["name"] for row in rows.values()} == {"cpc"}
+    recipe = tmp_path / "cpc.yaml"
+    recipe.write_text(
+        "method: {name: cpc}\nencoder: {name: cpc, width: 8, context: 8}\nbatch_size: 8\nepochs: 1\nlabel: pitch\n"
+        f"columns: '{NAMES[1]}'\ndata: {made / 'data'}\nviews: {{name: window, samples: 800}}\n"
+    )
+    said = ok("sweep", recipe, "--grid", "method.steps=2", "--accelerator", "cpu", "--out", tmp_path / "sweep")
+    assert "failed" not in said
 
 
 def test_a_run_is_the_same_twice_and_resumes(made: Path, tmp_path: Path) -> None:

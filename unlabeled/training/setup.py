@@ -29,7 +29,7 @@ from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
-from unlabeled.recipe import Recipe
+from unlabeled.recipe import Recipe, compose
 from unlabeled.registry import Choice
 from unlabeled.training import accumulate
 from unlabeled.training.batches import Clock, generator
@@ -296,8 +296,12 @@ def _kind(recipe: Recipe, name: str) -> Kind:
 
 
 def resolved(recipe: Recipe, source: Source) -> Recipe:
-    """Returns the recipe with the kind of the data, what its options leave open, and its default encoder where none is
-    named."""
+    """Returns the recipe with the kind of the data and what its options leave open; and with encoder and views of that kind
+    where none are named and the usual ones are for other data."""
     kind = _kind(recipe, source.kind.name)
-    encoder = Choice(kind.encoder_name) if recipe.encoder == Recipe().encoder else recipe.encoder
-    return replace(recipe, kind=kind.resolved(source.form), encoder=encoder)
+    name = kind.encoder_name if recipe.encoder.name == Recipe().encoder.name else recipe.encoder.name
+    views = recipe.views
+    usual = compose({"method": recipe.method.name}).views.name
+    if views.name == usual and kind.name not in getattr(registry.get("views", usual).make, "sees", ("image",)):
+        views = registry.get("views", kind.policy).resolve({})
+    return replace(recipe, kind=kind.resolved(source.form), encoder=Choice(name, recipe.encoder.options), views=views)
