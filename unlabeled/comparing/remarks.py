@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unlabeled.comparing.judge import mean
 from unlabeled.probes.health import COMPLETE
+from unlabeled.probes.paired import paired, unpacked
 
 UNTRAINED = "random"
 """The method that trains nothing."""
@@ -24,12 +27,14 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     base = judged.get(UNTRAINED)
     methods = [row for row in judged.values() if row["kind"] == "method"]
     if base and methods:
-        knn = mean(base["figures"]["knn"])
-        weak = [row["name"] for row in methods if not _clearly(mean(row["figures"]["knn"]), knn, row["tested"])]
-        spelled = f"`{UNTRAINED}` by kNN with 100% of the labels (two standard errors of the difference)"
+        apart = {row["name"]: _apart(row, base) for row in methods}
+        weak = [name for name, (gap, spread) in apart.items() if gap <= spread]
+        spelled = f"`{UNTRAINED}` by kNN with 100% of the labels (95% interval of the difference)"
         said.append(
             f"Not clearly better than {spelled}: {', '.join(weak)}." if weak else f"All methods clearly beat {spelled}."
         )
+        points = ", ".join(f"{name} {100 * gap:+.1f} ± {100 * spread:.1f}" for name, (gap, spread) in apart.items())
+        said.append(f"Points above `{UNTRAINED}` there: {points}.")
     said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
     said += [
         f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"
@@ -61,10 +66,14 @@ def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
     return " and ".join(dict.fromkeys(named))
 
 
-def _clearly(ours: float, theirs: float, tested: int) -> bool:
-    """Whether one share of the tested images is above another by two standard errors of the difference."""
-    error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / tested)
-    return ours - theirs > 2 * error
+def _apart(row: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[float, float]:
+    """How far a row is above another by kNN, and half the 95% interval of that: sample by sample, but for rows of an older
+    version, which do not say which samples were right."""
+    if row.get("each") and base.get("each"):
+        return paired(*(np.stack([unpacked(text) for text in one["each"]]) for one in (row, base)))
+    ours, theirs = mean(row["figures"]["knn"]), mean(base["figures"]["knn"])
+    error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / row["tested"])
+    return ours - theirs, 1.96 * error
 
 
 def off_budget(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -121,9 +121,9 @@ def _gap(pair: Pair) -> float:
 
 
 def _spread(pair: Pair) -> float:
-    """Of the difference: both spreads are independent. Infinite where one is not known."""
-    spreads = [score.spread() for score in (pair[1], pair[3])]
-    return math.hypot(*(math.inf if spread is None else spread for spread in spreads))
+    """Of the difference. Infinite where it is not known."""
+    spread = pair[1].above(pair[3])[1]
+    return math.inf if spread is None else spread
 
 
 def _by(pair: Pair) -> str:
@@ -133,6 +133,25 @@ def _by(pair: Pair) -> str:
     if gap == 0:
         return f"the same as {rival}"
     return f"{abs(gap):.1f}{against} points {'more' if gap > 0 else 'less'} than {rival}"
+
+
+def differences(scores: Scores, title: str) -> list[str]:
+    """Returns a line for each rival: by how much the run's first figure of a protocol is above the rival's, with each amount
+    of labels, and half the width of the 95% confidence interval of that."""
+    found: dict[str, list[str]] = {}
+    for (subject, labels), several in scores.items():
+        for theirs in several if subject != "run" else ():
+            for ours in scores.get(("run", labels), ()):
+                if ours.title == theirs.title == title:
+                    found.setdefault(subject, []).append(f"{_difference(ours, theirs)} {_with(labels)}")
+    return [f"beside {RIVALS.get(subject, subject)}: {', '.join(said)}" for subject, said in found.items()]
+
+
+def _difference(ours: Score, theirs: Score) -> str:
+    gap, spread = ours.above(theirs)
+    if next(iter(ours.metrics)) in ours.plain:
+        return f"{gap:+.3g}" + ("" if spread is None else f" ± {spread:.2g}")
+    return f"{100 * gap:+.1f}{'' if spread is None else f' ± {100 * spread:.1f}'} points"
 
 
 def _where(pairs: Sequence[Pair]) -> str:

@@ -15,7 +15,8 @@ from unlabeled.console import text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
-from unlabeled.evaluating.answer import answer, called, spell
+from unlabeled.evaluating.answer import answer, called, differences, spell
+from unlabeled.probes.paired import unpacked
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
@@ -68,8 +69,10 @@ def earlier(path: Path, identity: str) -> Earlier:
         found: dict[tuple[str, str], list[Score]] = {}
         for line in one["scores"]:
             score = Score(**{name: value for name, value in line.items() if name in names})
+            for values in score.each:
+                unpacked(values)
             found.setdefault((line["subject"], line["labels"]), []).append(score)
-    except (StopIteration, LookupError, TypeError):
+    except (StopIteration, LookupError, TypeError, ValueError):
         return Earlier()
     return Earlier(found, commands, list(map(str, one.get("saw_labels", []))))
 
@@ -145,6 +148,7 @@ class Evaluation:
             yield self.answer
         for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
             yield self._table(title)
+            yield from differences(self.scores, title)
         notes = {
             (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
         }

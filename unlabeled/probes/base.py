@@ -25,8 +25,9 @@ class Probe(Protocol):
         notes_: what the last fit and score have to say in plain words (it did not converge, ...); empty if nothing.
 
     A probe may also have `intervals_` (figure -> half the width of its 95% confidence interval, after `score`), `plain`
-    (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), and `scored_` (images looked at,
-    after `score`, where those are fewer than it was given).
+    (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), `scored_` (images looked at,
+    after `score`, where those are fewer than it was given), and `each_` ((M,), after `score`: the first figure of each
+    sample, whose mean it is, by which two encoders are compared sample by sample).
     """
 
     notes_: list[str]
@@ -120,8 +121,9 @@ class ImageProbe(Protocol):
         draws: how many draws of few labels are enough (fine-tuning costs more than a classifier); of those that need some.
         notes_: what is to be said in plain words.
 
-    One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`. One that
-    finds classes also has `predict(source, indices)`: the class of each image, (M,) int64.
+    One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`; it may
+    have `each_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the class of each image, (M,)
+    int64.
     """
 
     on_images: ClassVar[bool]
@@ -167,6 +169,11 @@ def check_fit(h: Tensor, y: Tensor) -> None:
         raise ValueError("no labelled sample to fit on")
     if not h.isfinite().all():
         raise ValueError("the features hold NaN or infinity")
+
+
+def right(predicted: Tensor, y: Tensor) -> Array:
+    """Tells where two (M,) tensors, on any devices, are equal: (M,) bool."""
+    return (predicted.cpu() == y.cpu()).numpy()
 
 
 def top1(predicted: Tensor, y: Tensor) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unlabeled.data import Source, balanced_draw
 from unlabeled.errors import UserError
 from unlabeled.probes.base import ImageProbe, NewClassesProbe, Probe, binomial
+from unlabeled.probes.paired import packed
 from unlabeled.probes.score import SHARES, Score
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build
@@ -63,13 +64,14 @@ def evaluate_features(
 
     metrics: dict[str, list[float]] = {}
     notes: dict[str, None] = {}
-    used = []
+    used, each = [], []
     for draw in range(1 if everything or not getattr(probe, "fits", True) else draws):
         chosen = labelled if everything else labelled[_tensor(balanced_draw(labels, amount, seed + draw))]
         probe.fit(train_h[chosen.to(train_h.device)], train_y[chosen.to(train_y.device)], reference=train_h)
         used.append(len(chosen) if needs_labels else 0)
         for name, value in probe.score(test_h, test_y).items():
             metrics.setdefault(name, []).append(value)
+        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
         notes.update(dict.fromkeys(probe.notes_))
     if then is not None:
         then(probe, chosen.numpy(), np.flatnonzero(scored.cpu().numpy()))
@@ -80,7 +82,7 @@ def evaluate_features(
         intervals = shares | dict(own)
     plain = [name for name in metrics if name in getattr(probe, "plain", ())]
     tested = getattr(probe, "scored_", len(test_y))
-    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, plain)
+    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, plain, each)
 
 
 def evaluate_images(
@@ -120,13 +122,14 @@ def evaluate_images(
     last: dict[str, float] = {}
     plain: dict[str, None] = {}
     notes: dict[str, None] = {}
-    used = []
+    used, each = [], []
     chosen = np.arange(len(y))
     for draw in range(1 if once else draws or probe.draws):
         chosen = chosen if once else balanced_draw(y, amount, seed + draw)
         probe.fit(subject, train, positions[chosen], y[chosen], seed=seed + draw)
         found = probe.score(test, scored, scored_y)
         notes.update(dict.fromkeys(probe.notes_))
+        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
         used.append(getattr(probe, "fitted_", len(chosen)) if probe.needs_labels else 0)
         for name, figure in found.items():
             metrics.setdefault(name, []).append(figure.value)
@@ -137,7 +140,7 @@ def evaluate_images(
     if then is not None:
         then(probe, positions[chosen], scored)
     tested = getattr(probe, "scored_", len(scored))
-    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, list(plain))
+    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, list(plain), each)
 
 
 def evaluate_new_classes(
@@ -162,18 +165,19 @@ def evaluate_new_classes(
         _check_finite(h, split)
     metrics: dict[str, list[float]] = {}
     intervals: dict[str, float] = {}
-    done = 0
+    done, each = 0, []
     while done < draws and not intervals:
         if known is not None:
             probe.fit(*known, seed=seed + done)
         for name, figure in probe.score(*new, seed=seed + done).items():
             metrics.setdefault(name, []).append(figure.value)
             intervals |= {} if figure.interval is None else {name: figure.interval}
+        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
         done += 1
     used, notes = [probe.labelled_] * done, list(probe.notes_)
     if done == 1:
         intervals = {name: binomial(metrics[name][0], len(new[1])) for name in SHARES if name in metrics} | intervals
-    return _score(protocol, 1.0, seed, used, len(new[1]), metrics, notes, intervals, [])
+    return _score(protocol, 1.0, seed, used, len(new[1]), metrics, notes, intervals, [], each)
 
 
 def _score(
@@ -186,12 +190,15 @@ def _score(
     notes: list[str],
     intervals: dict[str, float],
     plain: list[str],
+    each: list[str],
 ) -> Score:
     """With a note where a figure is a single value, of which no spread is known."""
     bare = [name for name in metrics if len(used) == 1 and name not in intervals]
     if bare:
         notes = [*notes, f"{protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"]
-    return Score(protocol.name, protocol.options, amount, len(used), seed, used, tested, metrics, notes, intervals, plain)
+    return Score(
+        protocol.name, protocol.options, amount, len(used), seed, used, tested, metrics, notes, intervals, plain, each
+    )  # fmt: skip
 
 
 def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,8 @@ class FewShot:
             right.append((self.predict(images[:, :, : self.shots], asked) == truth).double().mean(1))
         self.labelled_ = self.ways * self.shots
         self.notes_ = [f"few-shot: ± is the 95% confidence interval of the mean over {self.episodes:,} episodes"]
-        return {"accuracy": mean_and_interval(torch.cat(right).cpu().numpy())}
+        self.each_ = torch.cat(right).cpu().numpy()  # of episodes, which are the same for every encoder
+        return {"accuracy": mean_and_interval(self.each_)}
 
     def draw(self, y: Array, rng: np.random.Generator) -> Array:
         """Draws positions (episodes, ways, shots + queries) in y (M,): each row one class, all different, the shown ones

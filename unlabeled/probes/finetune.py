@@ -92,7 +92,8 @@ class Finetune:
         """Returns shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more
         than 5 classes `top5`. The only place where test images are seen."""
         ranked = self._ranked(source, indices)
-        metrics = {"top1": float((ranked[:, 0] == y).mean())}
+        self.each_ = ranked[:, 0] == y
+        metrics = {"top1": float(self.each_.mean())}
         if len(self.classes_) > 5:
             metrics["top5"] = float((ranked == y[:, None]).any(axis=1).mean())
         return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.base import check_fit, top1
+from unlabeled.probes.base import check_fit, right
 from unlabeled.registry import register
 
 GROUP = 16  # neighbouring columns whose maximum is looked at first
@@ -60,7 +60,8 @@ class KNN:
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
         """Returns `{"top1": share of correct classes}` on h (M, D) with labels y (M,)."""
-        return {"top1": top1(self.predict(h), y)}
+        self.each_ = right(self.predict(h), y)
+        return {"top1": float(self.each_.mean())}
 
     def neighbours(self, h: Tensor, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
         """Returns the k nearest training samples of each of h (M, D), the nearest first.

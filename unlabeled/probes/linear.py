@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlabeled.data import hold_out
 from unlabeled.errors import UserError
-from unlabeled.probes.base import check_fit, top1
+from unlabeled.probes.base import check_fit, right, top1
 from unlabeled.probes.softmax import minimise
 from unlabeled.registry import register
 
@@ -98,7 +98,8 @@ class Linear:
         probable."""
         ranked = self.predict_log_proba(h).topk(min(5, len(self.classes_)), dim=1).indices
         guesses = self.classes_.to(h.device)[ranked]  # (M, up to 5)
-        metrics = {"top1": top1(guesses[:, 0], y)}
+        self.each_ = right(guesses[:, 0], y)
+        metrics = {"top1": float(self.each_.mean())}
         if len(self.classes_) > 5:
             metrics["top5"] = float((guesses == y.to(h.device)[:, None]).any(dim=1).double().mean())
         return metrics

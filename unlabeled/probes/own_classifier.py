@@ -61,5 +61,6 @@ class OwnClassifier:
             raise UserError(f"{source.name!r} cannot judge the classifier: {reason}")
         wanted = np.array([known[name] for name in source.classes])[y[labelled]]
         logits = features(self.model_, source, device=self.device_, indices=indices[labelled], precision=self.precision_)
-        share = float((logits.argmax(1).numpy() == wanted).mean())
+        self.each_ = logits.argmax(1).numpy() == wanted
+        share = float(self.each_.mean())
         return {"top1": Figure(share, binomial(share, len(wanted)))}

@@ -105,6 +105,7 @@ class Retrieval:
         self.queries_, self.queried_, self.precision_ = h, labels, np.full(len(h), np.nan)
         self.precision_[asked] = precision
         each = {"mAP": precision, f"precision@{self.k_}": hits / self.k_, f"recall@{self.k_}": hits / counts[own]}
+        self.each_ = precision
         found = {name: mean_and_interval(x) for name, x in each.items()}
         self.intervals_ = {name: figure.interval for name, figure in found.items() if figure.interval is not None}
         return {name: figure.value for name, figure in found.items()}

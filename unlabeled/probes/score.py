@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
+from unlabeled.probes.paired import paired, unpacked
 from unlabeled.registry import Choice, get
 
 SHARES = ("top1", "top5")
@@ -35,6 +39,8 @@ class Score:
         intervals: name -> half the width of the 95% confidence interval, where there is a single draw; for shares of the
             test images, that of `unlabeled.probes.base.binomial`.
         plain: names of figures that are not shares in [0, 1].
+        each: of each draw, the first figure of each test sample (`unlabeled.probes.paired.packed`); empty where a protocol
+            has none.
     """
 
     protocol: str
@@ -48,6 +54,7 @@ class Score:
     notes: list[str]
     intervals: dict[str, float] = field(default_factory=dict)
     plain: list[str] = field(default_factory=list)
+    each: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -65,6 +72,20 @@ class Score:
     def spread(self, metric: str | None = None) -> float | None:
         """Returns the half interval where there is one, else the standard deviation."""
         return self.intervals.get(metric or self._first, self.std(metric))
+
+    def above(self, other: Score) -> tuple[float, float | None]:
+        """Returns by how much the first figure is above another's, and half the width of the 95% confidence interval of
+        that; None where it is not known.
+
+        Sample by sample, where both were found on the same draws of the labels; else as if the two were independent.
+        """
+        gap, spreads = self.mean() - other.mean(), [self.spread(), other.spread()]
+        asked = [(score.amount, score.seed, score.labelled, score.tested, len(score.each)) for score in (self, other)]
+        if self.each and asked[0] == asked[1]:
+            ours, theirs = (np.stack([unpacked(text) for text in score.each]) for score in (self, other))
+            if ours.shape == theirs.shape:
+                return gap, paired(ours, theirs)[1]
+        return gap, None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
 
     def text(self, metric: str | None = None) -> str:
         """Returns `76.1 ± 5.1%`; `3.14 ± 0.02` for a figure that is no share; `96.7%` where the spread is unknown."""

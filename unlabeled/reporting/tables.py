@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlabeled.evaluating.answer import SUBJECTS, answer, called, spell
+from unlabeled.evaluating.answer import SUBJECTS, answer, called, differences, spell
 from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
@@ -19,13 +19,15 @@ VERDICT = "health of the run encoder: "
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows and columns; `numeric` columns are set to the right, `strong` is the column that matters."""
+    """Text in rows and columns; `numeric` columns are set to the right, `strong` is the column that matters, `below` are
+    lines that stand under it."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     numeric: int
     strong: int | None = None
+    below: tuple[str, ...] = ()
 
 
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
@@ -46,11 +48,9 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
         columns = ["labels", kind_of(evaluation).nouns, "figure", *map(called, subjects)]
         split = str(evaluation.get("split", ""))
         where = looked_at(split, (score for _, _, score in of_title))
-        found.append(
-            Table(
-                title + f", {where}" * (bool(split) and where != split), columns, rows, 3, 3 if "run" in subjects else None
-            )
-        )
+        by: dict[tuple[str, str], list[Score]] = {(s, amount): [score] for s, amount, score in of_title}
+        head = title + f", {where}" * (bool(split) and where != split)
+        found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, tuple(differences(by, title))))
     return found
 
 
