@@ -24,14 +24,14 @@ Top-1 accuracy in percent on the test split, as the program wrote it under `resu
 otherwise."""
 DIGITS = """**digits** (`make demo`): a linear classifier; mean ± standard deviation over 10 draws of the labelled images;
 tested on a held-out fifth."""
-FEW = """**cifar10, with few labels**: FixMatch's classifier, and kNN on its features with the same labels. Two epochs are 892
-steps, where the paper takes 2²⁰; `cifar10-rotation` is a run of that recipe."""
+FEW = """**cifar10, with few labels**: FixMatch's classifier, and kNN on its features with the same labels. Two epochs are
+892 steps, where the paper takes 2²⁰; `cifar10-rotation` is a run of that recipe."""
 FEW_HEADER = [
     "| labels a class | from | epochs | minutes of training | classifier | kNN | kNN, untrained |",
     "|---|---|---|---|---|---|---|",
 ]
-SOUNDS = """**spoken-digits**: Free Spoken Digit Dataset, raw sound at 8 kHz; beside log-mel statistics, mean and deviation of 40
-bands."""
+SOUNDS = """**spoken-digits**: Free Spoken Digit Dataset, raw sound at 8 kHz; beside log-mel statistics, mean and deviation
+of 40 bands."""
 SOUND_HEADER = [
     "| method | judged on | kNN | kNN, untrained | kNN, log-mel | linear | linear, untrained | linear, log-mel |",
     "|---|---|---|---|---|---|---|---|",
