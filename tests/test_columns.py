@@ -13,7 +13,7 @@ from PIL import Image
 
 import unlabeled
 from unlabeled.data import open_data
-from unlabeled.inspecting.columns import describe, warnings
+from unlabeled.inspecting.columns import advised, describe, warnings
 from unlabeled.recipe import Roles, compose, read
 from unlabeled.run import Run
 
@@ -124,6 +124,46 @@ def test_what_is_said_of_columns_before_training(made: Path, tmp_path: Path) -> 
     assert "--group patient_id" in said
 
 
+def test_of_groups_within_groups_one_that_can_be_held_out_is_advised_and_all_torn_ones_are_told(made: Path) -> None:
+    """Two sites of five patients: a fifth of two is none. In a given split the patients count that both parts have."""
+    lines = [f"{i}.png,{'ab'[i % 2]},p{i // 6},{i // 30}\n" for i in range(60)]
+    (made / "two.csv").write_text("path,label,patient,site\n" + "".join(lines))
+    source = open_data(made / "two.csv", seed=None).train
+    assert advised(describe({"all": source}), source) == "patient"
+    (said,) = warnings(describe({"all": source}), {"all": source})
+    assert said.startswith("'patient' looks like a group (10 values, 6 images each in the mean)")
+    for name, part in (("left", lines[::2]), ("right", lines[1::2])):
+        (made / f"{name}.csv").write_text("path,label,patient,site\n" + "".join(part))
+    data = open_data(f"train={made / 'left.csv'},test={made / 'right.csv'}")
+    assert data.test is not None
+    both = {"train": data.train, "test": data.test}
+    assert [text.split()[0] for text in warnings(describe(both), both)] == ["'patient'", "'site'"]
+
+
+def test_the_suggestion_holds_out_what_looks_like_a_group(made: Path, tmp_path: Path) -> None:
+    said = ok("inspect", made / "x.csv", "--out", tmp_path, "--minutes", "1", "--accelerator", "cpu", "--label", "species")
+    assert "--label species --group site" in said
+
+
+def test_samples_without_a_group_are_told(made: Path, tmp_path: Path) -> None:
+    lines = [row(i, i // 6).replace(",p0,", ",,") for i in range(60)]
+    (made / "holes.csv").write_text(HEAD + "".join(lines))
+    words = ("--label", "species", "--group", "patient_id", "--out")
+    told = "6 of 60 images have no value of 'patient_id': they are trained on"
+    assert told in ok("pretrain", made / "holes.csv", *ONE, *words, tmp_path / "run")
+    words = (*words, tmp_path / "seen", "--minutes", "1", "--accelerator", "cpu")
+    assert told in ok("inspect", made / "holes.csv", *words)
+
+
+def test_whole_numbers_with_gaps_are_whole_numbers(made: Path) -> None:
+    lines = [f"{i}.png,{'ab'[i % 2]},{'' if i < 3 else i // 5},{i / 7:.2f}\n" for i in range(60)]
+    (made / "gaps.csv").write_text("path,label,patient,weight\n" + "".join(lines))
+    source = open_data(made / "gaps.csv", seed=None).train
+    found = {column.name: column for column in describe({"all": source})}
+    assert (found["patient"].holds, found["patient"].gaps, found["patient"].group) == ("whole numbers", 3, True)
+    assert found["weight"].holds == "real numbers"
+
+
 def listed(path: Path, name: str, lines: list[str]) -> Path:
     (path / name).write_text("path,label,scan,nurse,number\n" + "".join(lines))
     return path / name
@@ -134,10 +174,13 @@ def test_a_group_that_the_given_split_tears_apart_is_found(made: Path) -> None:
     scans = [f"{i}.png,{'ab'[i // 10 % 2]},s{i // 5},n{i // 10},{i}\n" for i in range(60)]
     sources = dict(zip(("train", "test"), _two(made, scans[:32], scans[32:]), strict=True))
     found = {column.name: column for column in describe(sources)}
-    assert [name for name, column in found.items() if column.group] == ["nurse"]
+    assert [name for name, column in found.items() if column.group] == ["scan", "nurse"]
     assert (found["nurse"].shared, found["nurse"].torn) == (1, 8)
     assert (found["number"].shared, found["label"].label) == (0, True)
-    (said,) = warnings(list(found.values()), sources)
+    finest, said = warnings(list(found.values()), sources)
+    assert finest.startswith(
+        "'scan' looks like a group that the split tears apart: 1 of the 6 values in the test split, with 3"
+    )
     assert said.startswith(
         "'nurse' looks like a group that the split tears apart: 1 of the 3 values in the test split, with 8 of"
     )

@@ -57,7 +57,7 @@ def test_bad_files_have_no_row_and_are_counted(kept: Path, tmp_path: Path) -> No
     folder(tmp_path / "data")
     (tmp_path / "data" / "a" / "0.png").write_bytes(b"no picture")
     said = ok("predict", kept / "kept", tmp_path / "data", "--out", tmp_path / "p.csv", "--accelerator", "cpu")
-    assert "1 cannot be read, and have no row" in said
+    assert "left out 1 bad image: " in said
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 60
 
 

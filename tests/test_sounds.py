@@ -101,6 +101,29 @@ def test_what_a_method_sees_is_a_picture_of_spectrogram_and_wave(made: Path) -> 
     assert "not for recordings" in mistake("views", made / "data", "--policy", "simclr", "--out", made / "no.png")
 
 
+def test_bad_recordings_are_told_by_every_verb_that_leaves_them_out(made: Path, tmp_path: Path) -> None:
+    recordings(tmp_path / "data")
+    bad = sorted((tmp_path / "data").rglob("*.wav"))[0]
+    bad.write_bytes(b"no sound")
+    told = f"left out 1 bad recording: {bad.relative_to(tmp_path / 'data')}"
+    assert told in ok("embed", made / "run", tmp_path / "data", "--out", tmp_path / "z.npz", "--accelerator", "cpu")
+    words = ("--protocol", "knn", "--against", "none", "--accelerator", "cpu", "--out", tmp_path / "e.json")
+    assert told in ok("evaluate", made / "run", "--data", tmp_path / "data", *words)
+    (line,) = json.loads((tmp_path / "e.json").read_text())["skipped"]
+    assert told in line
+
+
+def test_the_lengths_of_recordings_of_several_rates(tmp_path: Path) -> None:
+    """The longest in seconds is not the one with the most samples."""
+    for i, (rate, seconds) in enumerate([(4000, 0.5), (16000, 0.25), (8000, 0.375), (8000, 0.375), (8000, 0.375)] * 2):
+        noise = np.random.default_rng(i).uniform(-0.5, 0.5, int(rate * seconds))
+        soundfile.write(tmp_path / f"{i}.wav", noise, rate)
+    said = ok("inspect", tmp_path, "--minutes", "1", "--out", tmp_path / "seen", "--accelerator", "cpu")
+    assert "0.375 s (0.25 s to 0.5 s)" in said
+    found = json.loads((tmp_path / "seen" / "inspect.json").read_text())["splits"]["all"]["sizes"]
+    assert [found[k][0] / found[k][1] for k in ("smallest", "median", "largest")] == [0.25, 0.375, 0.5]
+
+
 def test_inspect_and_report(made: Path) -> None:
     said = ok("inspect", made / "data", *NAMES, "--minutes", "1", "--out", made / "seen", "--accelerator", "cpu")
     assert "recordings" in said

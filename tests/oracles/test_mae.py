@@ -186,7 +186,10 @@ def test_other_networks_are_refused() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"of 64 patches, and the encoder sees 16, of 4 px: give --views.patch-size 4"):
-        method()(masked(places=64), AT)
+        batch = masked(places=64)
+        method().check(batch.views, batch.targets)
+    with pytest.raises(UserError, match=r"these hide none: give --views masked"):
+        method().check(batch.views, {})
     with pytest.raises(UserError, match=r"width is 10, and must be a multiple of 4 and of its 2 heads"):
         method(width=10)
     with pytest.raises(UserError, match=r"width is 8, and must be a multiple of 4 and of its 3 heads"):

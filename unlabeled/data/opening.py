@@ -82,6 +82,13 @@ class Data:
                     f"({', '.join(both[:3])}{', ...' * (len(both) > 3)}) are in train, too, with {samples:,} of its "
                     f"{len(self.test):,} {self.train.kind.nouns}: figures say little of new ones."
                 )
+        there = [source for source in (self.train, self.test) if source is not None and self.group in source.columns]
+        gaps = sum(int((numbered(source.columns[self.group])[0] < 0).sum()) for source in there)
+        if gaps:
+            said.append(
+                f"{gaps:,} of {sum(map(len, there)):,} {self.train.kind.nouns} have no value of {self.group!r}: they are "
+                "trained on, though they may be of a group that is held out. Fill them in, or leave them out of the list."
+            )
         if self.test is not None and self.test.labels is not None and self.train.labels is not None:
             tested = self.test.labels[self.test.labels >= 0]
             strange = int((~np.isin(tested, self.train.labels)).sum())

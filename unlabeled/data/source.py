@@ -196,3 +196,20 @@ def open_source(
     store = Store(listing.reader, kind, form, listing.name)
     store.check(seconds)
     return Source(listing, labels, store, first)
+
+
+NAMED = 3
+"""Bad samples that a line names."""
+
+
+def left_out(*sources: Source | None) -> list[str]:
+    """Returns a line of the bad samples that were met and left out, the first of them by path and reason; none if there are
+    none."""
+    there = [source for source in sources if source is not None]
+    skipped = [one for source in there for one in source.skipped]
+    if not skipped:
+        return []
+    kind = there[0].kind
+    named = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:NAMED])
+    more = f"; and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
+    return [f"left out {len(skipped):,} bad {kind.noun if len(skipped) == 1 else kind.nouns}: {named}{more}"]

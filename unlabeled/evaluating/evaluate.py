@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.console import console
-from unlabeled.data import Source
+from unlabeled.data import Source, left_out
 from unlabeled.data.kinds.kind import build
 from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
@@ -182,8 +182,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
     made = Evaluation(
-        question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons, saw_labels
-    )
+        question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons,
+        saw_labels, left_out(train, test),
+    )  # fmt: skip
     if pictures:
         write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made

@@ -101,6 +101,7 @@ class Evaluation:
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and labelled
             images.
         failed: protocol -> why it could not be had, of some subject at least.
+        skipped: a line of the samples that cannot be read, if any.
         saw_labels: the other runs among the subjects whose method learned from labels.
     """
 
@@ -115,6 +116,7 @@ class Evaluation:
     earlier: Mapping[tuple[str, str], Sequence[Score]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     saw_labels: Sequence[str] = ()
+    skipped: Sequence[str] = ()
 
     def score(self, subject: str, labels: str, protocol: str) -> Score:
         """Returns one score; subject is `pixels`, `random` or `run`, protocol its name, also with options
@@ -159,6 +161,7 @@ class Evaluation:
         if lacks_supervised((score.protocol for found in self.scores.values() for score in found), self.saw_labels):
             yield UNSUPERVISED
         yield from self.left_out()
+        yield from self.skipped
         yield from (f"written: {path}" for path in [*self.pictures, self.path])
 
     def left_out(self) -> Iterator[str]:
@@ -171,6 +174,7 @@ class Evaluation:
         where = {
             "split": self.split,
             "saw_labels": list(self.saw_labels),
+            **({"skipped": list(self.skipped)} if self.skipped else {}),
             **({"new_classes": list(self.new)} if self.new else {}),
         }
         said = [self.answer] if self.answer else []

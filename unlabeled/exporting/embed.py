@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Source, open_data
+from unlabeled.console import console
+from unlabeled.data import Source, left_out, open_data
 from unlabeled.data.columns import spell
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
@@ -50,6 +51,8 @@ def embed(
         if source is not None:
             h = features(encoder, source, device=device, batch_size=batch_size).numpy()
             splits.append(_columns(split, source, h))
+    for line in left_out(opened.train, opened.test):
+        console().print(line, soft_wrap=True)
     joined = {name: _joined(name, splits) for name in dict.fromkeys(name for part in splits for name in part)}
     return write_whole(out, lambda path: writers[out.suffix](path, joined, opened.train.classes))
 

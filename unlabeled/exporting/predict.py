@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Source, open_data
+from unlabeled.data import Source, left_out, open_data
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
@@ -26,13 +26,13 @@ class Predicted:
     Attributes:
         path: the file.
         counts: samples of each class, the most frequent first.
-        skipped: samples that cannot be read, and have no row.
+        skipped: a line of the samples that cannot be read, and have no row; none if there are none.
         right: share of the labelled samples whose class is the one predicted; None without labels of the same names.
     """
 
     path: Path
     counts: dict[str, int]
-    skipped: int
+    skipped: list[str]
     right: float | None
 
     def lines(self) -> Iterator[str]:
@@ -41,8 +41,7 @@ class Predicted:
         yield ", ".join(f"{name}: {count:,}" for name, count in list(self.counts.items())[:10])
         if self.right is not None:
             yield f"{100 * self.right:.1f}% of the labelled samples have the class that is predicted"
-        if self.skipped:
-            yield f"{self.skipped:,} cannot be read, and have no row"
+        yield from self.skipped
 
 
 def predict(
@@ -61,13 +60,11 @@ def predict(
     classifier = classifier.to(device)
     rows: list[tuple[str, str, str]] = []
     right: list[bool] = []
-    skipped = 0
     for source in (opened.train, opened.test):
         if source is None:
             continue
         probability = features(classifier, source, device=device, batch_size=batch_size).softmax(1).numpy()
         good = source.good()
-        skipped += int((~good).sum())
         names = [classifier.classes[place] for place in probability.argmax(1)]
         rows += [(source.path(i), names[i], f"{probability[i].max():.6f}") for i in np.flatnonzero(good).tolist()]
         right += _right(source, names)
@@ -78,7 +75,7 @@ def predict(
 
     write_whole(out, write)
     counts = dict(Counter(name for _, name, _ in rows).most_common())
-    return Predicted(out, counts, skipped, float(np.mean(right)) if right else None)
+    return Predicted(out, counts, left_out(opened.train, opened.test), float(np.mean(right)) if right else None)
 
 
 def _right(source: Source, names: list[str]) -> list[bool]:

@@ -22,6 +22,9 @@ GROUPS = frozenset(_KNOWN.split(" "))
 """Words by which a column is known for a group: those whose samples have a body, a place, a time or an instrument in common,
 as splits by patient, slide, speaker or batch are made in the respective fields."""
 
+FEWEST = 5
+"""Values of a group of which a fifth can be held out."""
+
 HOLDS = {"O": "names", "f": "real numbers", "b": "true or false"}
 """By NumPy's kind of type; all others are whole numbers."""
 
@@ -37,7 +40,8 @@ class Described:
         shared: how many of those of the test split are in train, too; None without a test split that has the column.
         torn: how many test samples have one of these; None likewise.
         label: whether the classes are taken from it.
-        group: whether it looks like a group, and no other one holds whole values of it.
+        group: whether it looks like a group.
+        gaps: samples without a value, in all splits.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Described:
     torn: int | None
     label: bool
     group: bool
+    gaps: int
 
     def json(self) -> dict[str, Any]:
         """Returns everything as plain values."""
@@ -58,32 +63,42 @@ def describe(sources: Mapping[str, Source]) -> list[Described]:
     train, *rest = sources.values()
     columns = train.columns
     codes = {name: numbered(values) for name, values in columns.items()}
-    likely = [name for name, (which, values) in codes.items() if _is_likely(train, name, which, len(values))]
-    outer = [a for a in likely if not any(_inside(codes[a], codes[b]) for b in likely if b != a)]
+    likely = {name for name, (which, values) in codes.items() if _is_likely(train, name, which, len(values))}
     found = []
     for name, values in columns.items():
         counts, both, torn = {next(iter(sources)): len(codes[name][1])}, None, None
+        gaps = int((codes[name][0] < 0).sum())
         if rest and name in rest[0].columns:
             common, counts["test"], torn = shared(values, rest[0].columns[name])
             both = len(common)
-        holds = HOLDS.get(values.dtype.kind, "whole numbers")
-        found.append(Described(name, holds, counts, both, torn, name == train.label, name in outer))
+            gaps += int((numbered(rest[0].columns[name])[0] < 0).sum())
+        found.append(Described(name, _holds(values), counts, both, torn, name == train.label, name in likely, gaps))
     return found
+
+
+def advised(found: list[Described], train: Source) -> str | None:
+    """Returns the column to hold out by: of those that look like groups and have `FEWEST` values or more, if any has, the
+    one that holds whole values of the others; None where nothing looks like a group."""
+    codes = {one.name: numbered(train.columns[one.name]) for one in found if one.group}
+    enough = {name for name, (_, values) in codes.items() if len(values) >= FEWEST} or codes.keys()
+    outer = [a for a in codes if a in enough and not any(_inside(codes[a], codes[b]) for b in enough if b != a)]
+    return outer[0] if outer else None
 
 
 def warnings(found: list[Described], sources: Mapping[str, Source]) -> list[str]:
     """Tells which columns look like groups that the given split tears apart; or one that is drawn at random would."""
     train, *rest = sources.values()
     nouns, said = train.kind.nouns, []
-    for one in (one for one in found if one.group):
+    best = advised(found, train)
+    for one in sorted((one for one in found if one.group), key=lambda one: -next(iter(one.values.values()))):
         count = next(iter(one.values.values()))
-        if not rest:
+        if not rest and one.name == best:
             said.append(
                 f"{one.name!r} looks like a group ({count:,} values, {len(train) / count:,.0f} {nouns} each in the mean): "
                 f"{nouns} of one value would be trained on and judged on. Give --group {one.name}, and values are held out "
                 "as wholes."
             )
-        elif one.shared:
+        elif rest and one.shared:
             said.append(
                 f"{one.name!r} looks like a group that the split tears apart: {one.shared:,} of the {one.values['test']:,} "
                 f"values in the test split, with {one.torn:,} of its {len(rest[0]):,} {nouns}, are in train as well, and "
@@ -92,9 +107,16 @@ def warnings(found: list[Described], sources: Mapping[str, Source]) -> list[str]
     return said
 
 
+def _holds(values: np.ndarray) -> str:
+    """What a column holds, in words: whole numbers with gaps are kept as real ones."""
+    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    whole = values.dtype.kind == "f" and len(known) < len(values) and bool((known == np.round(known)).all())
+    return "whole numbers" if whole else HOLDS.get(values.dtype.kind, "whole numbers")
+
+
 def _is_likely(train: Source, name: str, which: np.ndarray, count: int) -> bool:
     """Names or whole numbers, some samples to a value, and either a word for it or a single class to every value."""
-    if train.columns[name].dtype.kind in "fb" or name == train.label or not 2 <= count <= len(train) / 2:
+    if _holds(train.columns[name]) in (HOLDS["f"], HOLDS["b"]) or name == train.label or not 2 <= count <= len(train) / 2:
         return False
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     if any(word in GROUPS or word.removesuffix("s") in GROUPS for word in words):

@@ -96,7 +96,10 @@ def inspect(
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
         name = str(data) if isinstance(data, str | Path) else "DATA"
-        said_of_columns = {k: v for k in ("label", "group", "columns") if (v := getattr(roles, k))}
+        described = columns.describe(sources)
+        group = roles.group or (None if opened.test else columns.advised(described, opened.train))
+        given = {"label": roles.label, "group": group, "columns": roles.columns}
+        said_of_columns = {name: value for name, value in given.items() if value}
         more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
         more += f" --root {shlex.quote(str(root))}" if root else ""
         more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
@@ -111,7 +114,6 @@ def inspect(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    described = columns.describe(sources)
     said = opened.remarks() + ([] if roles.group else columns.warnings(described, sources))
     drawn = pictures.draw(out, censuses, copies)
     path = out / "inspect.json"

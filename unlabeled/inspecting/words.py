@@ -124,11 +124,14 @@ def std(histogram: Array) -> Array:
 
 
 def sizes(census: Census) -> dict[str, Any]:
-    """Tells smallest, median and largest native height and width of those looked at."""
+    """Tells the smallest, the median and the largest native size of those looked at, each that of one sample: height and
+    width, by their product; of a recording numbers and rate, by its seconds."""
     found = census.sizes
     if not len(found):
         return {"looked_at": 0}
-    about = {"smallest": found.min(0), "median": np.median(found, 0).astype(int), "largest": found.max(0)}
+    extent = found[:, 0] / found[:, 1] if census.source.form.rate else found.prod(1)
+    order = np.argsort(extent, kind="stable")
+    about = {"smallest": found[order[0]], "median": found[order[len(order) // 2]], "largest": found[order[-1]]}
     return {"looked_at": len(found), **{k: v.tolist() for k, v in about.items()}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -60,6 +60,13 @@ class Method(nn.Module, ABC):
         """What makes of a representation h (B, D) the embedding z = g(h) that is compared; None where there is none."""
         found = getattr(self, "projector", None)
         return found if isinstance(found, nn.Module) and not isinstance(found, nn.Identity) else None
+
+    def check(self, views: Sequence[Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Refuses views that it cannot learn from, before a run begins: those of two samples, with their targets.
+
+        Raises:
+            UserError: they do not go with the method or the encoder.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch, at: Progress) -> Loss:

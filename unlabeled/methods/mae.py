@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,22 +77,27 @@ class MAE(Method):
         error = (self.predicted(batch).float() - target).square().mean(2)  # (B, N)
         return Loss(error.gather(1, batch.targets["hidden"]).mean())
 
-    def predicted(self, batch: Batch) -> Tensor:
-        """Returns what the decoder makes of the kept patches: (B, N, p²C), row by row.
-
-        Raises:
-            UserError: the policy's places are not those of the encoder's patches.
-        """
-        x, keep, hidden = batch.views[0], batch.targets["keep"], batch.targets["hidden"]
-        rows, columns = (-(-side // self.side) for side in x.shape[2:])
-        places = keep.shape[1] + hidden.shape[1]
+    def check(self, views: Sequence[Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Refuses views that hide nothing, and those whose places are not the encoder's patches."""
+        if "hidden" not in targets:
+            raise UserError("mae predicts patches that the views hide, and these hide none: give --views masked")
+        rows, columns = self.places(views[0])
+        places = targets["keep"].shape[1] + targets["hidden"].shape[1]
         if places != rows * columns:
             raise UserError(
                 f"the views hide some of {places} patches, and the encoder sees {rows * columns}, of {self.side} px: "
                 f"give --views.patch-size {self.side}"
             )
+
+    def places(self, x: Tensor) -> tuple[int, int]:
+        """Returns how many rows and columns of patches the encoder makes of x (B, C, H, W)."""
+        return -(-x.shape[2] // self.side), -(-x.shape[3] // self.side)
+
+    def predicted(self, batch: Batch) -> Tensor:
+        """Returns what the decoder makes of the kept patches: (B, N, p²C), row by row."""
+        x, keep, hidden = batch.views[0], batch.targets["keep"], batch.targets["hidden"]
         h, maps = self.encoder.local(x, keep)  # (B, D), (B, D, K) of each block
-        return self.decoder(h, maps[-1].mT, keep, hidden, (rows, columns))  # type: ignore[no-any-return]
+        return self.decoder(h, maps[-1].mT, keep, hidden, self.places(x))  # type: ignore[no-any-return]
 
     def target(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns what is to be predicted (B, N, p²C), and the mean and the deviation (B, N, 1) of what the backbone sees

@@ -133,7 +133,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     seen_by_views = getattr(views(clock.at(0)), "sees", ("image",))
     _check_kind(source.kind, f"the policy {recipe.views.name!r}", seen_by_views, f"--views {source.kind.policy}")
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
-        drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
+        drawn, targets = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
+        method.check(drawn, targets)
     if method.n_views not in (None, len(drawn)):
         raise UserError(
             f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
