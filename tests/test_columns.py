@@ -126,7 +126,7 @@ def test_what_is_said_of_columns_before_training(made: Path, tmp_path: Path) -> 
 
 def test_of_groups_within_groups_one_that_can_be_held_out_is_advised_and_all_torn_ones_are_told(made: Path) -> None:
     """Two sites of five patients: a fifth of two is none. In a given split the patients count that both parts have."""
-    lines = [f"{i}.png,{'ab'[i % 2]},p{i // 6},{i // 30}\n" for i in range(60)]
+    lines = [f"{i}.png,{'ab'[i // 2 % 2]},p{i // 6},{i // 30}\n" for i in range(60)]
     (made / "two.csv").write_text("path,label,patient,site\n" + "".join(lines))
     source = open_data(made / "two.csv", seed=None).train
     assert advised(describe({"all": source}), source) == "patient"
