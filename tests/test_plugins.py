@@ -18,7 +18,7 @@ from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.run import Run
+from unlabeled.run import Run, load, save_encoder
 from unlabeled.testing import check_method
 from unlabeled.training.setup import resolved
 
@@ -125,6 +125,7 @@ def test_it_is_trained_and_its_run_asks_for_it(mine: Path, tmp_path: Path) -> No
     ok("pretrain", data, *ONE, "--method", "hers", "--method.sharpness", 3, "--plugin", mine, "--out", run)
     ok("views", data, "--policy", "still", "--plugin", mine, "--out", tmp_path / "views.png")
     assert (tmp_path / "views.png").stat().st_size > 0
+    assert Run.open(run).environment["plugins"] == ["mymethod.py"], "of a whole path the name"
     words = ["-m", "unlabeled", "evaluate", str(run), "--protocol", "knn", "--against", "none"]
     environment = {**os.environ, registry.PLUGINS: ""}
     fresh = [
@@ -135,11 +136,45 @@ def test_it_is_trained_and_its_run_asks_for_it(mine: Path, tmp_path: Path) -> No
     ]
     (out, without), (shown, said) = (process.communicate(timeout=300) for process in fresh)
     assert fresh[0].returncode == 2, out
-    assert without.startswith("unlabeled: error: unknown method 'hers'")
-    assert without.endswith("one of your own: give its file with --plugin FILE\n")
-    assert without.count("\n") == 1
+    again = f"{str(run)!r} was made with --plugin mymethod.py: give it again"
+    assert without == f"unlabeled: error: unknown method 'hers': {again}\n"
     assert fresh[1].returncode == 0, said
     assert "kNN" in shown or "knn" in shown
+
+
+@pytest.mark.parametrize(("part", "said"), [("views", "unknown policy 'still'"), ("encoder", "unknown encoder 'theirs'")])
+def test_a_run_asks_for_the_plugins_that_are_not_here(
+    part: str, said: str, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they gave it; not for those that are here, and not where it had none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "more.py").write_text("")
+    ok("pretrain", file(tmp_path / "x.npz"), *ONE, "--plugin", "own/more.py", "--out", "run")
+    run = Run.open("run")
+    assert run.environment["plugins"] == ["own/more.py"]
+    if part == "views":
+        text = (run.path / "recipe.yaml").read_text().replace("views:\n  name: simclr", "views:\n  name: still")
+        (run.path / "recipe.yaml").write_text(text)
+    else:
+        encoder = load("run")
+        save_encoder(run.path / "encoder.safetensors", encoder, Choice("theirs"))
+
+    def asked() -> str:
+        with pytest.raises(UserError) as error:
+            _ = Run.open("run").recipe if part == "views" else load("run")
+        return str(error.value)
+
+    assert asked().startswith(f"{said}; "), "the one that it was made with is here"
+    kept = json.loads((run.path / "environment.json").read_text())
+    kept["plugins"] = ["own/more.py", "a b.py", "c.py"]
+    (run.path / "environment.json").write_text(json.dumps(kept))
+    assert asked() == f"{said}: 'run' was made with --plugin 'a b.py' --plugin c.py: give them again"
+    del kept["plugins"]
+    (run.path / "environment.json").write_text(json.dumps(kept))
+    assert asked().startswith(f"{said}; ")
+    (run.path / "environment.json").unlink()
+    assert asked().startswith(f"{said}; ")
 
 
 def test_a_row_of_a_table_trains_in_a_process_that_knows_it(mine: Path, tmp_path: Path) -> None:

@@ -141,3 +141,29 @@ def test_what_cannot_be_had_is_said(made: Path, tmp_path: Path, monkeypatch: pyt
         begin_from(fresh(), SMALLEST, str(tmp_path / "no.safetensors"))
     with pytest.raises(UserError, match=r"is not --encoder resnet10t --encoder.width 8"):
         begin_from(fresh(Choice("resnet10t", {"width": 8})), Choice("resnet10t", {"width": 8}), str(made / "run"))
+
+
+def test_a_run_of_another_encoder_says_what_to_give(made: Path, tmp_path: Path) -> None:
+    """Options that can be pasted; of a file that says nothing of it, no more than that."""
+    wide = Choice("resnet10t", {"width": 8})
+    theirs = "; the run's is --encoder resnet10t --encoder.width 4: give these options, or leave --from out"
+    with pytest.raises(UserError) as error:
+        begin_from(fresh(wide), wide, str(made / "run"))
+    assert str(error.value).endswith(theirs)
+    words = ("--encoder", "resnet10t", "--encoder.zero-init-last", "false", "--encoder.width", "8", "--from", made / "run")
+    small = [word for word in SMALL if word not in ("--encoder.width", "4")]
+    said = mistake("pretrain", made / "data", *small, *words, "--out", tmp_path / "b")
+    assert "its network is not --encoder resnet10t --encoder.zero-init-last False --encoder.width 8: " in said
+    assert said.strip().endswith(theirs)
+    grey = fresh(channels=1)  # one channel there would be repeated, three be summed; two cannot be had
+    begin_from(grey, SMALLEST, str(made / "run"))
+    alike = fresh(channels=1)
+    safetensors.torch.save_file(grey.backbone.state_dict(), tmp_path / "g.safetensors")
+    with pytest.raises(UserError, match="; give the encoder that it was trained with, or leave --from out"):
+        begin_from(fresh(wide), wide, str(tmp_path / "g.safetensors"))
+    (tmp_path / "grey").mkdir()
+    for name in ("recipe.yaml", "environment.json"):
+        (tmp_path / "grey" / name).write_text((made / "run" / name).read_text())
+    Run(tmp_path / "grey").write_encoder(alike)
+    with pytest.raises(UserError, match="the run's has these options on samples of another size or other channels"):
+        begin_from(fresh(), SMALLEST, str(tmp_path / "grey"))

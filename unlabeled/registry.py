@@ -26,7 +26,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from unlabeled.errors import UserError
+from unlabeled.errors import UnknownNameError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ _PLUGIN = "unlabeled_plugin_"
 
 _Made = TypeVar("_Made", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Entry] = {}
+_given: dict[str, str] = {}
+"""Module of each plug-in that was imported, and its file as it was given; of a whole path the name alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ def load_plugin(path: str | Path) -> None:
         said = " ".join(str(error).split())
         said = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
         raise UserError(f"plug-in {str(path)!r}, line {at}: {said}") from error
+    _given[name] = file.name if Path(path).is_absolute() else str(path)
 
 
 def _place(module: str) -> str:
@@ -239,6 +242,13 @@ def load_plugins() -> None:
     """Imports those that `$UNLABELED_PLUGINS` names, by which a process hands its own to the processes that it starts."""
     for path in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
         load_plugin(path)
+
+
+def plugins() -> list[str]:
+    """Lists the files of the plug-ins that were imported, as they were given, for a run to keep; of whole paths the names
+    alone, as they would say what folders a machine has."""
+    load_plugins()
+    return [file for name, file in _given.items() if name in sys.modules]
 
 
 def names(kind: str) -> list[str]:
@@ -261,7 +271,7 @@ def get(kind: str, name: str) -> Entry:
         _registered.setdefault((kind, name), Entry(kind, name, made))
     if (kind, name) in _registered:
         return _registered[kind, name]
-    raise UserError(
+    raise UnknownNameError(
         f"unknown {KINDS[kind]} {name!r}{nearest(name, names(kind))}; known: {', '.join(names(kind))}; "
         "one of your own: give its file with --plugin FILE"
     )

@@ -7,7 +7,8 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -23,11 +24,11 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.encoder import renamed
-from unlabeled.errors import UserError
+from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
-from unlabeled.registry import Choice
+from unlabeled.registry import Choice, get, plugins
 
 RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
@@ -63,8 +64,17 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe: every option with its value."""
-        return compose(read(self.path / RECIPE))
+        """The resolved recipe: every option with its value.
+
+        Raises:
+            UserError: it cannot be read, or names what a plug-in has that was not given; it says which.
+        """
+        found = read(self.path / RECIPE)
+        with self._asking_for_plugins():
+            recipe = compose(found)
+            if recipe.kind.name:
+                get("kinds", recipe.kind.name)
+        return recipe
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -107,7 +117,8 @@ class Run:
         path = self.path / ENCODER
         if not path.is_file():
             raise UserError(f"{str(self.path)!r} has no {ENCODER} yet: finish it with `unlabeled pretrain ... --resume`")
-        return read_encoder(path)
+        with self._asking_for_plugins():
+            return read_encoder(path)
 
     def classifier(self) -> Classifier:
         """Returns the encoder with the classifier that was trained on it, on the CPU, in evaluation mode: samples to logits.
@@ -131,6 +142,23 @@ class Run:
         encoder = self.encoder()
         encoder.whitening = None  # the head was trained on what is not whitened
         return Classifier(encoder, head, made["classes"]).eval()
+
+    @contextmanager
+    def _asking_for_plugins(self) -> Iterator[None]:
+        """Where a name is unknown, says which plug-ins the run was made with that are not here."""
+        try:
+            yield
+        except UnknownNameError as error:
+            path = self.path / ENVIRONMENT
+            held = self.environment.get("plugins", []) if path.is_file() else []
+            here = {Path(file).name for file in plugins()}
+            if not (lacking := [file for file in held if Path(file).name not in here]):
+                raise
+            words = " ".join(f"--plugin {shlex.quote(file)}" for file in lacking)
+            again = "it" if len(lacking) == 1 else "them"
+            raise UserError(
+                f"{str(error).partition(';')[0]}: {str(self.path)!r} was made with {words}: give {again} again"
+            ) from error
 
     def write_classifier(self, head: LinearClassifier, classes: Sequence[str]) -> None:
         """Writes what was trained on the encoder, with the names of the classes."""
@@ -259,7 +287,7 @@ def _described(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, hardware and the command of this process, for a run to keep."""
+    """Returns versions, hardware and the command of this process, and its plug-ins if it has some, for a run to keep."""
     program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version(), "unlabeled": __version__}
     for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
@@ -269,6 +297,7 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
+        **({"plugins": found} if (found := plugins()) else {}),
         "versions": versions,
         "hardware": {
             "processor": _processor(),

@@ -180,6 +180,23 @@ def test_parse_amount_refuses(text: str) -> None:
         parse_amount(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [
+        ("finetune:100%:epochs=1", "finetune:100%,epochs=1"),
+        ("finetune:4:epochs=1", "finetune:4,epochs=1"),
+        ("finetune:epochs=1:10%", "finetune:epochs=1,10%"),
+        ("finetune:10%:epochs=1:batch-size=4", "finetune:10%,epochs=1,batch-size=4"),
+        ("few-shot:ways=10:shots=5", "few-shot:ways=10,shots=5"),
+    ],
+)
+def test_a_colon_too_many_is_answered_with_the_right_spelling(text: str, better: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_protocol(text)
+    assert str(error.value).endswith(f": write {better}")
+    parse_protocol(better)
+
+
 @pytest.mark.parametrize("text", ["attention", "attention:images=17", "attention:images=3,17"])
 def test_the_title_is_what_one_asks_for(text: str) -> None:
     asked = parse_protocol(text).choice

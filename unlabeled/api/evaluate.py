@@ -42,7 +42,7 @@ def evaluate(
         protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
             health, attention; classifier, the run's own; on new classes verification, few-shot; transfer is linear and
             finetune:100%. Several may be given. Options follow a colon, and so does an amount of labels:
-            few-shot:ways=10,shots=5, finetune:1%.
+            few-shot:ways=10,shots=5, finetune:1%, finetune:10%,epochs=5.
         labels: how many labels the classifier sees: `1` is one image of each class, `1%` a hundredth of all; several may be
             given.
         draws: class-balanced draws of the labels, where not all are used (default: 10; 3 for fine-tuning).

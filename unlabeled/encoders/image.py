@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder
 from unlabeled.encoders.lab import Lab
-from unlabeled.errors import UserError
+from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.parts.patches import SMALL, patch_side
 from unlabeled.registry import Choice, coerce, nearest
 
@@ -178,7 +178,7 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
 def _family(name: str) -> str:
     known = timm.list_models()
     if name not in known:
-        raise UserError(f"unknown encoder {name!r}{nearest(name, known)}; any network of timm will do")
+        raise UnknownNameError(f"unknown encoder {name!r}{nearest(name, known)}; any network of timm will do")
     module: str = timm.models.model_entrypoint(name).__module__
     return module.rpartition(".")[2]
 

@@ -10,6 +10,9 @@ from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, get
 
+_ONE_MORE = re.compile(r":(?=[0-9.]+%(?:,|:|$)|[\w-]+=)")
+"""A colon where a comma belongs: before an amount of labels, or an option."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -26,13 +29,17 @@ def takes_labels(kind: Any) -> bool:
 
 
 def parse_protocol(text: str) -> Asked:
-    """Reads `"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels.
+    """Reads `"few-shot"`, or `"few-shot:ways=10,shots=5"`, with every option; `"finetune:1%"` with an amount of labels, and
+    `"finetune:1%,epochs=5"` with both.
 
     Raises:
         UserError: an unknown protocol or option, or options that are not written so.
     """
     name, _, rest = text.partition(":")
     entry = get("probes", name)
+    if _ONE_MORE.search(rest):
+        better = f"{name}:{_ONE_MORE.sub(',', rest)}"
+        raise UserError(f"protocol {text!r}: one colon follows the name, then commas stand between: write {better}")
     options: dict[str, str] = {}
     labels = None
     by_labels = takes_labels(entry.make)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from unlabeled.encoders.image import timm_options
 from unlabeled.errors import UserError
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
-from unlabeled.run import load
+from unlabeled.run import RECIPE, Run, load
 
 TIMM = "timm"
 SHOWN = 3
@@ -160,8 +162,24 @@ def _check(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], named: str, 
     apart += [f"{name} is missing here" for name in own if name not in wanted]
     if apart:
         more = f", and {len(apart) - SHOWN:,} more" if len(apart) > SHOWN else ""
-        options = "".join(f" --encoder.{name} {value}" for name, value in choice.options.items())
         raise UserError(
-            f"--from {named}: its network is not --encoder {choice.name}{options}: {'; '.join(apart[:SHOWN])}{more}; give "
-            "the encoder that it was trained with, or leave --from out"
+            f"--from {named}: its network is not {_spelled(choice)}: {'; '.join(apart[:SHOWN])}{more}; "
+            f"{_remedy(named, choice)}, or leave --from out"
         )
+
+
+def _remedy(named: str, choice: Choice) -> str:
+    """What to give to have the network that was trained; a run says it itself."""
+    if named != TIMM and (Path(named) / RECIPE).is_file():
+        with suppress(UserError):  # its method may be a plug-in's, which is not needed here
+            theirs = _spelled(Run.open(named).recipe.encoder)
+            if theirs == _spelled(choice):
+                return "the run's has these options on samples of another size or other channels: give such data"
+            return f"the run's is {theirs}: give these options"
+    return "give the encoder that it was trained with"
+
+
+def _spelled(choice: Choice) -> str:
+    """The encoder as options of the command line."""
+    options = (f" --encoder.{name.replace('_', '-')} {shlex.quote(str(v))}" for name, v in choice.options.items())
+    return f"--encoder {choice.name}{''.join(options)}"
