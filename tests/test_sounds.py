@@ -103,6 +103,8 @@ def test_what_a_method_sees_is_a_picture_of_spectrogram_and_wave(made: Path) -> 
 
 def test_inspect_and_report(made: Path) -> None:
     said = ok("inspect", made / "data", *NAMES, "--minutes", "1", "--out", made / "seen", "--accelerator", "cpu")
+    assert "recordings/s were measured" in " ".join(said.split())
+    assert "images/s" not in said
     assert "recordings" in said
     assert "--method cpc" in said
     assert "speaker" in said

@@ -135,8 +135,9 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, _ = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
     if method.n_views not in (None, len(drawn)):
+        views_drawn = f"{len(drawn)} view{'s' * (len(drawn) > 1)} of each {source.kind.noun}"
         raise UserError(
-            f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
+            f"the policy {recipe.views.name!r} draws {views_drawn}, and "
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
     if recipe.tta > 1:
