@@ -27,7 +27,7 @@ from unlabeled.run import Run
 from unlabeled.training.setup import resolved
 
 COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
-COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "images/s", "peak memory, MiB")
+COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "samples/s", "peak memory, MiB")
 
 
 @pytest.fixture(autouse=True)

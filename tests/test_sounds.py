@@ -126,6 +126,8 @@ def test_the_lengths_of_recordings_of_several_rates(tmp_path: Path) -> None:
 
 def test_inspect_and_report(made: Path) -> None:
     said = ok("inspect", made / "data", *NAMES, "--minutes", "1", "--out", made / "seen", "--accelerator", "cpu")
+    assert "recordings/s were measured" in " ".join(said.split())
+    assert "images/s" not in said
     assert "recordings" in said
     assert "--method cpc" in said
     assert "speaker" in said

@@ -108,5 +108,5 @@ def test_each_cluster_is_drawn_as_often_as_any_other() -> None:
 
 
 def test_more_clusters_than_images_are_refused_at_once() -> None:
-    with pytest.raises(UserError, match=r"61 clusters cannot be made of 60 training images: give --method\.clusters"):
+    with pytest.raises(UserError, match=r"61 clusters cannot be made of 60 training samples: give --method\.clusters"):
         method(clusters=61)

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence() -> None:
     bank = Bank(4, 3)
     with pytest.raises(UserError, match=r"batch of 4 leaves none of the 4 .*--batch-size"):
         bank.draw(2, torch.arange(4), generator(0))
-    with pytest.raises(UserError, match=r"image 4 is not among the 4 .*the data has changed.*--out"):
+    with pytest.raises(UserError, match=r"sample 4 is not among the 4 .*the data has changed.*--out"):
         bank.write(torch.tensor([1, 4]), torch.randn(2, 3), 0.5)
     with pytest.raises(UserError, match=r"has the shape \(4, 3\).*this one \(5, 3\).*--out"):
         Bank(5, 3).load_state_dict(bank.state_dict())

@@ -18,18 +18,18 @@ def embed(
     accelerator: str = "auto",
     batch_size: int = 512,
 ) -> Path:
-    """Write the features of images to a file.
+    """Write the features of samples to a file.
 
     Args:
         run: folder of the run.
-        data: images, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
+        data: samples, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
         out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names). The data's own
             columns stand beside these, with data_ before a name that is taken.
         label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
-        batch_size: images at a time.
+        batch_size: samples at a time.
 
     Returns:
         The file.

@@ -1,4 +1,4 @@
-"""The verb that looks for similar images: search. As light to import as `api`."""
+"""The verb that looks for similar samples: search. As light to import as `api`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def search(
     root: str | Path | None = None,
     accelerator: str = "auto",
 ) -> Found:
-    """Find the images of a data set that are most similar to one image, by the cosine of their features.
+    """Find the samples of a data set that are most similar to one of its kind, by the cosine of their features.
 
     Args:
         run: folder of the run.
-        image: an image file, or the number of an image of the data, which is then not found itself. Numbers begin with 0
-            and go on from the training to the test images, as in the table that this prints and in what `evaluate` draws;
+        image: a file, or the number of a sample of the data, which is then not found itself. Numbers begin with 0
+            and go on from the training to the test samples, as in the table that this prints and in what `evaluate` draws;
             write ./7 for a file 7.
-        data: images to search, as for `pretrain`, of all splits; they need no labels (default: what the run was trained on).
+        data: samples to search, as for `pretrain`, of all splits; they need no labels (default: the run's own data).
         label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         k: how many to find, at most.

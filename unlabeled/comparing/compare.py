@@ -38,7 +38,7 @@ COLUMNS = [
     number("minutes", "minutes"),
     number("epochs", "epochs", "{:,}"),
     number("s/epoch", "seconds_per_epoch", best=min),
-    number("images/s", "images_per_s", "{:,.0f}", max),
+    number("samples/s", "images_per_s", "{:,.0f}", max),
     number("peak memory, MiB", "peak_memory_mib", "{:,.0f}", min, lambda row: bool(row.get("images_per_s"))),
 ]
 TERMINAL = 7
@@ -137,7 +137,7 @@ def _rows(
     more: dict[str, Any] = {"kind": "labels"}
     if images < few.batch_size:
         few = compose(few.to_dict(), {"batch_size": images})
-        more["note"] = f"{LABELS} 1%: batches of {images} images, which are all that are labelled"
+        more["note"] = f"{LABELS} 1%: batches of {images} {data.train.kind.nouns}, which are all that are labelled"
     everything = compose(*baseline, {"method": LABELS})
     return [
         untrained, *rows,
@@ -153,7 +153,8 @@ def _row(
         run = Run.open(text)
         row = Row(Path(text).resolve().name, run.recipe, run=Path(text))
         if run.environment["data"]["fingerprint"] != data.train.fingerprint:
-            raise UserError(f"the run {text!r} was trained on other images than {data.train.name!r}: leave it out")
+            others = f"other {data.train.kind.nouns} than {data.train.name!r}"
+            raise UserError(f"the run {text!r} was trained on {others}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif is_recipe(text):
         recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
@@ -253,5 +254,5 @@ def _how() -> str:
     return (
         "Top-1 accuracy on the test split in percent, but for top-5. 1% of the labels are drawn evenly over the classes: "
         f"kNN as mean ± standard deviation of {DRAWS} draws, fine-tuning of one. Bold: the best without labels. Minutes, "
-        "s/epoch and images/s are of training alone."
+        "s/epoch and samples/s are of training alone."
     )

@@ -1,4 +1,4 @@
-"""A first training for these images and the time there is: a recipe, its command line, and the reasons."""
+"""A first training for these samples and the time there is: a recipe, its command line, and the reasons."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def advise(
     """Advises the largest of some trainings that comes to 20 epochs and 600 steps in the time; the smallest if none does.
 
     Args:
-        source: the images.
+        source: the samples.
         n: how many of them are trained on.
         data: how the user calls it.
         columns: what the user says of them, as fields of a recipe.
@@ -121,7 +121,7 @@ def advise(
         [*(_sizes(source, recipe) if pictures else [f"Views: {build(recipe.kind).views()}."]), *reasons,
          _batch(n, recipe, pace, source.kind.nouns),
          _method(source, n, minutes, recipe) if pictures else f"Method: {recipe.method.name}, made for {source.kind.nouns}.",
-         *_time(epochs, epoch, wanted, minutes, pace)],
+         *_time(epochs, epoch, wanted, minutes, pace, source.kind.nouns)],
     )  # fmt: skip
 
 
@@ -138,8 +138,8 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def batch_size(n: int) -> int:
-    """Returns 256, or the largest power of two of which an epoch of n images has 8; at least 16, if there are as many
-    images.
+    """Returns 256, or the largest power of two of which an epoch of n samples has 8; at least 16, if there are as many
+    samples.
 
     >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
     [256, 128, 16, 10]
@@ -189,8 +189,8 @@ def _method(source: Source, n: int, minutes: float, recipe: Recipe) -> str:
     )
 
 
-def _time(epochs: int, epoch: float, wanted: int, minutes: float, pace: Pace) -> list[str]:
-    speed = f"{1 / pace.seconds:,.0f} images/s were measured"
+def _time(epochs: int, epoch: float, wanted: int, minutes: float, pace: Pace, nouns: str) -> list[str]:
+    speed = f"{1 / pace.seconds:,.0f} {nouns}/s were measured"
     said = [f"Epochs: {epochs:,}, in about {epochs * epoch:,.1f} minutes, where there are {minutes:g} ({speed})."]
     if epochs < wanted:
         said.append(

@@ -208,7 +208,7 @@ def _duplicates(censuses: Mapping[str, Census], copies: Copies) -> Table:
 def _criterion(near: Near) -> str:
     return (
         f"near: closer than {near.threshold:.2f} of the distance to the 10th neighbour, where chance alone would bring "
-        f"{near.expected:.1g} images of all"
+        f"{near.expected:.1g} samples of all"
     )
 
 

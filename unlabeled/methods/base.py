@@ -40,7 +40,7 @@ class Method(nn.Module, ABC):
     only_labelled: ClassVar[bool] = False
     """Whether it learns from labelled samples only."""
     n_views: ClassVar[int | None] = 2
-    """Views of each image that it compares; None for any number."""
+    """Views of each sample that it compares; None for any number."""
     parts: Parts = MappingProxyType({})
     """Submodules whose optimiser or schedule differs, and how: `{"critic": {"name": "adamw", "lr": 2e-4}}`,
     `{"predictor": {"schedule": "constant"}}`. See `Optimizers`."""
@@ -80,11 +80,11 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
         """Prepares an epoch before its first step, without gradient: clusters, fills banks. `extract(self.encoder)` gives
-        the features (n, D) of all training images. The global generator is seeded by the epoch, alike in all processes."""
+        the features (n, D) of all training samples. The global generator is seeded by the epoch, alike in all processes."""
 
     def sampling(self) -> Tensor | None:
-        """Tells how often each of the n training images is drawn in this epoch: weights (n,) >= 0, of which it draws n with
-        replacement; None for each image once. A function of the state, asked after `before_epoch`."""
+        """Tells how often each of the n training samples is drawn in this epoch: weights (n,) >= 0, of which it draws n with
+        replacement; None for each sample once. A function of the state, asked after `before_epoch`."""
         return None
 
     @property
@@ -113,7 +113,7 @@ class Method(nn.Module, ABC):
 
 
 class Comparison(Method):
-    """A method whose objective sees nothing of an image but its embedding: the loop may then embed a batch in pieces and
+    """A method whose objective sees nothing of a sample but its embedding: the loop may then embed a batch in pieces and
     compare it whole (`--accumulate`, see `unlabeled.training.accumulate`). Its three parts say what is done in pieces, and
     how often.
 
@@ -123,7 +123,7 @@ class Comparison(Method):
 
     @abstractmethod
     def embed(self, batch: Batch) -> Embedded:
-        """Returns what is compared and differentiated: tensors (B, ...) that depend on each image alone, but for batch
+        """Returns what is compared and differentiated: tensors (B, ...) that depend on each sample alone, but for batch
         norms."""
 
     def constants(self, batch: Batch) -> Embedded:
@@ -136,7 +136,7 @@ class Comparison(Method):
         embedding that is compared as `"z"` (B, D), by which the loop sees a collapse.
 
         Args:
-            embedded: what `embed` and `constants` gave for each image.
+            embedded: what `embed` and `constants` gave for each sample.
             at: progress.
         """
 
@@ -164,4 +164,4 @@ def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) ->
         return
     norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms and any(p.requires_grad for p in method.parameters()):
-        raise UserError("a batch of 1 image has no statistics for batch norm: give --batch-size 2 or more")
+        raise UserError("a batch of 1 sample has no statistics for batch norm: give --batch-size 2 or more")

@@ -1,4 +1,4 @@
-"""Clustering of all training images' features: whitening, k-means, and how well two partitions agree."""
+"""Clustering of all training samples' features: whitening, k-means, and how well two partitions agree."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unlabeled.errors import UserError
 
 
 def check_clusters(k: int, n: int) -> None:
-    """Refuses numbers of clusters that n images do not fill.
+    """Refuses numbers of clusters that n samples do not fill.
 
     Raises:
-        UserError: fewer than 2, or more than there are images.
+        UserError: fewer than 2, or more than there are samples.
     """
     if not 2 <= k <= n:
         raise UserError(
-            f"{k} cluster{'s' * (k != 1)} cannot be made of {n} training images: give --method.clusters from 2 to {n}, "
+            f"{k} cluster{'s' * (k != 1)} cannot be made of {n} training samples: give --method.clusters from 2 to {n}, "
             "at best a small part of that"
         )
 

@@ -111,11 +111,11 @@ class Queue(nn.Module):
 
 
 class Bank(nn.Module):
-    """One unit vector for each of the n training images, written when the image is seen (Wu et al. 2018, "memory bank").
+    """One unit vector for each of the n training samples, written when the sample is seen (Wu et al. 2018, "memory bank").
     Starts as random directions.
 
     Args:
-        n: training images; row i belongs to `Batch.index` i.
+        n: training samples; row i belongs to `Batch.index` i.
         dim: of a vector.
     """
 
@@ -126,7 +126,7 @@ class Bank(nn.Module):
         self.register_buffer("vectors", F.normalize(torch.randn(n, dim), dim=1))
 
     def of(self, index: Tensor) -> Tensor:
-        """Returns the vectors (B, dim) of these images (B,).
+        """Returns the vectors (B, dim) of these samples (B,).
 
         Raises:
             UserError: an index that the bank has no vector of; seen on the CPU only, as elsewhere one would have to wait.
@@ -134,7 +134,7 @@ class Bank(nn.Module):
         n = len(self.vectors)
         if index.device.type == "cpu" and ((index < 0) | (index >= n)).any():
             raise UserError(
-                f"image {int(index.abs().max())} is not among the {n} of the memory bank: the data has changed; "
+                f"sample {int(index.abs().max())} is not among the {n} of the memory bank: the data has changed; "
                 "start a new run with another --out"
             )
         return self.vectors[index]
@@ -146,9 +146,9 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def write(self, index: Tensor, vectors: Tensor, momentum: float) -> None:
-        """Moves v <- m v + (1 - m) new for these images (B,), both of length 1, and to length 1 again.
+        """Moves v <- m v + (1 - m) new for these samples (B,), both of length 1, and to length 1 again.
 
-        The mean is written for an image that occurs more than once; where all cancels, the old vector stays.
+        The mean is written for a sample that occurs more than once; where all cancels, the old vector stays.
         """
         old = self.of(index)
         same = index[:, None] == index  # (B, B)
@@ -157,11 +157,11 @@ class Bank(nn.Module):
         mixed = momentum * old + (1 - momentum) * new
         mixed = torch.where(mixed.norm(dim=1, keepdim=True) > 1e-6, F.normalize(mixed, dim=1), old)
         place = torch.arange(len(index), device=index.device)
-        first = torch.where(same, place, len(index)).amin(1)  # (B,), so that copies of one image write the same bits
+        first = torch.where(same, place, len(index)).amin(1)  # (B,), so that copies of one sample write the same bits
         self.vectors.index_copy_(0, index, mixed[first])
 
     def draw(self, count: int, avoiding: Tensor, generator: torch.Generator) -> Tensor:
-        """Draws vectors of other images uniformly, without replacement; one draw for a whole batch.
+        """Draws vectors of other samples uniformly, without replacement; one draw for a whole batch.
 
         Args:
             count: how many; where the bank has fewer besides `avoiding`, as many as it has.
@@ -177,7 +177,7 @@ class Bank(nn.Module):
         n = len(self.vectors)
         if len(avoiding) >= n:
             raise UserError(
-                f"a batch of {len(avoiding)} leaves none of the {n} training images as a negative: "
+                f"a batch of {len(avoiding)} leaves none of the {n} training samples as a negative: "
                 "give a smaller --batch-size"
             )
         lots = torch.rand(n, generator=generator).to(self.vectors.device, non_blocking=True).index_fill_(0, avoiding, 2.0)
@@ -187,7 +187,7 @@ class Bank(nn.Module):
         saved = state_dict.get(f"{prefix}vectors")
         if saved is not None and saved.shape != self.vectors.shape:
             raise UserError(
-                f"the checkpoint's memory bank has the shape {tuple(saved.shape)}, images by dimensions, and this one "
+                f"the checkpoint's memory bank has the shape {tuple(saved.shape)}, samples by dimensions, and this one "
                 f"{tuple(self.vectors.shape)}: resume with the data and options that the run began with, "
                 "or start a new run with another --out"
             )
@@ -195,12 +195,12 @@ class Bank(nn.Module):
 
 
 class Clustering(nn.Module):
-    """A partition of the n training images into k clusters, as k-means or a method's own rule wrote it last.
+    """A partition of the n training samples into k clusters, as k-means or a method's own rule wrote it last.
 
-    Before the first time all images are in one cluster, and centroids are random directions.
+    Before the first time all samples are in one cluster, and centroids are random directions.
 
     Args:
-        n: training images; place i belongs to `Batch.index` i.
+        n: training samples; place i belongs to `Batch.index` i.
         k: clusters.
         dim: of a centroid.
     """

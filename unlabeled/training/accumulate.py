@@ -124,7 +124,7 @@ def check(method: Method, pieces: int, batch_size: int) -> None:
     """Checks whether a batch of this process can be embedded in pieces.
 
     Raises:
-        UserError: the method compares no embeddings, or a piece would have fewer than two images.
+        UserError: the method compares no embeddings, or a piece would have fewer than two samples.
     """
     if pieces == 1:
         return
@@ -141,7 +141,7 @@ def check(method: Method, pieces: int, batch_size: int) -> None:
         )
     if batch_size < 2 * pieces:
         raise UserError(
-            f"a batch of {batch_size} images in {pieces} pieces leaves fewer than 2 in some: "
+            f"a batch of {batch_size} samples in {pieces} pieces leaves fewer than 2 in some: "
             f"give --accumulate {max(1, batch_size // 2)} or less, or a larger --batch-size"
         )
 

@@ -41,7 +41,7 @@ LOG_EVERY = 50
 
 class Monitor:
     """Shows and records; changes nothing. The kNN accuracy is measured within the training split: queries that are no
-    neighbours of anything in the bank but training images, so that the test split stays unseen until `evaluate`."""
+    neighbours of anything in the bank but training samples, so that the test split stays unseen until `evaluate`."""
 
     def __init__(self, fabric: Fabric, recipe: Recipe, run: Run, data: Data, total: int, per_epoch: int) -> None:
         self.fabric, self.recipe, self.run, self.data = fabric, recipe, run, data
@@ -202,7 +202,7 @@ class Monitor:
     def _show(self) -> None:
         knn = f"kNN {100 * self.looked['knn']:.1f}%  " if "knn" in self.looked else ""
         if "loss" in self.looked:
-            said = f"loss {self.looked['loss']:.3f}  {knn}{self.looked['speed']:,.0f} images/s"
+            said = f"loss {self.looked['loss']:.3f}  {knn}{self.looked['speed']:,.0f} {self.data.train.kind.nouns}/s"
             self.bar.update(self.task, said=said)
 
     def _record(self, line: dict[str, Any]) -> None:

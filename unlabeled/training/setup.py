@@ -136,8 +136,9 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
         drawn, targets = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
         method.check(drawn, targets)
     if method.n_views not in (None, len(drawn)):
+        views_drawn = f"{len(drawn)} view{'s' * (len(drawn) > 1)} of each {source.kind.noun}"
         raise UserError(
-            f"the policy {recipe.views.name!r} draws {len(drawn)} view{'s' * (len(drawn) > 1)} of each image, and "
+            f"the policy {recipe.views.name!r} draws {views_drawn}, and "
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
         )
     if recipe.tta > 1:

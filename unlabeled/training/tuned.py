@@ -24,13 +24,15 @@ class Tuned:
 
     Attributes:
         trial: the timings.
-        batch_size: images of a step.
+        batch_size: samples of a step.
         planned: steps of the run that the choice is for.
+        nouns: what several samples are called.
     """
 
     trial: Trial
     batch_size: int
     planned: int
+    nouns: str = "samples"
 
     @property
     def speed(self) -> Speed:
@@ -39,8 +41,8 @@ class Tuned:
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns a table, the slowest way first, and the choice."""
-        table = Table("way", title=f"views, encoder and optimiser on {self.batch_size} images", title_justify="left")
-        for heading in ("ms a step", "images/s", "gain"):
+        table = Table("way", title=f"views, encoder and optimiser on {self.batch_size} {self.nouns}", title_justify="left")
+        for heading in ("ms a step", f"{self.nouns}/s", "gain"):
             table.add_column(heading, justify="right")
         ways = self.trial.steps
         slowest = max(ways.values())
@@ -75,4 +77,4 @@ def tune(
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None
-    return Tuned(trial, recipe.batch_size, planned)
+    return Tuned(trial, recipe.batch_size, planned, opened.train.kind.nouns)

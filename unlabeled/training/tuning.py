@@ -93,8 +93,8 @@ def tuned(recipe: Recipe, source: Source, accelerator: str, planned: int, *, com
     """Times the ways to compute, or reads what was found before on this machine for this network.
 
     Args:
-        recipe: with an image size.
-        source: images.
+        recipe: with a size of views.
+        source: samples.
         accelerator: auto, cpu, cuda, mps.
         planned: steps of the run.
         compiling: whether that is tried too; None: if the run is long enough.
@@ -132,7 +132,8 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
     timed = {str(way): _timed_steps(recipe, source, accelerator, way) for way in dict.fromkeys([*ways, common])}
     found = best_of({words: _step(r, recipe) for words, r in timed.items()}, ROUNDS)
     if not found:
-        raise UserError(f"a batch of {recipe.batch_size} images does not fit the memory: give a smaller --batch-size")
+        said = f"a batch of {recipe.batch_size} {source.kind.nouns} does not fit the memory"
+        raise UserError(f"{said}: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
     fetch = min(timed[best].fetch(recipe.batch_size) for _ in range(ROUNDS))
     norms = device.type == "cpu" and Speed.parse(best).channels_last and openmp.available()
