@@ -44,6 +44,29 @@ def test_clustering(tmp_path: Path) -> None:
     assert found["deepcluster"] > found["untrained"] + 0.1
 
 
+def test_pretext(tmp_path: Path) -> None:
+    found = run("pretext", tmp_path)
+    assert found["rotation"] > found["untrained"] + 0.1
+
+
+def test_masked(tmp_path: Path) -> None:
+    found = run("masked", tmp_path)
+    assert found["mae"] > found["untrained"]
+    assert "What the method makes" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_sound(tmp_path: Path) -> None:
+    found = run("sound", tmp_path)
+    assert found["cpc"] > found["log-mel"] + 0.3
+    assert found["cpc"] > found["untrained"]
+
+
+def test_few_labels(tmp_path: Path) -> None:
+    found = run("few_labels", tmp_path)
+    assert min(found["from noise"], found["from simclr"]) > 0.5  # chance: 0.1
+    assert len((tmp_path / "classes.csv").read_text(encoding="utf-8").splitlines()) == 1798
+
+
 def test_metric(tmp_path: Path) -> None:
     found = run("metric", tmp_path / "run")
     assert found["verification auc"] > 0.65  # chance: 0.5
