@@ -51,6 +51,14 @@ def test_pretext(tmp_path: Path) -> None:
     assert found["rotation"] > found["untrained"] + 0.2  # 0.41 here
 
 
+def test_masked(tmp_path: Path) -> None:
+    """Over three seeds 95.6 ± 0.7%, and 7.2 ± 1.9 points above the untrained encoder."""
+    found = run("masked", tmp_path / "run")
+    assert found["mae"] > 0.92
+    assert found["mae"] > found["untrained"] + 0.01
+    assert "What the method makes" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_metric(tmp_path: Path) -> None:
     found = run("metric", tmp_path / "run")
     assert found["verification auc"] > 0.65  # chance: 0.5
