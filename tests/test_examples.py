@@ -59,6 +59,14 @@ def test_masked(tmp_path: Path) -> None:
     assert "What the method makes" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+def test_sound(tmp_path: Path) -> None:
+    """Over three seeds 98.9 ± 1.9%, and 14.5 ± 2.6 points above the untrained encoder; log-mel statistics at chance, 1/6."""
+    found = run("sound", tmp_path)
+    assert found["cpc"] > 0.9
+    assert found["cpc"] > found["untrained"] + 0.05
+    assert found["log-mel"] < 0.35
+
+
 def test_metric(tmp_path: Path) -> None:
     found = run("metric", tmp_path / "run")
     assert found["verification auc"] > 0.65  # chance: 0.5
