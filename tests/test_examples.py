@@ -67,6 +67,16 @@ def test_sound(tmp_path: Path) -> None:
     assert found["log-mel"] < 0.35
 
 
+def test_few_labels(tmp_path: Path) -> None:
+    """Over three seeds 80.4 ± 1.0%, and 9.1 ± 2.0 points above a linear classifier on the untrained encoder."""
+    found = run("few_labels", tmp_path)
+    assert found["fixmatch"] > 0.75
+    assert found["fixmatch"] > found["untrained"] + 0.03
+    header, *rows = (tmp_path / "classes.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "path,class,probability"
+    assert len(rows) == 1797
+
+
 def test_metric(tmp_path: Path) -> None:
     found = run("metric", tmp_path / "run")
     assert found["verification auc"] > 0.65  # chance: 0.5
