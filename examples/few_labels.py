@@ -1,7 +1,8 @@
-"""Few labels: FixMatch learns from four labelled digits of each class and from all the others without labels.
+"""Few labels: FixMatch sees four labelled digits of each class beside all the others, and names the class of each image.
 
-It learns a classifier, whose sure predictions on weak views are what strong views are trained on. It begins once with noise
-and once with what SimCLR learned without labels; that one then names the class of each image, in a file.
+It learns a classifier, whose sure predictions on weak views are what strong views are trained on. It begins with what SimCLR
+learned without labels. In these few passes, where the paper has thousands, it gets about as far as a linear classifier on
+what SimCLR learned, and further than one on an untrained encoder.
 
     python examples/few_labels.py [FOLDER]
 """
@@ -15,34 +16,40 @@ import unlabeled
 
 
 def main(out: Path) -> dict[str, float]:
-    """Returns the accuracy of FixMatch's classifiers, and of one fitted on what SimCLR learned; writes `classes.csv`."""
+    """Returns the accuracy of linear classifiers and of FixMatch's, with four labels a class; writes `classes.csv`."""
     simclr = unlabeled.pretrain(
-        "digits", recipe="digits/simclr", encoder="resnet9", epochs=8, batch_size=64, options={"encoder.width": 8},
+        "digits",
+        recipe="digits/simclr",
+        encoder="resnet9",
+        epochs=10,
+        batch_size=64,
+        options={"encoder.width": 8},
         out=out / "simclr",
-    )  # fmt: skip
-    evaluation = unlabeled.evaluate(simclr.path, protocol=["linear:C=1"], labels=["4"], draws=5, against=["random"])
-    found = {"simclr, linear": evaluation.score("run", "4", "linear").mean()}
-    for name, start in {"from noise": None, "from simclr": simclr.path}.items():
-        run = unlabeled.pretrain(
-            "digits",
-            method="fixmatch",
-            encoder="resnet9",
-            from_=start,
-            labels="4",
-            epochs=5,
-            batch_size=56,
-            image_size=16,
-            ema=0.95,  # the average of some 20 steps, of 130 in all
-            monitor_every=0,
-            options={"method.threshold": 0.8, "encoder.width": 8},
-            out=out / name.replace(" ", "-"),
-        )
-        evaluation = unlabeled.evaluate(run.path, protocol=["classifier"], against=["none"])
-        print(evaluation)
-        found[name] = evaluation.score("run", "no labels", "classifier").mean()
-    predicted = unlabeled.predict(run.path, "digits", out=out / "classes.csv")
-    print(*predicted.lines(), sep="\n")  # its file has the columns path, class, probability
-    return found
+    )
+    run = unlabeled.pretrain(
+        "digits",
+        method="fixmatch",
+        encoder="resnet9",
+        from_=simclr.path,
+        labels="4",
+        epochs=4,
+        batch_size=56,  # and a seventh as many labelled ones beside them
+        image_size=16,
+        ema=0.95,  # about the last 20 of a hundred steps
+        options={"optimizer.lr": 0.01, "encoder.width": 8},
+        out=out / "fixmatch",
+    )
+    predicted = unlabeled.predict(run.path, "digits", out=out / "classes.csv")  # columns path, class, probability
+    print(*predicted.lines(), sep="\n")
+
+    linear = unlabeled.evaluate(simclr.path, protocol=["linear:C=1"], labels=["4"], draws=5, against=["random"])
+    own = unlabeled.evaluate(run.path, protocol=["classifier"], against=["none"])
+    print(linear, own, sep="\n")
+    return {
+        "untrained": linear.score("random", "4", "linear").mean(),
+        "simclr": linear.score("run", "4", "linear").mean(),
+        "fixmatch": own.score("run", "no labels", "classifier").mean(),
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Recordings: CPC predicts what comes next in a melody; judged on an instrument that it has never heard.
 
-All melodies have the same notes in different orders, so that their spectra, averaged over time, are the same: log-mel
+All melodies have the same notes in different orders, so that their spectra, averaged over time, are much the same: log-mel
 statistics can hardly tell them apart. Names of files say melody and instrument; `--columns` makes columns of them.
 
     python examples/sound.py [FOLDER]
@@ -46,7 +46,7 @@ def main(out: Path) -> dict[str, float]:
         label="melody",
         group="instrument",  # a whole one is held out
         epochs=12,
-        precision="32",  # so small a network gains nothing from bf16
+        precision="32",  # alike on machines with bf16 and without
         monitor_every=0,
         options={"encoder.width": 64, "encoder.context": 64, "optimizer.lr": 3e-3},
         out=out / "run",

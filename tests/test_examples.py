@@ -45,26 +45,36 @@ def test_clustering(tmp_path: Path) -> None:
 
 
 def test_pretext(tmp_path: Path) -> None:
+    """Over three seeds 87.5 ± 2.2%, and 30 ± 10 points above the untrained encoder, which is the same at each call."""
     found = run("pretext", tmp_path)
-    assert found["rotation"] > found["untrained"] + 0.1
+    assert found["rotation"] > 0.8  # chance: 1/8
+    assert found["rotation"] > found["untrained"] + 0.2  # 0.41 here
 
 
 def test_masked(tmp_path: Path) -> None:
-    found = run("masked", tmp_path)
-    assert found["mae"] > found["untrained"]
-    assert "What the method makes" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    """Over three seeds 95.6 ± 0.7%, and 7.2 ± 1.9 points above the untrained encoder."""
+    found = run("masked", tmp_path / "run")
+    assert found["mae"] > 0.92
+    assert found["mae"] > found["untrained"] + 0.01
+    assert "What the method makes" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_sound(tmp_path: Path) -> None:
+    """Over three seeds 98.9 ± 1.9%, and 14.5 ± 2.6 points above the untrained encoder; log-mel statistics at chance, 1/6."""
     found = run("sound", tmp_path)
-    assert found["cpc"] > found["log-mel"] + 0.3
-    assert found["cpc"] > found["untrained"]
+    assert found["cpc"] > 0.9
+    assert found["cpc"] > found["untrained"] + 0.05
+    assert found["log-mel"] < 0.35
 
 
 def test_few_labels(tmp_path: Path) -> None:
+    """Over three seeds 80.4 ± 1.0%, and 9.1 ± 2.0 points above a linear classifier on the untrained encoder."""
     found = run("few_labels", tmp_path)
-    assert min(found["from noise"], found["from simclr"]) > 0.5  # chance: 0.1
-    assert len((tmp_path / "classes.csv").read_text(encoding="utf-8").splitlines()) == 1798
+    assert found["fixmatch"] > 0.75
+    assert found["fixmatch"] > found["untrained"] + 0.03
+    header, *rows = (tmp_path / "classes.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "path,class,probability"
+    assert len(rows) == 1797
 
 
 def test_metric(tmp_path: Path) -> None:
