@@ -50,6 +50,8 @@ slow: $(VENV)/.installed-dev
 	mkdir -p build
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=0 > build/durations.txt
 	$(BIN)/python tests/slow.py < build/durations.txt
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=0 -m "not slow" > build/durations.txt
+	$(BIN)/python tests/slow.py more < build/durations.txt
 
 # A wheel and a source distribution in dist/; the tests run from the latter too.
 dist: $(VENV)/.installed-dev

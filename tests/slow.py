@@ -1,4 +1,7 @@
-"""Writes `slow.txt`, the tests that `make quick` leaves out, from what pytest printed with `--durations=0`: `make slow`."""
+"""Writes `slow.txt`, the tests that `make quick` leaves out, from what pytest printed with `--durations=0`: `make slow`.
+
+With `more`, adds to those that are there: what a fixture costs that several tests share falls to the first that is not left out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def slow(report: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    found = slow(sys.stdin.read())
-    if not found:
-        sys.exit("no test is slow: was pytest run with --durations=0?")
-    Path(__file__).with_name("slow.txt").write_text("\n".join(found) + "\n", encoding="utf-8")
+    path, report = Path(__file__).with_name("slow.txt"), sys.stdin.read()
+    if not LINE.search(report):
+        sys.exit("no time of a test in it: was pytest run with --durations=0?")
+    there = path.read_text(encoding="utf-8").split() if sys.argv[1:] == ["more"] else []
+    path.write_text("".join(f"{name}\n" for name in sorted({*slow(report), *there})), encoding="utf-8")
