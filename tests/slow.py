@@ -1,6 +1,7 @@
 """Writes `slow.txt`, the tests that `make quick` leaves out, from what pytest printed with `--durations=0`: `make slow`.
 
-With `more`, adds to those that are there: what a fixture costs that several tests share falls to the first that is not left out.
+With `more`, adds to those that are there: what a fixture costs that several tests share falls to the first of those that
+are left in.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-CASE, FUNCTION = 1.0, 3.0
+CASE, FUNCTION = 0.5, 2.0
 """Seconds from which one case of a test makes it slow, or all of its cases together."""
 LINE = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +((tests/\S+?\.py::[^\[\s]+).*)$", re.MULTILINE)
 
