@@ -90,10 +90,10 @@ class Holder:
 
 def most_kept(backward: Callable[[Method, Batch, Progress], object]) -> int:
     method = Trial(registry.get("methods", "simclr"), Choice("resnet10t", {"width": 16})).make().train()
-    views = [torch.rand(512, 3, 16, 16) for _ in range(2)]
+    views = [torch.rand(160, 3, 16, 16) for _ in range(2)]
     kept = Kept([*method.parameters(), *method.buffers(), *views])
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda holder: holder.tensor):
-        backward(method, Batch(views, torch.arange(512)), Progress(0, 1, 0))
+        backward(method, Batch(views, torch.arange(160)), Progress(0, 1, 0))
     return kept.most
 
 
@@ -101,5 +101,5 @@ def test_the_memory_is_that_of_a_piece() -> None:
     """Counted, not read from the system, where other programs' memory and the allocator's habits come in."""
     pieces = most_kept(lambda method, batch, at: accumulate.backward(method, batch, at, range(9)))
     whole = most_kept(lambda method, batch, at: method(batch, at).total.backward())
-    assert whole > 100 << 20, "the batch is too small to tell"
+    assert whole > 30 << 20, "the batch is too small to tell"
     assert pieces < whole / 6, f"{pieces >> 20} MiB in 8 pieces, {whole >> 20} MiB at once"
