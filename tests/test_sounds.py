@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import wave
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +148,6 @@ def test_exports(made: Path) -> None:
         encoder(torch.zeros(2, 3, 8, 8))
 
 
-@pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs the packages of onnx")
 def test_a_graph_takes_recordings_of_any_number_and_length(made: Path) -> None:
     """Its recurrence is ONNX's own, and silence is what it is here: the exporter of torch 2.14 drops an addition of 1e-8."""
     import onnxruntime

@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unlabeled.comparing.judge import mean
 from unlabeled.probes.health import COMPLETE
-from unlabeled.probes.paired import paired, unpacked
+from unlabeled.probes.paired import apart
 
 UNTRAINED = "random"
 """The method that trains nothing."""
@@ -70,7 +68,7 @@ def _apart(row: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[float, floa
     """How far a row is above another by kNN, and half the 95% interval of that: sample by sample, but for rows of an older
     version, which do not say which samples were right."""
     if row.get("each") and base.get("each"):
-        return paired(*(np.stack([unpacked(text) for text in one["each"]]) for one in (row, base)))
+        return apart(tuple(row["each"]), tuple(base["each"]))
     ours, theirs = mean(row["figures"]["knn"]), mean(base["figures"]["knn"])
     error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / row["tested"])
     return ours - theirs, 1.96 * error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ def paired(ours: Array, theirs: Array) -> tuple[float, float]:
     gap = float(difference.mean())
     low, high = np.quantile(means, [0.025, 0.975])
     return gap, max(gap - float(low), float(high) - gap, Z * Z / (samples + Z * Z))
+
+
+@lru_cache(maxsize=256)  # an answer asks for the same pair several times
+def apart(ours: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[float, float]:
+    """Returns what `paired` does, of packed values, one text a draw.
+
+    Raises:
+        ValueError: values of other draws or samples, or none.
+    """
+    one, other = (np.stack([unpacked(text) for text in texts]) for texts in (ours, theirs))
+    if one.shape != other.shape:
+        raise ValueError(f"figures of (draws, samples) {one.shape} and {other.shape} are no pairs")
+    return paired(one, other)
 
 
 def packed(values: Array) -> str:

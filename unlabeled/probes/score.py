@@ -6,13 +6,12 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-
-from unlabeled.probes.paired import paired, unpacked
+from unlabeled.probes.paired import apart
 from unlabeled.registry import Choice, get
 
 SHARES = ("top1", "top5")
@@ -82,9 +81,8 @@ class Score:
         gap, spreads = self.mean() - other.mean(), [self.spread(), other.spread()]
         asked = [(score.amount, score.seed, score.labelled, score.tested, len(score.each)) for score in (self, other)]
         if self.each and asked[0] == asked[1]:
-            ours, theirs = (np.stack([unpacked(text) for text in score.each]) for score in (self, other))
-            if ours.shape == theirs.shape:
-                return gap, paired(ours, theirs)[1]
+            with suppress(ValueError):  # of other samples
+                return gap, apart(tuple(self.each), tuple(other.each))[1]
         return gap, None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
 
     def text(self, metric: str | None = None) -> str:
