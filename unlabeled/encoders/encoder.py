@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unlabeled.compute.gradients import without_strides
 from unlabeled.encoders.tokens import visible
 from unlabeled.errors import UserError
 from unlabeled.parts.clustering import whitening
@@ -68,6 +69,7 @@ class Encoder(nn.Module):
         self.front: Any = front
         self.backbone, self.dim, self.notes = backbone, dim, notes or []
         self.whitening = None
+        without_strides(backbone)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps samples to representations.

@@ -17,6 +17,7 @@ from torch import nn
 
 from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
+from unlabeled.compute.gradients import without_strides
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Source, balanced_draw, held_out_classes
 from unlabeled.data.kinds.kind import Kind, build
@@ -260,6 +261,7 @@ def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None
     method: Method = registry.build(
         "methods", recipe.method, encoder or initial_encoder(recipe, source), shape_of(recipe, source, n)
     )
+    without_strides(method)
     return method
 
 
