@@ -14,6 +14,7 @@ from unlabeled.testing.processes import TWO, WORLD, compare, packed
 from .processes import child, gathered, normalised
 from .suite import TRIALS, each
 
+pytestmark = pytest.mark.slow  # all of them: the pair of processes takes half a minute, whichever test comes first
 Found = list[dict[str, Any]]
 LEARNING = [trial for trial in TRIALS if TWO.applies(trial)]
 
