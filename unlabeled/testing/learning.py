@@ -9,7 +9,7 @@ import torch
 from unlabeled.batch import Loss
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
-from unlabeled.parts.memory import Bank, Ema
+from unlabeled.parts.memory import Bank, Ema, Queue
 from unlabeled.probes.extract import features
 from unlabeled.probes.health import effective_rank, std_ratio, verdict
 from unlabeled.probes.knn import KNN
@@ -20,6 +20,8 @@ SAMPLES, JUDGED, STEPS, BATCH, PER_EPOCH = 512, 512, 60, 64, 20
 """Epochs long enough to learn what the first step of one found: a classifier may have started anew."""
 SEEDS = (1, 2)
 """Some starts of networks as small as these go nowhere: a method has two."""
+RATE, QUEUED_RATE = 1e-2, 5e-3
+"""Of AdamW. At the higher, embeddings outrun the keys that wait in a queue, and the loss rises."""
 LOOKS = (10, 20, 30, 40, 50, STEPS)
 """Steps after which is looked: most methods have learned enough by the second or third."""
 
@@ -60,7 +62,8 @@ def start(trial: Trial, seed: int) -> str:
     """What it lacks in the end; "" as soon as that is nothing."""
     method = trial.make(seed=seed, n=SAMPLES, **options(trial))
     untrained = knn(trial, method.encoder)
-    step, losses = trial.stepper(method, optimizer(method, lr=5e-3)), list[Loss]()
+    rate = QUEUED_RATE if trial.holds(Queue) else RATE
+    step, losses = trial.stepper(method, optimizer(method, lr=rate)), list[Loss]()
     for end in LOOKS:
         losses += trial.train(step, range(len(losses), end), size=BATCH, total=STEPS, per_epoch=PER_EPOCH)
         missing = lacking(trial, method, losses, untrained)
