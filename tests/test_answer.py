@@ -1,161 +1,229 @@
-"""The sentence that opens every evaluation: whether pretraining helped."""
+"""The sentences that open every evaluation: whether pretraining helped, and how the encoder stands beside raw features."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unlabeled.evaluating.evaluation import Evaluation
 from unlabeled.probes.score import Score
 
+UNTRAINED = "an untrained encoder of the same shape"
 
-def score(draws: list[float]) -> Score:
+
+def score(draws: list[float], protocol: str = "knn") -> Score:
     interval = {"top1": 0.03} if len(draws) == 1 else {}
-    return Score("knn", {}, 1, len(draws), 0, [3], 10, {"top1": draws}, [], interval)
+    return Score(protocol, {}, 1, len(draws), 0, [3], 10, {"top1": draws}, [], interval)
+
+
+def evaluation(scores: Mapping[tuple[str, str], list[Score]], **metadata: Any) -> Evaluation:
+    return Evaluation(Path("x"), "run", "data", "a test", dict(scores), metadata)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "begins", "holds"),
+    ("ours", "theirs", "said"),
     [
         (
             [[0.9, 0.92]],
             [[0.5, 0.52]],
-            "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%",
-            "40.0 ± 2.0 points",
+            "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%, 40.0 ± 2.0 points more than RIVAL.",
         ),
-        ([[0.9]], [[0.5]], "Pretraining helped:", "40.0 ± 4.2 points more than raw pixels."),
-        ([[0.9, 0.5]], [[0.6, 0.62]], "Pretraining made no clear difference:", "gentler crops"),
-        ([[0.5, 0.5]], [[0.5, 0.5]], "Pretraining made no clear difference:", "other views, another method, more steps"),
+        ([[0.9]], [[0.5]], "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL."),
         (
             [[0.5]],
             [[0.51]],
-            "Pretraining made no clear difference:",
-            "1.0 ± 4.2 points less than raw pixels, which is",
+            "Pretraining made no clear difference: FIGURE 50.0 ± 3.0%, 1.0 ± 4.2 points less than RIVAL, which is within "
+            "the spread. TRY",
         ),
-        ([[0.5]], [[0.6]], "Pretraining did not help:", "it made features worse than raw pixels"),
+        ([[0.5]], [[0.5]], "Pretraining made no clear difference: FIGURE 50.0 ± 3.0%, the same as RIVAL. TRY"),
+        (
+            [[0.5]],
+            [[0.6]],
+            "Pretraining made features worse: FIGURE 50.0 ± 3.0%, 10.0 ± 4.2 points less than RIVAL. TRY",
+        ),
         (
             [[0.9], [0.9]],
             [[0.5], [0.6]],
-            "Pretraining helped:",
-            "by more than the spread in all 2 comparisons, by each protocol's first figure.",
+            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL, and more than the spread in all 2 "
+            "comparisons.",
         ),
         (
             [[0.9], [0.4]],
             [[0.5], [0.6]],
-            "Pretraining helped only in part:",
-            "not better than raw pixels with knn 2 per",
+            "Pretraining helped only in part: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; less with knn 2 per "
+            "class (-20.0 ± 4.2 points). TRY",
         ),
         (
-            [[0.9, 0.9], [0.7, 0.5]],
-            [[0.5, 0.5], [0.55, 0.55]],
-            "Pretraining helped:",
-            "not clearly better than raw pixels",
+            [[0.9], [0.62]],
+            [[0.5], [0.6]],
+            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference with knn 2 per "
+            "class (+2.0 ± 4.2 points). TRY",
+        ),
+        (
+            [[0.6], [0.4]],
+            [[0.6], [0.6]],
+            "Pretraining made features worse: knn with 2 per class of labels gives 40.0 ± 3.0%, 20.0 ± 4.2 points less than "
+            "RIVAL; no clear difference with knn 1 per class (+0.0 ± 4.2 points). TRY",
         ),
     ],
 )
-def test_the_sentence(ours: list[list[float]], theirs: list[list[float]], begins: str, holds: str) -> None:
-    scores = {("pixels", str(i)): [score(draws)] for i, draws in enumerate(theirs, 1)}
+def test_beside_the_untrained_encoder(ours: list[list[float]], theirs: list[list[float]], said: str) -> None:
+    scores = {("random", str(i)): [score(draws)] for i, draws in enumerate(theirs, 1)}
     scores |= {("run", str(i)): [score(draws)] for i, draws in enumerate(ours, 1)}
-    found = Evaluation(Path("x"), "run", "data", "a test", scores)
+    found = evaluation(scores, advice="TRY")
+    said = said.replace("RIVAL", UNTRAINED).replace("FIGURE", "knn with 1 per class of labels gives")
+    lacking = "Not compared with raw pixels: leave out --against."
+    said = said.replace(" TRY", f" {lacking} TRY") if said.endswith("TRY") else f"{said} {lacking}"
     first, *_ = found.lines()
-    assert isinstance(first, str)
-    assert first.startswith(begins)
-    assert holds in first
-    assert found.json()["answer"] == [first]
+    assert first == said
+    assert found.json()["answer"] == [said]
 
 
-def said(**scores: Score) -> str | None:
-    return Evaluation(Path("x"), "run", "data", "a test", {(name, "100%"): [found] for name, found in scores.items()}).answer
+def answer(*, learned: bool = True, **scores: Score) -> str:
+    """Of figures with all labels."""
+    found = evaluation({(name, "100%"): [score] for name, score in scores.items()}, advice="TRY", learned=learned).answer
+    assert found is not None
+    return found.replace("with 100% of labels gives 50.0 ± 3.0%", "FIGURE").replace(UNTRAINED, "UNTRAINED")
 
 
 @pytest.mark.parametrize(
-    ("random", "pixels", "begins", "holds"),
+    ("random", "pixels", "said"),
     [
+        (
+            0.4,
+            0.6,
+            "Pretraining helped: knn FIGURE, 10.0 ± 4.2 points more than UNTRAINED. But it gives 10.0 ± 4.2 points less "
+            "than raw pixels. TRY",
+        ),
         (
             0.6,
             0.4,
-            "Pretraining did not help: knn",
-            "it made features worse than an untrained encoder of the same shape. What",
+            "Pretraining made features worse: knn FIGURE, 10.0 ± 4.2 points less than UNTRAINED. It gives 10.0 ± 4.2 points "
+            "more than raw pixels. TRY",
         ),
-        (0.4, 0.6, "Pretraining did not help: knn", "it made features worse than raw pixels. What usually helps"),
         (
             0.6,
             0.6,
-            "Pretraining did not help: knn",
-            "worse than an untrained encoder of the same shape and raw pixels. What",
+            "Pretraining made features worse: knn FIGURE, 10.0 ± 4.2 points less than UNTRAINED. But it gives 10.0 ± 4.2 "
+            "points less than raw pixels. TRY",
         ),
-        (0.49, 0.4, "Pretraining made no clear difference: knn", "not clearly better than an untrained encoder of the same"),
-        (0.51, 0.4, "Pretraining made no clear difference: knn", "What usually helps"),
-        (0.4, 0.49, "Pretraining helped: knn", "not clearly better than raw pixels"),
+        (
+            0.49,
+            0.4,
+            "Pretraining made no clear difference: knn FIGURE, 1.0 ± 4.2 points more than UNTRAINED, which is within the "
+            "spread. It gives 10.0 ± 4.2 points more than raw pixels. TRY",
+        ),
+        (
+            0.4,
+            0.49,
+            "Pretraining helped: knn FIGURE, 10.0 ± 4.2 points more than UNTRAINED. It gives 1.0 ± 4.2 points more than raw "
+            "pixels, which is within the spread. TRY",
+        ),
+        (
+            0.4,
+            0.3,
+            "Pretraining helped: knn FIGURE, 10.0 ± 4.2 points more than UNTRAINED. It gives 20.0 ± 4.2 points more than "
+            "raw pixels.",
+        ),
     ],
 )
-def test_both_rivals_must_be_beaten(random: float, pixels: float, begins: str, holds: str) -> None:
+def test_the_two_comparisons_are_said_apart(random: float, pixels: float, said: str) -> None:
     """The run has 50%, and the spread of the difference is 4.2 points."""
-    found = said(run=score([0.5]), random=score([random]), pixels=score([pixels]))
+    assert answer(run=score([0.5]), random=score([random]), pixels=score([pixels])) == said
+
+
+def test_a_defeat_is_named_wherever_it_is() -> None:
+    """Though kNN with few labels, which is put into figures, wins everywhere."""
+    figures = {"run": (0.8, 0.5), "random": (0.6, 0.4), "pixels": (0.7, 0.575)}
+    scores = {(name, "100%"): [score([knn]), score([linear], "linear")] for name, (knn, linear) in figures.items()}
+    found = evaluation(scores).answer
     assert found is not None
-    assert found.startswith(begins)
-    assert holds in found
+    assert found.startswith("Pretraining helped: knn with 100% of labels gives 80.0 ± 3.0%, 20.0 ± 4.2 points more")
+    assert "all 2 comparisons. It gives 10.0 ± 4.2 points more than raw pixels; less with linear 100% (-7.5 ± 4.2" in found
 
 
-def test_worse_than_untrained_in_some_comparisons_is_part() -> None:
-    scores = {(name, labels): [score([top1])] for labels, both in (("1%", (0.5, 0.6)), ("100%", (0.8, 0.6)))
-              for name, top1 in zip(("run", "random"), both, strict=True)}  # fmt: skip
-    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+def test_many_are_counted_and_the_widest_named() -> None:
+    gaps = {"1%": 0.1, "2%": 0.3, "5%": 0.2, "10%": 0.05, "20%": 0.06, "100%": -0.1}
+    scores = {("run", labels): [score([0.5])] for labels in gaps}
+    scores |= {("random", labels): [score([0.5 + gap])] for labels, gap in gaps.items()}
+    found = evaluation(scores).answer
     assert found is not None
-    assert found.startswith("Pretraining helped only in part: knn")
-    assert "not better than an untrained encoder of the same shape with knn 1%" in found
+    assert found.startswith("Pretraining helped only in part: ")
+    assert (
+        "; less with knn 2% (-30.0 ± 4.2 points), knn 5% (-20.0 ± 4.2 points), knn 20% (-6.0 ± 4.2 points) and 1 other; more"
+        in (found)
+    )
 
 
-def test_other_runs_decide_nothing() -> None:
-    better = said(run=score([0.6]), random=score([0.3]), pixels=score([0.2]), **{"runs/sup": score([0.9])})
-    assert better is not None
+def test_other_runs_come_last_and_decide_nothing() -> None:
+    better = answer(run=score([0.6]), random=score([0.3]), pixels=score([0.2]), **{"runs/sup": score([0.9])})
     assert better.startswith("Pretraining helped: knn")
-    assert "30.0 ± 4.2 points less than runs/sup" in better
-    assert "crops" not in better
-    alone = said(run=score([0.6]), **{"runs/sup": score([0.9])})
-    assert alone is not None
-    assert alone.startswith("Whether pretraining helped was not asked: knn")
-    assert alone.endswith("Not compared with an untrained encoder of the same shape or raw pixels: leave out --against.")
+    assert better.endswith("more than raw pixels. But it gives 30.0 ± 4.2 points less than runs/sup.")
+    alone = answer(run=score([0.6]), **{"runs/sup": score([0.9])})
+    assert alone.startswith("Whether pretraining helped was not asked, as no untrained encoder was judged: knn")
+    assert alone.endswith("Not compared with UNTRAINED or raw pixels: leave out --against.")
 
 
 def test_what_was_not_compared_is_said() -> None:
-    half = said(run=score([0.6]), random=score([0.3]))
-    assert half is not None
+    half = answer(run=score([0.6]), random=score([0.3]))
     assert half.startswith("Pretraining helped:")
     assert half.endswith("Not compared with raw pixels: leave out --against.")
-    none = said(run=score([0.6]))
-    assert none is not None
-    assert none.startswith("Whether pretraining helped was not asked: knn with 100% of labels gives 60.0 ± 3.0%.")
+    other = answer(run=score([0.6]), pixels=score([0.3]))
+    assert other.startswith("Whether pretraining helped was not asked, as no untrained encoder was judged: knn with 100% of")
+    assert "gives 60.0 ± 3.0%. It gives 30.0 ± 4.2 points more than raw pixels. Not compared with UNTRAINED" in other
+    none = answer(run=score([0.6]))
+    assert "as no untrained encoder was judged: knn with 100% of labels gives 60.0 ± 3.0%. Not compared" in none
+
+
+def test_what_was_never_trained_did_not_help() -> None:
+    found = answer(run=score([0.5]), random=score([0.5]), pixels=score([0.3]), learned=False)
+    assert found == (
+        "This encoder was not trained: knn FIGURE. It gives the same as UNTRAINED. It gives 20.0 ± 4.2 points more than raw "
+        "pixels."
+    )
 
 
 def test_the_figure_is_of_a_protocol_that_met_both() -> None:
     names = {"run": 0.9, "random": 0.5}
     scores = {(name, "1%"): [score([x])] for name, x in names.items()}
     scores |= {(name, "100%"): [score([x])] for name, x in {**names, "pixels": 0.4}.items()}
-    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+    found = evaluation(scores).answer
     assert found is not None
     assert found.startswith("Pretraining helped: knn with 100% of labels gives")
-    assert found.endswith("better by more than the spread in all 3 comparisons, by each protocol's first figure.")
+    assert "and more than the spread in all 2 comparisons. It gives 50.0" in found
 
 
 def test_the_figure_bears_the_verdict_out() -> None:
     scores = {(name, labels): [score([top1])] for labels, both in (("1%", (0.51, 0.5)), ("100%", (0.8, 0.6)))
               for name, top1 in zip(("run", "random"), both, strict=True)}  # fmt: skip
-    found = Evaluation(Path("x"), "run", "data", "a test", scores).answer
+    found = evaluation(scores).answer
     assert found is not None
     assert found.startswith("Pretraining helped: knn with 100% of labels gives 80.0")
-    assert "not clearly better than an untrained encoder of the same shape with knn 1%" in found
+    assert "no clear difference with knn 1% (+1.0 ± 4.2 points)" in found
 
 
 def test_an_unknown_spread_is_no_win() -> None:
     bare = Score("knn", {}, 1, 1, 0, [3], 10, {"top1": [0.9]}, [])
-    unknown = said(run=bare, random=score([0.3]), pixels=score([0.3]))
-    assert unknown is not None
+    unknown = answer(run=bare, random=score([0.3]), pixels=score([0.3]))
     assert unknown.startswith("Pretraining made no clear difference:")
-    assert "of unknown spread" in unknown
+    assert (
+        "60.0 points more than UNTRAINED, of unknown spread. It gives 60.0 points more than raw pixels, of unknown"
+        in unknown
+    )
 
 
 def test_what_needs_no_label_is_no_comparison() -> None:
     scores = {(subject, "no labels"): [score([0.5])] for subject in ("random", "run")}
-    assert Evaluation(Path("x"), "run", "data", "a test", scores).answer is None
+    assert evaluation(scores).answer is None
+
+
+def test_a_run_that_was_stopped_says_so_first() -> None:
+    scores = {("run", "100%"): [score([0.5])]}
+    found = evaluation(scores, unfinished="the run 'r' is not finished: it was stopped at step 5 of 100 (5%)")
+    first, second, *_ = found.lines()
+    assert first == "The run 'r' is not finished: it was stopped at step 5 of 100 (5%)"
+    assert str(second).startswith("Whether pretraining helped was not asked")
+    assert found.json()["answer"] == [first, second]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from command import ONE, file, mistake, ok, unlabeled
+from command import ONE, SMALL, file, mistake, ok, unlabeled
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
@@ -116,3 +117,33 @@ def test_uint8_and_float_images_of_any_size_give_the_same_features(made: Path) -
         torch.testing.assert_close(encoder(x), encoder(x.double() / 255))
     with pytest.raises(UserError, match=r"images of shape \(B, 3, H, W\), and got \(4, 1, 8, 8\)"):
         encoder(torch.zeros(4, 1, 8, 8))
+
+
+def test_a_run_that_was_stopped_says_how_far_it_came(tmp_path: Path) -> None:
+    """By every verb that uses what it learned, and no more once it is finished."""
+    file(tmp_path / "x.npz", n=60)
+    words = ["pretrain", tmp_path / "x.npz", *SMALL, "--epochs", "2", "--out", tmp_path / "run"]
+    ok(*words)
+    run = Run.open(tmp_path / "run")
+    assert not run.unfinished
+    state = run.read_checkpoint()
+    assert state is not None
+    assert state["total"] == state["step"]
+    run.write_checkpoint({**state, "step": 2, "total": 40, "finished": False})
+    command = {"command": ["unlabeled", "pretrain", "x.npz", "--out", "run"]}
+    run.write_text("environment.json", json.dumps(run.environment | command))
+    stopped = f"the run '{tmp_path / 'run'}' is not finished: it was stopped at step 2 of 40 (5%)"
+    said = f"{stopped}; to go on: unlabeled pretrain x.npz --out run"
+    for verb in (
+        ("evaluate", tmp_path / "run", "--protocol", "knn:100%", "--against", "none"),
+        ("embed", tmp_path / "run", tmp_path / "x.npz", "--out", tmp_path / "e.npz"),
+        ("export", tmp_path / "run", "--format", "safetensors", "--out", tmp_path / "made.safetensors"),
+        ("search", tmp_path / "run", 0, "--out", tmp_path / "found.png"),
+    ):
+        assert f"{said} --resume".lower() in ok(*verb).lower(), verb
+    answer = json.loads((tmp_path / "run" / "evaluation.json").read_text())["answer"]
+    assert answer[0] == f"T{said[1:]} --resume"
+    ok("report", tmp_path / "run", "--out", tmp_path / "page.html")
+    assert "it was stopped at step 2 of 40 (5%)" in (tmp_path / "page.html").read_text()
+    run.write_checkpoint(state)
+    assert "not finished" not in ok("embed", tmp_path / "run", tmp_path / "x.npz", "--out", tmp_path / "e.npz")

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 
 from unlabeled import __version__
+from unlabeled.console import console
 from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -100,8 +101,38 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the last step was taken."""
-        state = self.read_checkpoint()
+        state = self._state(mmap=True)
         return state is not None and bool(state["finished"])
+
+    @cached_property
+    def unfinished(self) -> str:
+        """Says how far a run came that was stopped, and how to go on; "" of one that came to its end, and of one without a
+        checkpoint, which does not tell."""
+        state = self._state(mmap=True)
+        if state is None or state["finished"]:
+            return ""
+        step, total = int(state["step"]), int(state.get("total", 0))
+        far = f"step {step:,}" + (f" of {total:,} ({step / total:.0%})" if total else "")
+        how = go_on(self.environment.get("command", []))
+        return f"the run {str(self.path)!r} is not finished: it was stopped at {far}; to go on: {how}"
+
+    @property
+    def learned(self) -> bool:
+        """Whether a step was taken: none is where nothing is trainable, or in no epoch. True where no metrics tell."""
+        history = self.history
+        return not history or history[-1]["step"] > 0
+
+    @classmethod
+    def judged(cls, path: str | Path) -> Run:
+        """Opens a run for what it learned, and says so if it was stopped before its end.
+
+        Raises:
+            UserError: as `open`, or a damaged file.
+        """
+        run = cls.open(path)
+        if run.unfinished:
+            console().print(run.unfinished, soft_wrap=True)
+        return run
 
     def lines(self) -> list[str]:
         """Returns what a terminal shows of it."""
@@ -181,11 +212,15 @@ class Run:
         Raises:
             UserError: the file is damaged.
         """
+        return self._state()
+
+    def _state(self, *, mmap: bool = False) -> dict[str, Any] | None:
+        """`mmap`: numbers at once, tensors when they are looked at."""
         path = self.path / CHECKPOINT
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except Exception as error:
             raise _damaged(path, error) from error
         return state
@@ -220,6 +255,17 @@ class Run:
                 file.write(json.dumps(metrics) + "\n")
         except OSError as error:
             raise cannot_write(path, error) from error
+
+
+def go_on(words: Sequence[str]) -> str:
+    """Tells how a training that was begun with such a command is gone on with.
+
+    >>> go_on(["unlabeled", "pretrain", "digits", "--out", "runs/a"])
+    'unlabeled pretrain digits --out runs/a --resume'
+    """
+    if [*words][:2] != ["unlabeled", "pretrain"]:
+        return "repeat the call with resume=True"
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
 
 
 def load(path: str | Path) -> Encoder:

@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said["answer"] = ["It is <em>better</em> than an untrained encoder."]
     (run / "evaluation.json").write_text(json.dumps(said))
     pictures = run / "pictures"
-    pictures.mkdir()
+    pictures.mkdir(exist_ok=True)
     (pictures / "tsne.json").write_text(json.dumps(a_map(30, y[60:])))
     near = [{"number": i, "position": i, "label": int(y[i]), "similarity": 0.9 - 0.1 * i} for i in range(3)]
     query = {"number": 61, "position": 1, "label": int(y[61]), "average_precision": 0.75, "neighbours": near}

@@ -168,7 +168,7 @@ def test_protocols_that_were_asked_twice_are_shown_twice(run: Path, tmp_path: Pa
     told = Told("lone", Run.open(lone), "r0", Opener(None, None))
     assert [made.title for made in told.maps] == ["t-SNE", "t-SNE (perplexity=200)"]
     assert [made.title for made in told.rankings] == ["Retrieval", "Retrieval (k=50)"]
-    assert [picture.name for picture in told.pictures] == ["clusters-k=5.png", "other <i>.png"]
+    assert [picture.name for picture in told.pictures] == ["clusters-k=5.png", "knn-labels=2.png", "other <i>.png"]
     tags = Tags(render([told]))
     ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]
     assert len(ids) == len(set(ids))

@@ -75,7 +75,8 @@ class Judge:
             tuned = Finetune().fit(subject, self.data.train, chosen[drawn], y[drawn], seed=self.seed)
             figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"].value]
         notes = dict.fromkeys(note for score in scores.values() for note in score.notes)
-        return {"figures": figures, "each": scores["knn"].each, "tested": scores["knn"].tested, "notes": list(notes)}
+        about = {"tested": scores["knn"].tested, "largest": scores["knn"].guess["top1"], "notes": list(notes)}
+        return {"figures": figures, "each": scores["knn"].each, **about}
 
 
 def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:

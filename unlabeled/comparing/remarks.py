@@ -33,6 +33,8 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         points = ", ".join(f"{name} {100 * gap:+.1f} ± {100 * spread:.1f}" for name, (gap, spread) in apart.items())
         said.append(f"Points above `{UNTRAINED}` there: {points}.")
+    largest = next((row["largest"] for row in judged.values() if "largest" in row), None)
+    said += [] if largest is None else [f"Always naming the largest class gives {100 * largest:.1f}%."]
     said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
     said += [
         f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"

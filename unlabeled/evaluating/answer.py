@@ -16,6 +16,10 @@ RIVALS = {"random": "an untrained encoder of the same shape", **RAW}
 
 NAMED = 3
 """Comparisons that are named one by one, at most."""
+LISTED = 10
+"""Classes whose recall is told, at most."""
+BALANCED = "balanced"
+"""The figure that is there where classes are uneven."""
 
 Scores = Mapping[tuple[str, str], Sequence[Score]]
 """(subject, labels) -> one score for each protocol."""
@@ -24,19 +28,23 @@ Pair = tuple[str, Score, str, Score]
 """Labels, score of the run, rival, its score."""
 
 
-def answer(scores: Scores, titles: Sequence[str], kind: Kind) -> str | None:
-    """Returns one sentence: whether the pretrained encoder beats an untrained one and raw features, by how much, against the
-    spread; and if not, what usually helps. Compared is each protocol's first figure. To be worse than either rival beyond
-    the spread and never better is not to have helped, whatever the other rival says.
+def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool = True, advice: str = "") -> str | None:
+    """Returns whether pretraining helped, then how the encoder stands beside raw features, by how much and against what
+    spread; and unless it is better everywhere, what to try. Compared is each protocol's first figure.
+
+    Whether it helped is said of the untrained encoder of the same shape alone, and only where that was measured: raw
+    features may be worse than any network, or better than all. What is worse beyond the spread is always named, with its
+    figures. Other runs come last and decide nothing.
 
     Put into figures is the first protocol and amount of labels that met most of the two, and bears the verdict out with
-    most of them; the others are counted, and named if lost. Other runs are named, but decide nothing: whether pretraining
-    helped is not a matter of what else was trained.
+    most of them.
 
     Args:
         scores: of all subjects.
         titles: of the protocols that are judged by labels.
-        kind: of the data: its features without an encoder, and what usually helps.
+        kind: of the data: its features without an encoder.
+        learned: whether the run's method trains anything.
+        advice: what to try, in sentences.
 
     Returns:
         None if nothing was judged by labels.
@@ -46,60 +54,64 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind) -> str | None:
     ]
     if not judged:
         return None
-    every = list(dict.fromkeys(name for name, _ in scores if name != "run"))
-    every.sort(key=lambda name: list(RIVALS).index(name) if name in RIVALS else len(RIVALS))
-    known = {(labels, ours.title, rival): (labels, ours, rival, theirs)
-             for labels, ours in judged for rival in every
-             for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title}  # fmt: skip
-    pairs = [pair for pair in known.values() if pair[2] in RIVALS]
-    met, won = (Counter((labels, ours.title) for labels, ours, *_ in some) for some in (pairs, _won(pairs)))
-    lost = Counter((pair[0], pair[1].title) for pair in pairs if _gap(pair) < -_spread(pair))
-    bears = lost if _worse(pairs) else won
-    first, ours = max(judged, key=lambda one: (met[one[0], one[1].title], bears[one[0], one[1].title]))
-    shown = [pair for (labels, title, _), pair in known.items() if (labels, title) == (first, ours.title)]
-    by = "".join(f", {said}" for said in [" and ".join(map(_by, shown))] if said)
-    figure = f"{ours.title} {_with(first)} gives {ours.text()}{by}"
-    lacking = [RIVALS[name] for name in ("random", kind.raw) if name not in {pair[2] for pair in pairs}]
-    more = f" Not compared with {' or '.join(lacking)}: leave out --against." if lacking else ""
-    if not pairs:
-        return f"Whether pretraining helped was not asked: {figure}.{more}"
-    helps = f"What usually helps: {kind.other_views}, another method, more steps."
-    return _verdict(pairs, figure, len([pair for pair in shown if pair[2] in RIVALS]), helps) + more
+    rivals = ["random", kind.raw, *dict.fromkeys(name for name, _ in scores if name not in ("run", "random", kind.raw))]
+    met = {rival: [(labels, ours, rival, theirs)
+                   for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title]
+           for rival in rivals}  # fmt: skip
+    untrained, raw = met["random"], met[kind.raw]
+    verdict = _beyond(untrained or raw)
+    asked = Counter((labels, ours.title) for labels, ours, *_ in [*untrained, *raw])
+    bears = Counter((pair[0], pair[1].title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
+    labels, ours = max(judged, key=lambda one: (asked[one[0], one[1].title], bears[one[0], one[1].title]))
+    shown = {rival: next((pair for pair in pairs if (pair[0], pair[1].title) == (labels, ours.title)), None)
+             for rival, pairs in met.items()}  # fmt: skip
+    figure = f"{ours.title} {_with(labels)} gives {ours.text()}"
+    if not learned:
+        said = [f"This encoder was not trained: {figure}."]
+    elif not untrained:
+        said = [f"Whether pretraining helped was not asked, as no untrained encoder was judged: {figure}."]
+    else:
+        said = [f"{_verdict(untrained)}: {figure}, {_told(untrained, shown['random'])}."]
+    beside = rivals[1:] if learned else rivals
+    said += [f"{'But it' if _beyond(met[rival]) < 0 else 'It'} gives {_told(met[rival], shown[rival])}."
+             for rival in beside if met[rival]]  # fmt: skip
+    lacking = [RIVALS[name] for name in ("random", kind.raw) if not met[name]]
+    if lacking:
+        said.append(f"Not compared with {' or '.join(lacking)}: leave out --against.")
+    if advice and learned and any(_beyond([pair]) < 1 for pair in [*untrained, *raw]):
+        said.append(advice)
+    return " ".join(said)
 
 
-def _verdict(pairs: Sequence[Pair], figure: str, shown: int, helps: str) -> str:
-    won, worse = _won(pairs), _worse(pairs)
-    lost = [pair for pair in pairs if _gap(pair) <= 0]
-    close = [pair for pair in pairs if 0 < _gap(pair) <= _spread(pair)]
-    beaten = {pair[2] for pair in won}
-    untrained = [pair for pair in pairs if pair[2] == "random"]
-    if worse:
-        return f"Pretraining did not help: {figure}; it made features worse than {' and '.join(worse)}. {helps}"
-    if not won:
-        within = "within the spread" if all(map(math.isfinite, map(_spread, pairs))) else "of unknown spread"
-        return f"Pretraining made no clear difference: {figure}, which is {within}. {helps}"
-    if untrained and "random" not in beaten:
-        return f"Pretraining made no clear difference: {figure}; it is not clearly better {_where(untrained)}. {helps}"
-    if lost:
-        return f"Pretraining helped only in part: {figure}; it is not better {_where(lost)}. {helps}"
-    if close:
-        return f"Pretraining helped: {figure}; but it is not clearly better {_where(close)}."
-    several = len(pairs) > shown
-    return f"Pretraining helped: {figure}" + (
-        f"; better by more than the spread in all {len(pairs)} comparisons, by each protocol's first figure." * several
-        or "."
-    )
+def _verdict(untrained: Sequence[Pair]) -> str:
+    """What a run did beside the encoder of the same shape that was not trained."""
+    better, worse = (any(_beyond([pair]) == way for pair in untrained) for way in (1, -1))
+    if better:
+        return "Pretraining helped only in part" if worse else "Pretraining helped"
+    return "Pretraining made features worse" if worse else "Pretraining made no clear difference"
 
 
-def _won(pairs: Sequence[Pair]) -> list[Pair]:
-    return [pair for pair in pairs if _gap(pair) > _spread(pair)]
+def _beyond(pairs: Sequence[Pair]) -> int:
+    """1: better by more than the spread somewhere and nowhere worse by more than it; -1: the other way round; 0: else."""
+    better = any(_gap(pair) > _spread(pair) for pair in pairs)
+    worse = any(_gap(pair) < -_spread(pair) for pair in pairs)
+    return int(better) - int(worse)
 
 
-def _worse(pairs: Sequence[Pair]) -> list[str]:
-    """The rivals that the run is behind of by more than the spread, and nowhere ahead of, in words."""
-    beaten = {pair[2] for pair in _won(pairs)}
-    behind = {pair[2] for pair in pairs if _gap(pair) < -_spread(pair)} - beaten
-    return [said for name, said in RIVALS.items() if name in behind]
+def _told(pairs: Sequence[Pair], shown: Pair | None) -> str:
+    """By how much it is better or worse than a rival where it is put into figures, and where else it is otherwise."""
+    sign, elsewhere = _beyond(pairs), ""
+    if shown is None or (sign and _beyond([shown]) != sign):  # it does not show what is the case
+        shown = max(pairs, key=lambda pair: (_beyond([pair]) == sign, abs(_gap(pair))))
+        elsewhere = f" with {shown[1].title} {spell(shown[0])}"
+    said, others = [_by(shown, elsewhere)], [pair for pair in pairs if pair is not shown]
+    ways = {way: [pair for pair in others if _beyond([pair]) == way] for way in (-1, 0, 1)}
+    if len(ways[1]) == len(others) and _beyond([shown]) == 1:
+        return said[0] + f", and more than the spread in all {len(pairs)} comparisons" * bool(others)
+    for way, word in ((-1, "less"), (1, "more"), (0, "no clear difference")):
+        if ways[way] and (way < 1 or _beyond([shown]) < 1):
+            said.append(f"{word} with {_where(ways[way])}")
+    return "; ".join(said)
 
 
 def spell(labels: str) -> str:
@@ -126,13 +138,14 @@ def _spread(pair: Pair) -> float:
     return math.inf if spread is None else spread
 
 
-def _by(pair: Pair) -> str:
+def _by(pair: Pair, elsewhere: str = "") -> str:
     gap, spread = 100 * _gap(pair), 100 * _spread(pair)
     against = f" ± {spread:.1f}" if 0 < spread < math.inf else ""
     rival = RIVALS.get(pair[2], pair[2])
+    clear = "" if abs(gap) > spread else ", which is within the spread" if spread < math.inf else ", of unknown spread"
     if gap == 0:
-        return f"the same as {rival}"
-    return f"{abs(gap):.1f}{against} points {'more' if gap > 0 else 'less'} than {rival}"
+        return f"the same as {rival}{elsewhere}"
+    return f"{abs(gap):.1f}{against} points {'more' if gap > 0 else 'less'} than {rival}{elsewhere}{clear}"
 
 
 def differences(scores: Scores, title: str) -> list[str]:
@@ -147,6 +160,34 @@ def differences(scores: Scores, title: str) -> list[str]:
     return [f"beside {RIVALS.get(subject, subject)}: {', '.join(said)}" for subject, said in found.items()]
 
 
+def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
+    """Returns what accuracy hides where the classes are uneven: who is not clearly better than always naming the largest
+    class, and the recall of each class with the last amount of labels.
+
+    Args:
+        scores: of all subjects.
+        title: of the protocol.
+        classes: names, by label.
+    """
+    found = {key: score for key, several in scores.items() for score in several
+             if score.title == title and BALANCED in score.metrics}  # fmt: skip
+    idle = [f"{called(subject)} {_with(labels)} ({score.text()})" for (subject, labels), score in found.items()
+            if score.mean() - (score.spread() or 0.0) <= score.guess["top1"]]  # fmt: skip
+    said = []
+    if idle:
+        guess = next(iter(found.values())).guess["top1"]
+        said.append(f"not clearly better than always naming the largest class ({100 * guess:.1f}%): {', '.join(idle)}")
+    ours = [(labels, score) for (subject, labels), score in found.items() if subject == "run" and score.confusion]
+    if ours:
+        labels, score = ours[-1]
+        recalls = [(row[c] / sum(row), c) for c, row in enumerate(score.confusion) if sum(row)]
+        listed = sorted(recalls)[:LISTED] if len(recalls) > LISTED else recalls
+        least = f", the least of {len(recalls)} classes" * (len(recalls) > LISTED)
+        each = ", ".join(f"{classes[c] if c < len(classes) else c} {100 * share:.1f}%" for share, c in listed)
+        said.append(f"recall of the {called('run')} {_with(labels)}{least}: {each}")
+    return said
+
+
 def _difference(ours: Score, theirs: Score) -> str:
     gap, spread = ours.above(theirs)
     if next(iter(ours.metrics)) in ours.plain:
@@ -155,9 +196,9 @@ def _difference(ours: Score, theirs: Score) -> str:
 
 
 def _where(pairs: Sequence[Pair]) -> str:
-    said = [
-        f"than {RIVALS.get(rival, rival)} with {ours.title} {'' if labels[0].isdigit() else 'on '}{spell(labels)}"
-        for labels, ours, rival, _ in pairs
-    ]
+    """Protocols and labels, with the points of difference; the widest differences first."""
+    ordered = sorted(pairs, key=lambda pair: -abs(_gap(pair)))
+    said = [f"{ours.title} {'' if labels[0].isdigit() else 'on '}{spell(labels)} ({_difference(ours, theirs)})"
+            for labels, ours, _, theirs in ordered]  # fmt: skip
     rest = len(said) - NAMED
-    return ", ".join(said[:NAMED]) + (f" and in {rest} other comparison{'s' * (rest > 1)}" if rest > 0 else "")
+    return ", ".join(said[:NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")

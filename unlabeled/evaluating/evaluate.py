@@ -21,6 +21,7 @@ from unlabeled.data import Source, left_out
 from unlabeled.data.kinds.kind import build
 from unlabeled.data.split import parse_amount
 from unlabeled.errors import UserError
+from unlabeled.evaluating.advice import advice
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.evaluating.keep import KEPT, check_keep, keep
@@ -29,6 +30,7 @@ from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.probes.base import Draws, Shown
+from unlabeled.probes.classified import Classified
 from unlabeled.probes.draws import evaluate_features, evaluate_images, evaluate_new_classes
 from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.spelling import Asked, parse_protocol, takes_labels
@@ -176,10 +178,9 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
                 bar.advance(task)
     if not {item.choice.name for item in question.protocols} - set(failed):
         raise next(iter(failed.values()))
-    about = environment()
-    commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
+    about = _about(question, train, before)
     saw_labels = list(dict.fromkeys([*before.saw_labels, *supervised]))
-    metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about, "commands": commands}
+    metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
     made = Evaluation(
         question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons,
@@ -188,6 +189,14 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     if pictures:
         write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
+
+
+def _about(question: _Question, train: Source, before: Earlier) -> dict[str, Any]:
+    """What an evaluation says of the run and of itself."""
+    about, run = environment(), question.run
+    commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
+    said = {"learned": run.learned, "advice": advice(run, question.called), "classes": list(train.classes)}
+    return {**about, "commands": commands, **said, **({"unfinished": run.unfinished} if run.unfinished else {})}
 
 
 def _rivals(run: Run, against: Sequence[str]) -> list[str]:
@@ -293,7 +302,10 @@ def _drawer(
         if question.keep and subject.name == "run" and item.choice.name == KEPT:
             keep(question.keep, question.run, question.called, item, text, probe, train, fitted)
         name = _drawn_as(item, text)
-        if folder is None or subject.name != "run" or not isinstance(probe, Draws):
+        said: Classified | None = getattr(probe, "classified_", None)
+        if said is not None and text != (item.labels or question.amounts[-1]):
+            said = None  # one confusion matrix is enough: of the last amount of labels that was asked for
+        if folder is None or subject.name != "run" or not (said or isinstance(probe, Draws)):
             return
         if rows is not None:
             fitted, scored = rows[0][fitted], rows[1][scored]
@@ -302,7 +314,8 @@ def _drawer(
         except OSError as error:
             raise cannot_write(folder, error) from error
         shown = [Shown(s, at, _labels(s)[at]) for s, at in ((train, fitted), (test, scored))]
-        files = probe.draw(folder, name, *shown)
+        files = said.draw(folder, name, shown[1]) if said else []
+        files += probe.draw(folder, name, *shown) if isinstance(probe, Draws) else []
         drawn.extend(path for path in files if path not in drawn and path.suffix != ".json")
 
     return then

@@ -15,7 +15,7 @@ from unlabeled.console import text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
-from unlabeled.evaluating.answer import answer, called, differences, spell
+from unlabeled.evaluating.answer import answer, by_class, called, differences, spell
 from unlabeled.probes.paired import unpacked
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
@@ -95,7 +95,8 @@ class Evaluation:
         scores: (subject, labels as the user wrote them) -> one score for each protocol; those on new classes are under
             `"new classes"`, those that need no labels under `"no labels"`, those that only the labels of test images judge
             under `"test labels"`.
-        metadata: recipe, versions and hardware.
+        metadata: recipe, versions and hardware; whether the run `learned` anything, `advice` on what to try, and how far it
+            came where it is `unfinished`.
         new: the classes whose labels the encoder never saw, where any protocol asks for such.
         pictures: files that protocols drew.
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and labelled
@@ -129,7 +130,14 @@ class Evaluation:
         """Whether pretraining helped, in one sentence; None if nothing was compared by labels."""
         every = self.every
         titles = list({s.title for (_, labels), found in every.items() if labels != NONE for s in found})
-        return answer(every, titles, kind_of(self.metadata))
+        learned, advice = self.metadata.get("learned", True), self.metadata.get("advice", "")
+        return answer(every, titles, kind_of(self.metadata), learned=learned, advice=advice)
+
+    @property
+    def opening(self) -> list[str]:
+        """What is said first: that the run is not finished, and whether pretraining helped."""
+        unfinished = str(self.metadata.get("unfinished", ""))
+        return [said for said in (unfinished and f"{unfinished[0].upper()}{unfinished[1:]}", self.answer) if said]
 
     @property
     def every(self) -> dict[tuple[str, str], list[Score]]:
@@ -146,11 +154,11 @@ class Evaluation:
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is
         written."""
-        if self.answer:
-            yield self.answer
+        yield from self.opening
         for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
             yield self._table(title)
             yield from differences(self.scores, title)
+            yield from by_class(self.scores, title, self.metadata.get("classes", ()))
         notes = {
             (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
         }
@@ -177,13 +185,21 @@ class Evaluation:
             **({"skipped": list(self.skipped)} if self.skipped else {}),
             **({"new_classes": list(self.new)} if self.new else {}),
         }
-        said = [self.answer] if self.answer else []
         failed = {"failed": dict(self.failed)} if self.failed else {}
-        return {"answer": said, "run": self.run, "data": self.data, **where, "scores": scores, **failed, **self.metadata}
+        return {
+            "answer": self.opening,
+            "run": self.run,
+            "data": self.data,
+            **where,
+            "scores": scores,
+            **failed,
+            **self.metadata,
+        }
 
     def _table(self, title: str) -> Table:
         found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}
         subjects = list(dict.fromkeys(subject for subject, _ in found))
+        guessed = any(score.guess for score in found.values())
         amounts = list(dict.fromkeys(labels for _, labels in found))
         where = looked_at(self.split, found.values())
         nouns = kind_of(self.metadata).nouns
@@ -191,6 +207,8 @@ class Evaluation:
             tested = next(iter(found.values())).tested
             where = f"{tested:,} {nouns} of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
         table = Table("labels", nouns, "", title=f"{self.data}: {title}, {where}", title_justify="left")
+        if guessed:
+            table.add_column("largest class", justify="right")
         for subject in subjects:
             table.add_column(called(subject), justify="right")
         for amount in amounts:
@@ -199,7 +217,9 @@ class Evaluation:
             images = next(f"{images_of(score, amount):,}" for score in row if score)
             for i, metric in enumerate(metrics):
                 first = (spell(amount), images) if i == 0 else ("", "")
-                table.add_row(*first, metric, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
+                guess = next((s.guess[metric] for s in row if s and metric in s.guess), None)
+                beside = ["" if guess is None else f"{100 * guess:.1f}%"] * guessed
+                table.add_row(*first, metric, *beside, *(s.text(metric) if s and metric in s.metrics else "" for s in row))
         return table
 
 

@@ -71,5 +71,5 @@ def keep(folder: Path, of: Run, called: str, item: Asked, text: str, probe: Any,
     run.start(recipe, about)
     run.write_encoder(probe.model_.encoder)
     run.write_classifier(probe.model_.head, probe.model_.classes)
-    run.write_checkpoint({"step": probe.steps_, "finished": True, "processes": 1, "method": probe.method_.state_dict(),
-                          "average": {}, "optimizers": {}})  # fmt: skip
+    taken = {"step": probe.steps_, "total": probe.steps_, "finished": True, "processes": 1}
+    run.write_checkpoint({**taken, "method": probe.method_.state_dict(), "average": {}, "optimizers": {}})

@@ -83,7 +83,7 @@ def search(
 ) -> Found:
     """Does what `unlabeled.api.search.search` says."""
     _check(k, out)
-    opened_run = Run.open(run)
+    opened_run = Run.judged(run)
     encoder, recipe = opened_run.encoder(), opened_run.recipe
     kind = build(recipe.kind)
     raw = None if str(image).isdecimal() else _opened(kind, Path(image))  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def _rival(name: str, kind: Kind) -> Run:
             f"cannot compare against {name!r}{registry.nearest(name, (kind.raw, 'random'))}; known: {kind.raw}, random, "
             "none, or the folder of another run"
         )
-    return Run.open(name)
+    return Run.judged(name)
 
 
 def _check_alike(name: str, encoder: Encoder, judged: Encoder, kind: Kind) -> None:

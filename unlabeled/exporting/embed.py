@@ -38,7 +38,7 @@ def embed(
         raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in .parquet or .npz")
     if not out.parent.is_dir():
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
-    opened_run = Run.open(run)
+    opened_run = Run.judged(run)
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
     channels = encoder.front.channels

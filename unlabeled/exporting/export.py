@@ -54,7 +54,7 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
     """Does what `unlabeled.api.export` says."""
     if name not in FORMS:
         raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
-    opened = Run.open(run)
+    opened = Run.judged(run)
     usual, make = FORMS[name]
     path = opened.path / "export" / usual if out is None else out
     _check_place(opened, path, out is None)

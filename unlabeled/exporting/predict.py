@@ -28,19 +28,22 @@ class Predicted:
         counts: samples of each class, the most frequent first.
         skipped: a line of the samples that cannot be read, and have no row; none if there are none.
         right: share of the labelled samples whose class is the one predicted; None without labels of the same names.
+        largest: share of them that are of the largest class; None likewise.
     """
 
     path: Path
     counts: dict[str, int]
     skipped: list[str]
     right: float | None
+    largest: float | None
 
     def lines(self) -> Iterator[str]:
         """Returns what a terminal shows."""
         yield f"written: {self.path}"
         yield ", ".join(f"{name}: {count:,}" for name, count in list(self.counts.items())[:10])
         if self.right is not None:
-            yield f"{100 * self.right:.1f}% of the labelled samples have the class that is predicted"
+            beside = f"; {100 * self.largest:.1f}% are of the largest class" if self.largest is not None else ""
+            yield f"{100 * self.right:.1f}% of the labelled samples have the class that is predicted{beside}"
         yield from self.skipped
 
 
@@ -52,13 +55,14 @@ def predict(
         raise UserError(f"cannot write predictions to {str(out)!r}: give a name that ends in .csv")
     if not out.parent.is_dir():
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
-    opened_run = Run.open(run)
+    opened_run = Run.judged(run)
     classifier = opened_run.classifier()
     front = classifier.encoder.front
     opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None)
     device = make_fabric(opened_run.recipe, accelerator, 1).device
     classifier = classifier.to(device)
     rows: list[tuple[str, str, str]] = []
+    true: list[str] = []
     right: list[bool] = []
     for source in (opened.train, opened.test):
         if source is None:
@@ -67,7 +71,9 @@ def predict(
         good = source.good()
         names = [classifier.classes[place] for place in probability.argmax(1)]
         rows += [(source.path(i), names[i], f"{probability[i].max():.6f}") for i in np.flatnonzero(good).tolist()]
-        right += _right(source, names)
+        labelled = _labelled(source)
+        true += labelled.values()
+        right += [names[i] == name for i, name in labelled.items()]
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -75,12 +81,13 @@ def predict(
 
     write_whole(out, write)
     counts = dict(Counter(name for _, name, _ in rows).most_common())
-    return Predicted(out, counts, left_out(opened.train, opened.test), float(np.mean(right)) if right else None)
+    shares = (float(np.mean(right)), max(Counter(true).values()) / len(true)) if true else (None, None)
+    return Predicted(out, counts, left_out(opened.train, opened.test), *shares)
 
 
-def _right(source: Source, names: list[str]) -> list[bool]:
-    """Whether each labelled sample that can be read has the class that is predicted."""
+def _labelled(source: Source) -> dict[int, str]:
+    """The class of each labelled sample that can be read, by its position."""
     if source.labels is None:
-        return []
+        return {}
     known = np.flatnonzero((source.labels >= 0) & source.good()).tolist()
-    return [source.classes[source.labels[i]] == names[i] for i in known]
+    return {i: source.classes[source.labels[i]] for i in known}

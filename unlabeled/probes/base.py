@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 import numpy as np
 from torch import Tensor
 
+from unlabeled.errors import UserError
+
 if TYPE_CHECKING:
     from unlabeled.data import Source
     from unlabeled.probes.subject import Subject
@@ -26,8 +28,9 @@ class Probe(Protocol):
 
     A probe may also have `intervals_` (figure -> half the width of its 95% confidence interval, after `score`), `plain`
     (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), `scored_` (images looked at,
-    after `score`, where those are fewer than it was given), and `each_` ((M,), after `score`: the first figure of each
-    sample, whose mean it is, by which two encoders are compared sample by sample).
+    after `score`, where those are fewer than it was given), `each_` ((M,), after `score`: the first figure of each sample,
+    whose mean it is, by which two encoders are compared sample by sample), and, in its place, `classified_` (after `score`:
+    an `unlabeled.probes.classified.Classified`, whose `right` are the first figure's).
     """
 
     notes_: list[str]
@@ -122,8 +125,8 @@ class ImageProbe(Protocol):
         notes_: what is to be said in plain words.
 
     One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`; it may
-    have `each_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the class of each image, (M,)
-    int64.
+    have `each_` or `classified_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the class of
+    each image, (M,) int64.
     """
 
     on_images: ClassVar[bool]
@@ -171,9 +174,17 @@ def check_fit(h: Tensor, y: Tensor) -> None:
         raise ValueError("the features hold NaN or infinity")
 
 
-def right(predicted: Tensor, y: Tensor) -> Array:
-    """Tells where two (M,) tensors, on any devices, are equal: (M,) bool."""
-    return (predicted.cpu() == y.cpu()).numpy()
+def check_classes(y: Array, where: str) -> None:
+    """Checks that labels y (N,) are of two classes or more: who names the only class is always right.
+
+    Raises:
+        UserError: they are not.
+    """
+    if len(np.unique(y)) < 2:
+        raise UserError(
+            f"{where}: all {len(y):,} labels are of one class, and naming it would be 100% right: give data with labels of "
+            "two classes or more, or --protocol health, which needs none"
+        )
 
 
 def top1(predicted: Tensor, y: Tensor) -> float:

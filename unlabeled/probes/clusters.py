@@ -17,6 +17,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.parts.clustering import kmeans
 from unlabeled.probes.base import Shown, check_fit
+from unlabeled.probes.heat_map import heat_map
 from unlabeled.registry import register
 
 Array = np.ndarray[Any, Any]
@@ -26,8 +27,6 @@ ITERATIONS = 50
 
 SAMPLED = 2000
 """Images that the silhouette looks at, as it compares all pairs."""
-
-_NAMED, _NUMBERED = 40, 20  # classes up to which the picture has names, and numbers in its cells
 
 
 @register("clusters")
@@ -120,7 +119,10 @@ class Clusters:
         counts, matched = counts[order], [partner[c] for c in order]
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"classes": classes, "clusters": order, "matched": matched, "counts": counts.tolist()}) + "\n"
-        picture = _picture(folder / f"{name}.png", counts, classes, order)
+        picture = heat_map(
+            folder / f"{name}.png", counts, classes, [str(c) for c in order], x="class", y="cluster",
+            title="Test images by cluster and class", share="share of the cluster",
+        )  # fmt: skip
         return [picture, write_whole(folder / f"{name}.json", lambda p: p.write_text(text, encoding="utf-8"))]
 
 
@@ -172,30 +174,3 @@ def _inertia(x: Tensor, centroids: Tensor) -> float:
 def _assign(x: Tensor, centroids: Tensor) -> Tensor:
     """The nearest centroid of each of x (M, D): (M,) int64."""
     return torch.cat([far.argmin(dim=1) for far in _distances(x, centroids)])
-
-
-def _picture(path: Path, counts: Array, classes: list[str], clusters: list[int]) -> Path:
-    """A heat map: each row is a cluster, the colour its share of a class (cividis, which the colour-blind can read)."""
-    import warnings
-
-    from matplotlib.figure import Figure
-
-    share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 2.5 + 0.4 * min(_NUMBERED, max(counts.shape))
-    figure = Figure((side + 1, side), layout="constrained", dpi=150)
-    axes = figure.add_subplot()
-    shown = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    figure.colorbar(shown, label="share of the cluster")
-    if len(classes) <= _NAMED:
-        names = [name if len(name) <= 16 else name[:15] + "…" for name in classes]
-        axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", fontsize=7, parse_math=False)
-    if len(clusters) <= _NAMED:
-        axes.set_yticks(range(len(clusters)), [str(c) for c in clusters], fontsize=7)
-    if max(counts.shape) <= _NUMBERED:
-        for row, column in np.ndindex(*counts.shape):
-            colour = "black" if share[row, column] > 0.5 else "white"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
-    axes.set(xlabel="class", ylabel="cluster", title="Test images by cluster and class")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts the font lacks
-        return write_whole(path, lambda p: figure.savefig(p, format="png"))

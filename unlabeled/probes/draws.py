@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from unlabeled.data import Source, balanced_draw
 from unlabeled.errors import UserError
-from unlabeled.probes.base import ImageProbe, NewClassesProbe, Probe, binomial
+from unlabeled.probes.base import Figure, ImageProbe, NewClassesProbe, Probe, binomial, check_classes
+from unlabeled.probes.classified import Classified
 from unlabeled.probes.paired import packed
 from unlabeled.probes.score import SHARES, Score
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build
+
+CONFUSED = 100
+"""Classes up to which who was taken for whom is kept: a million pairs of a thousand are no reading."""
 
 
 def evaluate_features(
@@ -62,27 +67,20 @@ def evaluate_features(
     scored = (test_y >= 0) if needs_labels else torch.ones_like(test_y, dtype=torch.bool)
     test_h, test_y = test_h[scored.to(test_h.device)], test_y[scored]
 
-    metrics: dict[str, list[float]] = {}
-    notes: dict[str, None] = {}
-    used, each = [], []
+    found = _Found(protocol)
+    classes = int(max(train_y.max(), test_y.max())) + 1
     for draw in range(1 if everything or not getattr(probe, "fits", True) else draws):
         chosen = labelled if everything else labelled[_tensor(balanced_draw(labels, amount, seed + draw))]
         probe.fit(train_h[chosen.to(train_h.device)], train_y[chosen.to(train_y.device)], reference=train_h)
-        used.append(len(chosen) if needs_labels else 0)
-        for name, value in probe.score(test_h, test_y).items():
-            metrics.setdefault(name, []).append(value)
-        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
-        notes.update(dict.fromkeys(probe.notes_))
+        values = probe.score(test_h, test_y)
+        own: Mapping[str, float] = getattr(probe, "intervals_", {})
+        spread = {name: binomial(values[name], len(test_y)) for name in SHARES if name in values} | dict(own)
+        plain = getattr(probe, "plain", ())
+        figures = {name: Figure(value, spread.get(name), name not in plain) for name, value in values.items()}
+        found.add(probe, figures, len(chosen) if needs_labels else 0, classes)
     if then is not None:
         then(probe, chosen.numpy(), np.flatnonzero(scored.cpu().numpy()))
-    intervals = {}
-    if len(used) == 1:
-        own: Mapping[str, float] = getattr(probe, "intervals_", {})
-        shares = {name: binomial(metrics[name][0], len(test_y)) for name in SHARES if name in metrics}
-        intervals = shares | dict(own)
-    plain = [name for name in metrics if name in getattr(probe, "plain", ())]
-    tested = getattr(probe, "scored_", len(test_y))
-    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, plain, each)
+    return found.score(amount, seed, getattr(probe, "scored_", len(test_y)))
 
 
 def evaluate_images(
@@ -118,29 +116,17 @@ def evaluate_images(
         raise UserError(f"draws = {draws}: must be at least 1")
     (positions, y), (scored, scored_y) = (_known(source, probe.needs_labels) for source in (train, test))
     once = not probe.needs_labels or (isinstance(amount, float) and amount == 1.0)
-    metrics: dict[str, list[float]] = {}
-    last: dict[str, float] = {}
-    plain: dict[str, None] = {}
-    notes: dict[str, None] = {}
-    used, each = [], []
+    found = _Found(protocol)
     chosen = np.arange(len(y))
     for draw in range(1 if once else draws or probe.draws):
         chosen = chosen if once else balanced_draw(y, amount, seed + draw)
         probe.fit(subject, train, positions[chosen], y[chosen], seed=seed + draw)
-        found = probe.score(test, scored, scored_y)
-        notes.update(dict.fromkeys(probe.notes_))
-        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
-        used.append(getattr(probe, "fitted_", len(chosen)) if probe.needs_labels else 0)
-        for name, figure in found.items():
-            metrics.setdefault(name, []).append(figure.value)
-            plain |= {} if figure.share else {name: None}
-            if figure.interval is not None:
-                last[name] = figure.interval
-    intervals = last if len(used) == 1 else {}
+        figures = probe.score(test, scored, scored_y)
+        used = getattr(probe, "fitted_", len(chosen)) if probe.needs_labels else 0
+        found.add(probe, figures, used, max(len(train.classes), len(test.classes)))
     if then is not None:
         then(probe, positions[chosen], scored)
-    tested = getattr(probe, "scored_", len(scored))
-    return _score(protocol, amount, seed, used, tested, metrics, list(notes), intervals, list(plain), each)
+    return found.score(amount, seed, getattr(probe, "scored_", len(scored)))
 
 
 def evaluate_new_classes(
@@ -163,42 +149,62 @@ def evaluate_new_classes(
         raise UserError(f"draws = {draws}: must be at least 1")
     for split, (h, _) in {**({"training": known} if known else {}), "test": new}.items():
         _check_finite(h, split)
-    metrics: dict[str, list[float]] = {}
-    intervals: dict[str, float] = {}
-    done, each = 0, []
-    while done < draws and not intervals:
+    found, done = _Found(protocol), 0
+    while done < draws and not (done and found.intervals):
         if known is not None:
             probe.fit(*known, seed=seed + done)
-        for name, figure in probe.score(*new, seed=seed + done).items():
-            metrics.setdefault(name, []).append(figure.value)
-            intervals |= {} if figure.interval is None else {name: figure.interval}
-        each += [packed(probe.each_)] if hasattr(probe, "each_") else []
+        found.add(probe, probe.score(*new, seed=seed + done), probe.labelled_)
         done += 1
-    used, notes = [probe.labelled_] * done, list(probe.notes_)
     if done == 1:
-        intervals = {name: binomial(metrics[name][0], len(new[1])) for name in SHARES if name in metrics} | intervals
-    return _score(protocol, 1.0, seed, used, len(new[1]), metrics, notes, intervals, [], each)
+        for name in SHARES:
+            if name in found.metrics:
+                found.intervals.setdefault(name, binomial(found.metrics[name][0], len(new[1])))
+    return found.score(1.0, seed, len(new[1]))
 
 
-def _score(
-    protocol: Choice,
-    amount: int | float,
-    seed: int,
-    used: list[int],
-    tested: int,
-    metrics: dict[str, list[float]],
-    notes: list[str],
-    intervals: dict[str, float],
-    plain: list[str],
-    each: list[str],
-) -> Score:
-    """With a note where a figure is a single value, of which no spread is known."""
-    bare = [name for name in metrics if len(used) == 1 and name not in intervals]
-    if bare:
-        notes = [*notes, f"{protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"]
-    return Score(
-        protocol.name, protocol.options, amount, len(used), seed, used, tested, metrics, notes, intervals, plain, each
-    )  # fmt: skip
+@dataclass
+class _Found:
+    """What the draws of one protocol gave, and the score in the end."""
+
+    protocol: Choice
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    intervals: dict[str, float] = field(default_factory=dict)
+    plain: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    used: list[int] = field(default_factory=list)
+    each: list[str] = field(default_factory=list)
+    guess: dict[str, float] = field(default_factory=dict)
+    confusion: Any = 0
+
+    def add(self, probe: Any, figures: Mapping[str, Figure], used: int, classes: int = 0) -> None:
+        """Adds a draw: what the probe found, and from how many labels."""
+        said: Classified | None = getattr(probe, "classified_", None)
+        for name, figure in {**figures, **(said.figures() if said else {})}.items():
+            self.metrics.setdefault(name, []).append(figure.value)
+            self.plain |= {} if figure.share else {name: None}
+            self.intervals |= {} if figure.interval is None else {name: figure.interval}
+        self.used.append(used)
+        self.notes |= dict.fromkeys(probe.notes_)
+        if said:
+            self.each.append(packed(said.right))
+            self.guess = {name: value for name, value in said.guess().items() if name in self.metrics}
+            if classes <= CONFUSED:
+                self.confusion = self.confusion + said.confusion(classes)
+        elif hasattr(probe, "each_"):
+            self.each.append(packed(probe.each_))
+
+    def score(self, amount: int | float, seed: int, tested: int) -> Score:
+        """With a note where a figure is a single value, of which no spread is known."""
+        alone = len(self.used) == 1
+        bare = [name for name in self.metrics if alone and name not in self.intervals]
+        if bare:
+            said = f"{self.protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"
+            self.notes[said] = None
+        return Score(
+            self.protocol.name, self.protocol.options, amount, len(self.used), seed, self.used, tested, self.metrics,
+            list(self.notes), self.intervals if alone else {}, list(self.plain), self.each, self.guess,
+            self.confusion.tolist() if isinstance(self.confusion, np.ndarray) else [],
+        )  # fmt: skip
 
 
 def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -207,12 +213,16 @@ def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
     kept = np.flatnonzero(source.good() & ((y >= 0) | (not labelled)))
     if not len(kept):
         raise UserError(f"{source.name!r} has no labels: this protocol needs some")
+    if labelled:
+        check_classes(y[kept], repr(source.name))
     return kept, y[kept]
 
 
 def _check(h: Tensor, y: Tensor, split: str, needs_labels: bool) -> None:
     if needs_labels and not bool((y >= 0).any()):
         raise UserError(f"the {split} split has no labels: evaluation needs some")
+    if needs_labels:
+        check_classes(y[y >= 0].cpu().numpy(), split)
     _check_finite(h, split)
 
 

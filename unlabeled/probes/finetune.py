@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unlabeled.batch import DataShape, Progress
 from unlabeled.data import Source
@@ -17,6 +18,7 @@ from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.probes.base import Array, Figure, binomial
+from unlabeled.probes.classified import Classified, classified
 from unlabeled.probes.extract import features
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build, register
@@ -67,6 +69,7 @@ class Finetune:
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.lr, self.head_lr, self.weight_decay, self.views = lr, head_lr, weight_decay, views
         self.notes_: list[str] = []
+        self.classified_: Classified
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
         """Learns from the images at `indices` (N,) of `source`, of classes y (N,); the subject's encoder stays as it is.
@@ -91,22 +94,22 @@ class Finetune:
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
         """Returns shares in [0, 1] of the images at `indices` (M,) of `source`, of classes y (M,): `top1`, and with more
         than 5 classes `top5`. The only place where test images are seen."""
-        ranked = self._ranked(source, indices)
-        self.each_ = ranked[:, 0] == y
-        metrics = {"top1": float(self.each_.mean())}
+        logits = self._logits(source, indices)
+        self.classified_ = classified(torch.from_numpy(y), logits.double().softmax(1), torch.from_numpy(self.classes_))
+        metrics = {"top1": float(self.classified_.right.mean())}
         if len(self.classes_) > 5:
+            ranked = self.classes_[logits.topk(5, dim=1).indices.numpy()]
             metrics["top5"] = float((ranked == y[:, None]).any(axis=1).mean())
         return {name: Figure(value, binomial(value, len(y))) for name, value in metrics.items()}
 
     def predict(self, source: Source, indices: Array) -> Array:
         """Returns the class of the images at `indices` (M,) of `source`: (M,), of those that `fit` was given."""
-        return self._ranked(source, indices)[:, 0]
+        predicted: Array = self.classes_[self._logits(source, indices).argmax(1).numpy()]
+        return predicted
 
-    def _ranked(self, source: Source, indices: Array) -> Array:
-        """Up to five classes of each image, the likeliest first: (M, up to 5)."""
-        logits = features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)  # (M, K)
-        ranked: Array = self.classes_[logits.topk(min(5, len(self.classes_)), dim=1).indices.numpy()]
-        return ranked
+    def _logits(self, source: Source, indices: Array) -> Tensor:
+        """Of the images at `indices` (M,): (M, K) of `classes_`."""
+        return features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)
 
     def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
         """Takes the loop's own step, of cross-entropy with the labels."""

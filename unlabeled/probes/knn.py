@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlabeled.errors import UserError
-from unlabeled.probes.base import check_fit, right
+from unlabeled.probes.base import check_fit
+from unlabeled.probes.classified import Classified, classified
 from unlabeled.registry import register
 
 GROUP = 16  # neighbouring columns whose maximum is looked at first
@@ -35,6 +36,7 @@ class KNN:
         self.k = k
         self.temperature = temperature
         self.notes_: list[str] = []
+        self.classified_: Classified
 
     def fit(self, h: Tensor, y: Tensor, *, reference: Tensor | None = None) -> Self:
         """Keeps h (N, D), normalised, and y (N,) int64. `reference` is not used: the cosine needs no statistics.
@@ -55,13 +57,19 @@ class KNN:
 
     def predict(self, h: Tensor, *, query_tile: int = 1024, bank_tile: int = 16384) -> Tensor:
         """Returns the class of each of h (M, D): (M,) int64 on the device of `h`. Memory: query_tile × bank_tile floats."""
-        predicted = [self._vote(*self.neighbours(tile, bank_tile=bank_tile)) for tile in torch.split(h, query_tile)]
-        return torch.cat(predicted).to(h.device)
+        votes = self.predict_proba(h, query_tile=query_tile, bank_tile=bank_tile)
+        predicted: Tensor = self.classes_.to(h.device)[votes.argmax(dim=1)]
+        return predicted
+
+    def predict_proba(self, h: Tensor, *, query_tile: int = 1024, bank_tile: int = 16384) -> Tensor:
+        """Returns the share of the votes (M, K) of each of `classes_` for h (M, D), on the device of `h`."""
+        votes = [self._vote(*self.neighbours(tile, bank_tile=bank_tile)) for tile in torch.split(h, query_tile)]
+        return torch.cat(votes).to(h.device)
 
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
         """Returns `{"top1": share of correct classes}` on h (M, D) with labels y (M,)."""
-        self.each_ = right(self.predict(h), y)
-        return {"top1": float(self.each_.mean())}
+        self.classified_ = classified(y, self.predict_proba(h), self.classes_)
+        return {"top1": float(self.classified_.right.mean())}
 
     def neighbours(self, h: Tensor, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:
         """Returns the k nearest training samples of each of h (M, D), the nearest first.
@@ -72,12 +80,11 @@ class KNN:
         return nearest(h, self.bank_, self.k_, bank_tile=bank_tile)
 
     def _vote(self, cosine: Tensor, position: Tensor) -> Tensor:
-        """Classes (M,) from cosine and position (M, k). Weights relative to the nearest: the same winner, no overflow."""
+        """Shares (M, K) from cosine and position (M, k). Weights relative to the nearest: the same shares, no overflow."""
         weight = ((cosine - cosine[:, :1]) / self.temperature).exp()
         votes = weight.new_zeros(len(weight), len(self.classes_))
         votes.scatter_add_(1, self.class_index_[position], weight)
-        winner: Tensor = self.classes_[votes.argmax(dim=1)]
-        return winner
+        return votes / votes.sum(dim=1, keepdim=True)
 
 
 def nearest(h: Tensor, bank: Tensor, k: int, *, bank_tile: int = 16384) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from unlabeled.data import hold_out
 from unlabeled.errors import UserError
-from unlabeled.probes.base import check_fit, right, top1
+from unlabeled.probes.base import check_fit, top1
+from unlabeled.probes.classified import Classified, classified
 from unlabeled.probes.softmax import minimise
 from unlabeled.registry import register
 
@@ -60,6 +61,7 @@ class Linear:
         self.C = C
         self.max_iter = max_iter
         self.notes_: list[str] = []
+        self.classified_: Classified
 
     def fit(self, h: Tensor, y: Tensor, *, reference: Tensor | None = None) -> Self:
         """Fits on h (N, D) with y (N,) int64; mean and deviations from `reference` (R, D), or from h if there is none.
@@ -96,11 +98,11 @@ class Linear:
     def score(self, h: Tensor, y: Tensor) -> dict[str, float]:
         """Returns shares in [0, 1]: `top1`, and with more than 5 classes `top5`, the label being among the 5 most
         probable."""
-        ranked = self.predict_log_proba(h).topk(min(5, len(self.classes_)), dim=1).indices
-        guesses = self.classes_.to(h.device)[ranked]  # (M, up to 5)
-        self.each_ = right(guesses[:, 0], y)
-        metrics = {"top1": float(self.each_.mean())}
+        log_probability = self.predict_log_proba(h)
+        self.classified_ = classified(y, log_probability.double().exp(), self.classes_)
+        metrics = {"top1": float(self.classified_.right.mean())}
         if len(self.classes_) > 5:
+            guesses = self.classes_.to(h.device)[log_probability.topk(5, dim=1).indices]  # (M, 5)
             metrics["top5"] = float((guesses == y.to(h.device)[:, None]).any(dim=1).double().mean())
         return metrics
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
+import torch
 
 from unlabeled.data import Source
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Array, Figure, binomial
+from unlabeled.probes.base import Array, Figure, binomial, check_classes
+from unlabeled.probes.classified import Classified, classified
 from unlabeled.probes.extract import features
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import register
@@ -28,6 +30,7 @@ class OwnClassifier:
 
     def __init__(self) -> None:
         self.notes_: list[str] = []
+        self.classified_: Classified
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
         """Takes the classifier of the subject.
@@ -60,7 +63,8 @@ class OwnClassifier:
             reason = f"it has class {strange[0]!r}, which the classifier does not know" if strange else "it has no labels"
             raise UserError(f"{source.name!r} cannot judge the classifier: {reason}")
         wanted = np.array([known[name] for name in source.classes])[y[labelled]]
+        check_classes(wanted, repr(source.name))
         logits = features(self.model_, source, device=self.device_, indices=indices[labelled], precision=self.precision_)
-        self.each_ = logits.argmax(1).numpy() == wanted
-        share = float(self.each_.mean())
+        self.classified_ = classified(torch.from_numpy(wanted), logits.double().softmax(1), torch.arange(logits.shape[1]))
+        share = float(self.classified_.right.mean())
         return {"top1": Figure(share, binomial(share, len(wanted)))}

@@ -40,6 +40,9 @@ class Score:
         plain: names of figures that are not shares in [0, 1].
         each: of each draw, the first figure of each test sample (`unlabeled.probes.paired.packed`); empty where a protocol
             has none.
+        guess: name -> what the figure is of who always names the largest class; empty of what finds no classes.
+        confusion: how many test samples of each class (rows) were given each (columns), in all draws together; empty of
+            what finds no classes, and of more than 100.
     """
 
     protocol: str
@@ -54,6 +57,8 @@ class Score:
     intervals: dict[str, float] = field(default_factory=dict)
     plain: list[str] = field(default_factory=list)
     each: list[str] = field(default_factory=list)
+    guess: dict[str, float] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
 
     @property
     def title(self) -> str:

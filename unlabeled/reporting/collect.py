@@ -150,7 +150,9 @@ class Told:
         several = len(every) > 1
         said = [f"{one.get('data')}: {said}" if several else str(said) for one in every for said in sentences(one)]
         asked = f"unlabeled evaluate {self.run.path}"
-        return said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
+        said = said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
+        stopped = self.run.unfinished[:1].upper() + self.run.unfinished[1:]
+        return [stopped, *said] if stopped and stopped not in said else said
 
     @property
     def commands(self) -> list[tuple[str, str]]:

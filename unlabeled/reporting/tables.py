@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlabeled.evaluating.answer import SUBJECTS, answer, called, differences, spell
+from unlabeled.evaluating.answer import SUBJECTS, answer, by_class, called, differences, spell
 from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
@@ -38,19 +38,23 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
     found = []
     for title in dict.fromkeys(score.title for _, _, score in scores):
         of_title = [(s, amount, score) for s, amount, score in scores if score.title == title]
-        rows = []
+        rows, guessed = [], any(score.guess for _, _, score in of_title)
         for amount in dict.fromkeys(amount for _, amount, _ in of_title):
             of = {s: score for s, a, score in of_title if a == amount}
             for metric in dict.fromkeys(m for score in of.values() for m in score.metrics):
                 values = [of[s].text(metric) if s in of and metric in of[s].metrics else "" for s in subjects]
                 one = next(iter(of.values()))
+                guess = next((score.guess[metric] for score in of.values() if metric in score.guess), None)
+                values += ["" if guess is None else f"{100 * guess:.1f}%"] * guessed
                 rows.append([spell(amount), f"{images_of(one, amount):,}", metric, *values])
-        columns = ["labels", kind_of(evaluation).nouns, "figure", *map(called, subjects)]
+        heads = [*map(called, subjects), *["largest class"] * guessed]
+        columns = ["labels", kind_of(evaluation).nouns, "figure", *heads]
         split = str(evaluation.get("split", ""))
         where = looked_at(split, (score for _, _, score in of_title))
         by: dict[tuple[str, str], list[Score]] = {(s, amount): [score] for s, amount, score in of_title}
         head = title + f", {where}" * (bool(split) and where != split)
-        found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, tuple(differences(by, title))))
+        below = *differences(by, title), *by_class(by, title, evaluation.get("classes", ()))
+        found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, below))
     return found
 
 

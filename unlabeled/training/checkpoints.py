@@ -23,6 +23,7 @@ def save(
     average: Ema | None,
     optimizers: Optimizers | None,
     step: int,
+    total: int,
     *,
     finished: bool = False,
 ) -> None:
@@ -30,6 +31,7 @@ def save(
     if rank() == 0:
         state = {
             "step": step,
+            "total": total,
             "finished": finished,
             "processes": world(),
             "method": method.state_dict(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from unlabeled.probes import health
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.knn import KNN
 from unlabeled.recipe import Recipe
-from unlabeled.run import Run
+from unlabeled.run import Run, go_on
 
 BANK, QUERIES = 10_000, 2_000
 """Images that the kNN monitor compares at most: its time and memory do not grow with the data."""
@@ -158,9 +157,7 @@ class Monitor:
 
     def interrupted(self, step: int) -> None:
         """Says how to go on."""
-        words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-        command = shlex.join(words if "--resume" in words else [*words, "--resume"])
-        how = command if words[0] == "unlabeled" else "repeat the call with resume=True"
+        how = go_on([Path(sys.argv[0]).name, *sys.argv[1:]])
         self.console.print(f"stopped and saved after step {step:,} of {self.total:,}; to go on: {how}", soft_wrap=True)
 
     def _look(self, encoder: Encoder, at: Progress, more: Mapping[str, float] = MappingProxyType({})) -> None:
@@ -185,11 +182,14 @@ class Monitor:
         line |= {"h_rank": health.effective_rank(sample), **more}
         if source.labels is not None and (source.labels[taken] >= 0).all():
             y = torch.from_numpy(source.labels[taken]).to(h.device)
-            line["knn"] = KNN().fit(h[queries:], y[queries:]).score(h[:queries], y[:queries])["top1"]
+            probe = KNN().fit(h[queries:], y[queries:])
+            line["knn"] = probe.score(h[:queries], y[:queries])["top1"]
+            line |= {"largest": probe.classified_.guess()["top1"]} if probe.classified_.uneven else {}
             self.looked["knn"] = line["knn"]
         line["monitor_s"] = time.monotonic() - began
         self._record(line)
-        knn = f"kNN {100 * line['knn']:.1f}% (within the training split), " if "knn" in line else ""
+        beside = f"; the largest class is {100 * line['largest']:.1f}%" if "largest" in line else ""
+        knn = f"kNN {100 * line['knn']:.1f}% (within the training split{beside}), " if "knn" in line else ""
         finished = f", test-time augmentation {encoder.front.tta}" if encoder.front.tta > 1 else ""
         finished += ", whitened" if encoder.whitening is not None else ""
         terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())

@@ -79,7 +79,7 @@ def train(
     with made.speed.eager():
         judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
         monitor.end(judged, clock.at(max(0, clock.total - 1)))
-    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, finished=True)
+    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, clock.total, finished=True)
     wait_for_all()
     return True
 
@@ -121,7 +121,7 @@ def _take_steps(
                     monitor.epoch(made.judged, at)
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done)
+                save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done, clock.total)
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()

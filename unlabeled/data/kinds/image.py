@@ -33,6 +33,9 @@ _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 
 _SAMPLED, _COLOUR_SAMPLED = 256, 64  # headers read, images decoded, to find what a source is
+MILD_CROP, MILD_COLOURS = 0.5, 0.5
+"""Least area of a crop, and strength of the colour jitter, of views that are mild. The area is ours; the strength is half of
+SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 
@@ -55,7 +58,6 @@ class ImageKind:
     invariances = NATURAL
     version = 2  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
-    other_views = "gentler crops where the object of interest is small, other views"
 
     def __init__(
         self,
@@ -120,6 +122,15 @@ class ImageKind:
         assert self.size is not None
         first = self.first_size or self.size
         return first + round((self.size - first) * min(1.0, at.fraction / 0.8))
+
+    def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
+        """Advises crops of half of the picture at least, where they may show less; else weaker colours."""
+        scale, strength = views.options.get("scale"), views.options.get("strength", 0.0)
+        if isinstance(scale, tuple | list) and scale[0] < MILD_CROP:
+            return "crops that keep what the picture shows, however small it is", {"scale": f"{MILD_CROP:g},1"}
+        if strength > MILD_COLOURS:
+            return "weaker changes of colour and brightness", {"strength": f"{MILD_COLOURS:g}"}
+        return None
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
         """Allows colour only where there are three channels."""

@@ -54,7 +54,6 @@ class Kind(Protocol):
         raw: name of the features that need no encoder, a baseline of every table.
         version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
         method: one that learns from it, for advice.
-        other_views: what helps where pretraining did not, in words.
         policy: of views, for methods that prescribe none of this kind.
         encoder_name: the default encoder.
     """
@@ -67,7 +66,6 @@ class Kind(Protocol):
     raw: ClassVar[str]
     version: ClassVar[int]
     method: ClassVar[str]
-    other_views: ClassVar[str]
     policy: ClassVar[str]
     encoder_name: ClassVar[str]
 
@@ -114,6 +112,11 @@ class Kind(Protocol):
 
     def view_size(self, at: Progress) -> int:
         """Returns the size of a view along each axis, at that time of the training."""
+        ...
+
+    def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
+        """Returns what to try where a run with such views did not help: why, and options of the views as one types them;
+        None if there is nothing of this kind."""
         ...
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:

@@ -76,7 +76,6 @@ class SoundKind:
     invariances: ClassVar[frozenset[str]] = frozenset()
     version = 1  # raise it whenever `to_samples` gives other samples than before
     method, policy, encoder_name = "cpc", "window", "cpc"
-    other_views = "windows of another length"
 
     def __init__(
         self,
@@ -130,6 +129,11 @@ class SoundKind:
         assert self.rate is not None
         assert self.seconds is not None
         return max(1, round(self.rate * self.seconds))
+
+    def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
+        """Advises windows of twice the length."""
+        samples = views.options.get("samples")
+        return ("windows of twice the length", {"samples": str(2 * samples)}) if samples else None
 
     def allowed(self, invariances: frozenset[str], form: Form) -> frozenset[str]:
         """Allows all of them."""

@@ -1,0 +1,68 @@
+"""What to try next, as a command that can be typed, by what the run did."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from unlabeled.data.kinds.kind import build
+from unlabeled.recipe import Recipe
+from unlabeled.run import RECIPE, Run
+
+LARGE = 1024
+"""Samples a batch from which on LARS is worth its trouble: below, SimCLR learns as well without (Chen et al. 2020, appendix
+B.1, trains batches of 256 and more with it; 1,024 is ours)."""
+COLD = 0.15
+"""Temperature up to which few negatives are few (Chen et al. 2020, appendix B.9: 0.5 is best on CIFAR-10)."""
+RISE = 0.01
+"""Of kNN accuracy, over the second half of the looks: more is still learning."""
+
+Change = tuple[str, dict[str, str]]
+"""Why, and options as one types them."""
+
+
+def advice(run: Run, called: str) -> str:
+    """Returns one sentence: what to try where a run did not help, and the command.
+
+    Views, optimiser and length that this run had are changed where milder, plainer or longer is known to help; if nothing is
+    left of these, another method is advised.
+
+    Args:
+        run: that was judged.
+        called: its folder as the user calls it.
+    """
+    recipe, found, folder = run.recipe, [*_changes(run.recipe, run.history)], called.rstrip("/")
+    if found:
+        given = {key: value for _, options in found for key, value in options.items()}
+        words = ["--recipe", f"{folder}/{RECIPE}"]
+        words += [word for key, value in given.items() for word in (f"--{key}", value)]
+        return f"To try: {', '.join(why for why, _ in found)}: {_pretrain(words, folder)}"
+    method = build(recipe.kind).method
+    if recipe.method.name == method or not recipe.data:
+        return "To try: another method; `unlabeled methods` lists them."
+    words = [recipe.data, "--method", method, "--epochs", str(recipe.epochs)]
+    return f"To try: another method than {recipe.method.name}: {_pretrain(words, folder)}"
+
+
+def _pretrain(words: Sequence[str], folder: str) -> str:
+    return shlex.join(["unlabeled", "pretrain", *words, "--out", f"{folder}-2"])
+
+
+def _changes(recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+    milder = build(recipe.kind).milder(recipe.views)
+    if milder:
+        yield milder[0], {f"views.{name}": value for name, value in milder[1].items()}
+    if recipe.optimizer.name == "lars" and recipe.batch_size < LARGE:
+        yield f"SGD, as LARS is made for larger batches than {recipe.batch_size}", {"optimizer": "sgd"}
+    temperature = recipe.method.options.get("temperature")
+    if not milder and isinstance(temperature, float) and temperature <= COLD:
+        yield f"a temperature above {temperature:g}", {"method.temperature": f"{2 * temperature:g}"}
+    if rising(history):
+        yield "more steps, as the accuracy was still rising", {"epochs": str(2 * recipe.epochs)}
+
+
+def rising(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Tells whether kNN accuracy was highest at the end, and rose over the second half of the looks; three are needed."""
+    looks = [float(line["knn"]) for line in history if "knn" in line]
+    return len(looks) > 2 and looks[-1] == max(looks) and looks[-1] > looks[len(looks) // 2] + RISE
