@@ -60,7 +60,7 @@ def evaluation(scores: Mapping[tuple[str, str], list[Score]], **metadata: Any) -
             [[0.9], [0.62]],
             [[0.5], [0.6]],
             "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference with knn 2 per "
-            "class (+2.0 ± 4.2 points). TRY",
+            "class (+2.0 ± 4.2 points).",
         ),
         (
             [[0.6], [0.4]],

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,10 @@ def test_an_untrained_encoder_is_under_trained_and_no_more(seed: int) -> None:
     _, probe = judged(subject(method))
     assert probe.verdict_.state == "under-trained", probe.verdict_
     assert any(note.startswith("health of the run encoder: under-trained: ") for note in probe.notes_)
+    _, knowing = judged(replace(subject(method), trained=False))
+    (said,) = [note for note in knowing.notes_ if note.startswith("health of")]
+    assert said.startswith("health of the run encoder: not trained: two views of an image are ")
+    assert "helps" not in said
 
 
 def test_the_figures_are_those_of_the_measures() -> None:

@@ -30,7 +30,7 @@ Pair = tuple[str, Score, str, Score]
 
 def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool = True, advice: str = "") -> str | None:
     """Returns whether pretraining helped, then how the encoder stands beside raw features, by how much and against what
-    spread; and unless it is better everywhere, what to try. Compared is each protocol's first figure.
+    spread; and unless it is better than both, and nowhere worse, what to try. Compared is each protocol's first figure.
 
     Whether it helped is said of the untrained encoder of the same shape alone, and only where that was measured: raw
     features may be worse than any network, or better than all. What is worse beyond the spread is always named, with its
@@ -78,7 +78,7 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
     lacking = [RIVALS[name] for name in ("random", kind.raw) if not met[name]]
     if lacking:
         said.append(f"Not compared with {' or '.join(lacking)}: leave out --against.")
-    if advice and learned and any(_beyond([pair]) < 1 for pair in [*untrained, *raw]):
+    if advice and learned and any(_beyond(pairs) < 1 for pairs in (untrained, raw) if pairs):
         said.append(advice)
     return " ".join(said)
 
@@ -161,16 +161,19 @@ def differences(scores: Scores, title: str) -> list[str]:
 
 
 def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
-    """Returns what accuracy hides where the classes are uneven: who is not clearly better than always naming the largest
-    class, and the recall of each class with the last amount of labels.
+    """Returns what always naming the largest class would give; and what accuracy hides where the classes are uneven: who is
+    not clearly better than that, and the recall of each class with the last amount of labels.
 
     Args:
         scores: of all subjects.
         title: of the protocol.
         classes: names, by label.
     """
-    found = {key: score for key, several in scores.items() for score in several
-             if score.title == title and BALANCED in score.metrics}  # fmt: skip
+    every = {key: score for key, several in scores.items() for score in several if score.title == title and score.guess}
+    found = {key: score for key, score in every.items() if BALANCED in score.metrics}
+    if every and not found:
+        figures = ", ".join(f"{100 * value:.1f}% {name}" for name, value in next(iter(every.values())).guess.items())
+        return [f"always naming the largest class gives {figures}"]
     idle = [f"{called(subject)} {_with(labels)} ({score.text()})" for (subject, labels), score in found.items()
             if score.mean() - (score.spread() or 0.0) <= score.guess["top1"]]  # fmt: skip
     said = []

@@ -15,7 +15,7 @@ from unlabeled.console import text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
-from unlabeled.evaluating.answer import answer, by_class, called, differences, spell
+from unlabeled.evaluating.answer import BALANCED, answer, by_class, called, differences, spell
 from unlabeled.probes.paired import unpacked
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
@@ -199,7 +199,7 @@ class Evaluation:
     def _table(self, title: str) -> Table:
         found = {key: score for key, scores in self.scores.items() for score in scores if score.title == title}
         subjects = list(dict.fromkeys(subject for subject, _ in found))
-        guessed = any(score.guess for score in found.values())
+        guessed = any(BALANCED in score.metrics for score in found.values())
         amounts = list(dict.fromkeys(labels for _, labels in found))
         where = looked_at(self.split, found.values())
         nouns = kind_of(self.metadata).nouns

@@ -57,7 +57,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
         return lambda source: replace(
             shared, name=name, encoder=placed(encoder), method=lambda: whole(of, encoder, source).to(fabric.device),
             saw_labels=of.recipe.labels if learned_from_labels(of) else "", fresh=fresh(of, source),
-            classifier=of.classifier if (of.path / CLASSIFIER).is_file() else None,
+            classifier=of.classifier if (of.path / CLASSIFIER).is_file() else None, trained=of.learned,
         )  # fmt: skip
 
     def untrained(source: Source) -> Subject:

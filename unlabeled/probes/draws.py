@@ -222,7 +222,7 @@ def _check(h: Tensor, y: Tensor, split: str, needs_labels: bool) -> None:
     if needs_labels and not bool((y >= 0).any()):
         raise UserError(f"the {split} split has no labels: evaluation needs some")
     if needs_labels:
-        check_classes(y[y >= 0].cpu().numpy(), split)
+        check_classes(y[y >= 0].cpu().numpy(), f"the {split} split")
     _check_finite(h, split)
 
 

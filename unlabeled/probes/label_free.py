@@ -40,13 +40,14 @@ FEWEST, ROUGH, BATCH = 8, 200, 256
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One word for the state of an encoder, and why."""
+    """One word for the state of an encoder, why, and what usually helps."""
 
     state: State
     reason: str
+    advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.state}: {self.reason}"
+        return f"{self.state}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class Health:
             self.notes_.append("health: the method has no projector, so only h is judged")
         if len(taken) < ROUGH:
             self.notes_.append(f"health: {len(taken)} images are few, the verdict is a rough one")
-        self.notes_.append(f"health of the {self.subject_.name} encoder: {self.verdict_}")
+        said = str(self.verdict_) if self.subject_.trained else f"not trained: {self.verdict_.reason}"
+        self.notes_.append(f"health of the {self.subject_.name} encoder: {said}")
         return figures
 
     def _figures(self, x: Tensor, a: Tensor, b: Tensor) -> dict[str, Figure]:
@@ -238,21 +240,22 @@ def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
         if own.spread < health.COMPLETE / 100 or (own.spread < health.COMPLETE and not untouched):
             return Verdict(
                 "complete collapse",
-                f"all images get nearly the same {name} (spread {own.spread:.3f} of 1); without negatives a predictor, the "
-                "stop-gradient and an EMA momentum near 1 prevent it, else try a smaller learning rate",
+                f"all images get nearly the same {name} (spread {own.spread:.3f} of 1)",
+                "without negatives a predictor, the stop-gradient and an EMA momentum near 1 prevent it, else try a smaller "
+                "learning rate",
             )
     for name, (own, *_) in looks.items():
         if own.rank < fewest_dimensions(own.dim, classes):
             return Verdict(
                 "dimensional collapse",
-                f"{name} uses about {own.rank:.1f} of {own.dim} dimensions; what usually helps: a larger batch or more "
-                "negatives, a smaller learning rate, views that are less strong",
+                f"{name} uses about {own.rank:.1f} of {own.dim} dimensions",
+                "what usually helps: a larger batch or more negatives, a smaller learning rate, views that are less strong",
             )
     own, *others = looks["h"]
     least = min(o.view_variance for o in others)
     said = f"two views of an image are {own.view_variance:.2f} as far apart as views of two images, untrained {least:.2f}"
     if own.view_variance >= BETTER * least:
-        return Verdict("under-trained", f"{said}; what usually helps: more epochs, a larger learning rate, gentler views")
+        return Verdict("under-trained", said, "what usually helps: more epochs, a larger learning rate, gentler views")
     return Verdict("healthy", f"{said}; h uses about {own.rank:.0f} of {own.dim} dimensions")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlabeled.evaluating.answer import SUBJECTS, answer, by_class, called, differences, spell
+from unlabeled.evaluating.answer import BALANCED, SUBJECTS, answer, by_class, called, differences, spell
 from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
@@ -38,7 +38,7 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
     found = []
     for title in dict.fromkeys(score.title for _, _, score in scores):
         of_title = [(s, amount, score) for s, amount, score in scores if score.title == title]
-        rows, guessed = [], any(score.guess for _, _, score in of_title)
+        rows, guessed = [], any(BALANCED in score.metrics for _, _, score in of_title)
         for amount in dict.fromkeys(amount for _, amount, _ in of_title):
             of = {s: score for s, a, score in of_title if a == amount}
             for metric in dict.fromkeys(m for score in of.values() for m in score.metrics):
