@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from unlabeled.testing import Trial
-from unlabeled.testing.processes import TWO, WORLD, compare, packed
+from unlabeled.testing.processes import TWO, WORLD, compare, packed, start
 
 from .processes import child, gathered, normalised
 from .suite import TRIALS, each
@@ -23,7 +22,7 @@ LEARNING = [trial for trial in TRIALS if TWO.applies(trial)]
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """One pair of processes for all methods."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(child, (str(folder), packed(LEARNING)), WORLD)  # type: ignore[no-untyped-call]
+    start(child, str(folder), packed(LEARNING))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

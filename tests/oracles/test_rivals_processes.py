@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
@@ -15,6 +15,7 @@ from unlabeled.encoders.image import ImageFront
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.registry import Choice
+from unlabeled.testing.processes import start
 from unlabeled.training.step import Step
 
 AT = Progress(0, 4, 0)
@@ -68,7 +69,7 @@ def child(rank: int, folder: str) -> None:
 
 
 def test_two_processes_and_pieces_have_the_gradients_of_one_process(tmp_path: Path) -> None:
-    multiprocessing.spawn(child, (str(tmp_path),), 2)  # type: ignore[attr-defined]
+    start(child, str(tmp_path))
     one = steps(None)
     assert all(gradient.abs().max() > 0 for gradient in one["gradients"].values())
     for found in [
