@@ -24,6 +24,9 @@ class Front(Protocol):
         channels: of a sample.
         size: of the views that it was trained on, along each other axis.
         tta: how many forms of a sample are encoded in evaluation mode; the representation is their mean.
+
+    One that treats samples differently in evaluation mode says so by `follows_mode = True`: a momentum teacher (`Ema`) then
+    treats them as its student does.
     """
 
     kind: Choice
@@ -63,6 +66,7 @@ class Encoder(nn.Module):
     """
 
     whitening: nn.Linear | None
+    follows_mode = True
 
     def __init__(self, front: nn.Module, backbone: nn.Module, dim: int, notes: list[str] | None = None) -> None:
         super().__init__()

@@ -38,6 +38,7 @@ class ImageFront(nn.Module):
 
     mean: Tensor  # (C, 1, 1)
     std: Tensor  # (C, 1, 1)
+    follows_mode = True
 
     def __init__(self, size: int, eval_size: int, mean: Tensor, std: Tensor) -> None:
         super().__init__()

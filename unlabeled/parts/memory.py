@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,24 @@ from unlabeled.errors import UserError
 class Ema(nn.Module):
     """A copy of a module that follows it: θ' <- m θ' + (1 - m) θ (MoCo, eq. 2; BYOL, eq. 1). It gets no gradient.
 
-    It stays in the mode (training or evaluation) of its parent, so its batch norms use the statistics of the batch.
+    Its batch norms stay in the mode (training or evaluation) of its parent, so that they use the statistics of the batch, as
+    does what treats samples by it (`follows_mode`). All else is in evaluation mode: a teacher drops neither paths nor units,
+    or its two looks at a sample would differ (the published code of DINO gives the student alone its drop path).
     Floating-point buffers (running statistics) follow like parameters, integer ones are copied.
     """
 
     def __init__(self, online: nn.Module) -> None:
         super().__init__()
         self.module = copy.deepcopy(online).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of the copy's batch norms, and of what treats samples by it."""
+        super().train(mode)
+        for part in self.module.modules():
+            kept = isinstance(part, nn.modules.batchnorm._BatchNorm) or getattr(part, "follows_mode", False)
+            part.training = mode and kept
+        return self
 
     def forward(self, *inputs: Any) -> Any:
         """Returns the copy's output, without graph."""
