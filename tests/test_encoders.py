@@ -129,3 +129,31 @@ def test_the_width_is_that_of_the_first_stage() -> None:
 def test_mistakes(name: str, size: int, options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(name, size, **options)
+
+
+@pytest.mark.parametrize("kind", [torch.uint16, torch.int16, torch.int32, torch.int64, torch.bool])
+def test_integers_of_an_unknown_range_are_refused(kind: torch.dtype) -> None:
+    """Taken as they are, the features of int64 in 0..255 were 400 times as long, without a word."""
+    encoder = build_encoder(Choice("resnet9", {"width": 4}), 3, 16, torch.zeros(3), torch.ones(3)).eval()
+    with pytest.raises(
+        UserError, match=rf"the images are {str(kind)[6:]}, whose range nobody knows: give uint8, or floats in"
+    ):
+        encoder(torch.ones(2, 3, 16, 16).to(kind))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 255.0), (-2.1, 2.6), (-0.5, 0.5)])
+def test_floats_of_another_range_are_refused(low: float, high: float) -> None:
+    encoder = build_encoder(Choice("resnet9", {"width": 4}), 3, 16, torch.zeros(3), torch.ones(3)).eval()
+    x = torch.linspace(low, high, 2 * 3 * 16 * 16).view(2, 3, 16, 16)
+    with pytest.raises(
+        UserError, match=rf"hold floats from {low:.4g} to {high:.4g}, and this encoder takes uint8, or floats"
+    ):
+        encoder(x)
+
+
+def test_the_same_picture_has_the_same_features_however_it_is_given() -> None:
+    encoder = build_encoder(Choice("resnet9", {"width": 4}), 3, 16, torch.zeros(3), torch.ones(3)).eval()
+    x = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = encoder(x)
+    for given in (x.float() / 255, x.double() / 255, x.float() / 255 + 1e-4 * (x == 255), x[:0]):
+        torch.testing.assert_close(encoder(given), expected[: len(given)], rtol=1e-3, atol=1e-3)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlabeled.encoders.sound import CPCNet, mean_and_deviation, strides_for, valid_length
+from unlabeled.encoders.sound import CPCNet, build_encoder, mean_and_deviation, strides_for, valid_length
+from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
 Array = np.ndarray
 
@@ -135,3 +137,22 @@ def test_mean_and_deviation() -> None:
     beyond[1, :, 1:], beyond[2, :, 4:] = torch.nan, torch.inf
     assert torch.equal(mean_and_deviation(beyond, length), mean_and_deviation(x, length))
     assert not mean_and_deviation(x, torch.zeros(3, dtype=torch.int64)).isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (
+            torch.ones(1, 1, 800, dtype=torch.int32),
+            "the recordings are int32, whose range nobody knows: give int16, or",
+        ),
+        (
+            torch.linspace(-20000, 20000, 800).view(1, 1, 800),
+            "hold floats from -2e+04 to 2e.04, and this encoder takes",
+        ),
+    ],
+)
+def test_recordings_of_another_range_are_refused(x: torch.Tensor, said: str) -> None:
+    encoder = build_encoder(Choice("cpc", {"width": 8, "context": 8}), Choice("sound", {"rate": 8000, "seconds": 0.1}), None)
+    with pytest.raises(UserError, match=said.replace("+", r"\+")):
+        encoder.eval()(x)

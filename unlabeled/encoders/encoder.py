@@ -55,6 +55,44 @@ class Front(Protocol):
         ...
 
 
+ROUNDING = 1e-3
+"""By which a float may lie outside its range."""
+
+
+def in_range(x: Tensor, integer: torch.dtype, full: int, least: float, nouns: str, *, check: bool) -> Tensor:
+    """Returns raw samples as floats in [least, 1].
+
+    Args:
+        x: integers, which are divided by `full`, or floats.
+        integer: the one type of integers whose range is known; any other may hold anything.
+        full: what 1 is in these integers.
+        least: of floats.
+        nouns: what the samples are called.
+        check: whether floats are looked at, which takes a moment.
+
+    Raises:
+        UserError: integers of another type, or floats outside the range by more than rounding.
+    """
+    name, numbers = str(integer).removeprefix("torch."), f"floats in [{least:g}, 1]"
+    if x.dtype == integer:
+        return x.float() / full
+    if not x.is_floating_point():
+        kind = str(x.dtype).removeprefix("torch.")
+        raise UserError(
+            f"the {nouns} are {kind}, whose range nobody knows: give {name}, or {numbers} (divided by {full}, if they count "
+            "up to that)"
+        )
+    tracing = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
+    if check and x.numel() and not tracing:
+        low, high = (float(value) for value in x.detach().aminmax())
+        if low < least - ROUNDING or high > 1 + ROUNDING:
+            raise UserError(
+                f"the {nouns} hold floats from {low:.4g} to {high:.4g}, and this encoder takes {name}, or {numbers}: divide "
+                f"by {full} what counts up to that, and leave out a normalisation, as the encoder has its own"
+            )
+    return x.float()
+
+
 class Encoder(nn.Module):
     """f: raw samples (B, ...) of one kind -> representation h (B, dim).
 

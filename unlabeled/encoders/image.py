@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
-from unlabeled.encoders.encoder import Encoder
+from unlabeled.encoders.encoder import Encoder, in_range
 from unlabeled.encoders.lab import Lab
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.parts.patches import SMALL, patch_side
@@ -51,14 +51,14 @@ class ImageFront(nn.Module):
         """Maps (B, C, H, W) to (B, C, H, W); in evaluation mode to (B, C, eval_size, eval_size).
 
         Raises:
-            UserError: not four dimensions, or another number of channels.
+            UserError: not four dimensions, another number of channels, or, in evaluation mode, values of another range.
         """
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise UserError(
                 f"this encoder takes images of shape (B, {self.channels}, H, W), and got {tuple(x.shape)}: "
                 "convert them, or train an encoder on such images"
             )
-        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        x = in_range(x, torch.uint8, 255, 0.0, "images", check=not self.training)
         if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
             x = resized(x, self.eval_size)
         return (x - self.mean) / self.std

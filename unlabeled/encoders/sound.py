@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from unlabeled import registry
 from unlabeled.batch import Fields
-from unlabeled.encoders.encoder import Encoder
+from unlabeled.encoders.encoder import Encoder, in_range
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Count, register
 
@@ -145,14 +145,14 @@ class SoundFront(nn.Module):
         """Maps (B, 1, T) to (B, 1, T), of any T.
 
         Raises:
-            UserError: not three dimensions, or more than one channel.
+            UserError: not three dimensions, more than one channel, or, in evaluation mode, values of another range.
         """
         if x.ndim != 3 or x.shape[1] != 1:
             raise UserError(
                 f"this encoder takes recordings of shape (B, 1, T), and got {tuple(x.shape)}: give one channel, at "
                 f"{self.kind.options['rate']:,} samples a second"
             )
-        x = x.float() / 32768 if x.dtype == torch.int16 else x.float()
+        x = in_range(x, torch.int16, 32768, -1.0, "recordings", check=not self.training)
         return x / self.scale
 
     def others(self, x: Tensor) -> list[Tensor]:
