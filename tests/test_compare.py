@@ -17,10 +17,11 @@ import pytest
 from command import SMALL, file, mistake, ok, unlabeled
 
 from unlabeled.comparing.board import Board, Row
-from unlabeled.comparing.child import Child, ChildError, lock
+from unlabeled.comparing.child import Child, ChildError
 from unlabeled.comparing.history import History
 from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
+from unlabeled.files import lock
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run

@@ -25,6 +25,7 @@ import unlabeled
 from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
+from unlabeled.files import alone
 from unlabeled.methods.base import Method
 from unlabeled.registry import Entry
 from unlabeled.run import Run
@@ -280,3 +281,41 @@ def test_a_run_that_is_stopped_then_killed_goes_on_without_a_gap(tmp_path: Path)
     assert f"resumed after step {step}" in ok(*command)
     assert Run(out).finished
     assert [line["step"] for line in Run(out).history if "loss" in line] == [1, *range(3, 181, 3)]
+
+
+def test_one_folder_is_of_one_training(tmp_path: Path) -> None:
+    """Two at once mixed their metrics, and both ended well."""
+    file(tmp_path / "x.npz", n=48)
+    words = ["pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run"]
+    with alone(tmp_path / "run"):
+        said = mistake(*words)
+        assert "belongs to a training that is under way: wait for its end, or give another --out" in said
+    assert not (tmp_path / "run").exists()
+    ok(*words)
+    with alone(tmp_path / "run"):
+        assert "under way" in mistake(*words, "--resume")
+
+
+def test_a_mistake_leaves_no_folder_on_the_way(tmp_path: Path) -> None:
+    file(tmp_path / "x.npz", n=48)
+    mistake("pretrain", tmp_path / "x.npz", *ONE, "--method", "nonsense", "--out", tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["x.npz"]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
+            "--devices 3, and the launcher made 2 processes: leave",
+        ),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, "4 processes on several machines, 2 on this one"),
+    ],
+)
+def test_the_launcher_decides_how_many_processes(
+    made: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(tmp_path / "x.npz", n=48)
+    for name, value in made.items():
+        monkeypatch.setenv(name, value)
+    assert said in mistake("pretrain", tmp_path / "x.npz", *ONE, "--devices", 3, "--out", tmp_path / "run")

@@ -7,13 +7,32 @@ process holds equally many samples of a batch.
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from unlabeled.errors import UserError
+
 _Module = TypeVar("_Module", bound=nn.Module)
+
+
+def launched() -> tuple[int, int]:
+    """Returns which of how many processes a launcher (torchrun, or the first process of this training) made this one: (rank,
+    world); (0, 1) of one that was started by itself.
+
+    Raises:
+        UserError: they are on several machines.
+    """
+    every = int(os.environ.get("WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", every))
+    if every != here:
+        raise UserError(
+            f"{every} processes on several machines, {here} on this one: a training runs on one machine; give --nnodes 1"
+        )
+    return int(os.environ.get("LOCAL_RANK", "0")), every
 
 
 def world() -> int:

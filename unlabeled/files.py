@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,57 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool) -> Iterator[int | None]:
+    """Holds the lock of a file or of a folder, as a descriptor that a child process may inherit to hold it too; None if
+    another process holds it and one does not `wait`. Where the system has no such locks, it is always free.
+
+    Args:
+        path: of a folder that is there, or of a file, which is made if need be.
+        wait: whether to wait for it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield -1
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield None
+        else:
+            yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes a folder and holds it against other processes; one in which nothing came to be is removed again.
+
+    Raises:
+        UserError: another process holds it, or it cannot be made.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        with lock(folder, wait=False) as handle:
+            if handle is None:
+                raise UserError(
+                    f"{str(folder)!r} belongs to a training that is under way: wait for its end, or give another --out"
+                )
+            yield
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

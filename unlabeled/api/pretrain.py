@@ -43,7 +43,7 @@ def pretrain(
     resume: bool = False,
     root: str | Path | None = None,
     accelerator: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
     logger: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -95,7 +95,7 @@ def pretrain(
         resume: go on from the run's last checkpoint.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
-        devices: number of processes, one a device.
+        devices: number of processes, one a device (default: those of the launcher, such as torchrun; else 1).
         logger: also log to wandb, mlflow or csv, where installed; TensorBoard files are always written.
         options: dotted options.
 

@@ -17,12 +17,12 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled import registry
-from unlabeled.comparing.child import Child, ChildError, lock
+from unlabeled.comparing.child import Child, ChildError
 from unlabeled.comparing.history import History
 from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
-from unlabeled.files import cannot_write, write_whole
+from unlabeled.files import cannot_write, lock, write_whole
 from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run

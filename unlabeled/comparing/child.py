@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unlabeled.training.interrupt import stoppable
@@ -71,24 +69,3 @@ class Child:
         if code < 0:
             said = f"killed by {signal.Signals(-code).name}" + " (out of memory?)" * (code == -signal.SIGKILL)
         return said.removeprefix("unlabeled: error: ")
-
-
-@contextmanager
-def lock(path: Path, *, wait: bool) -> Iterator[int | None]:
-    """Holds the lock of that file, as a descriptor that a child process may inherit to hold it too; None if another process
-    holds it and one does not `wait`. Where the system has no such locks, it is always free."""
-    try:
-        import fcntl
-    except ImportError:
-        yield -1
-        return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield None
-        else:
-            yield handle
-    finally:
-        os.close(handle)

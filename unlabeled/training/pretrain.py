@@ -6,6 +6,7 @@ import csv
 import importlib
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
 from unlabeled.data import Data, Source, open_data
-from unlabeled.distributed import rank
+from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
+from unlabeled.files import alone
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
@@ -31,10 +33,32 @@ def pretrain(
     resume: bool,
     root: str | Path | None,
     accelerator: str,
-    devices: int,
+    devices: int | None,
     logger: Sequence[str],
 ) -> Run:
     """Does what `unlabeled.api.pretrain` says; `layer` is what the user gave of the recipe."""
+    number, processes = launched()
+    if devices not in (None, processes) and processes > 1:
+        raise UserError(f"--devices {devices}, and the launcher made {processes} processes: leave --devices out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
+    with alone(out) if number == 0 else nullcontext():
+        return _pretrain(
+            data, layer, out, recipe_file, resume, root, accelerator, processes if devices is None else devices, logger
+        )
+
+
+def _pretrain(
+    data: Any,
+    layer: Mapping[str, Any],
+    out: Path,
+    recipe_file: str | Path | None,
+    resume: bool,
+    root: str | Path | None,
+    accelerator: str,
+    devices: int,
+    logger: Sequence[str],
+) -> Run:
     named = {"data": data if isinstance(data, str | Path) else ""}
     layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
     run = Run(out)
@@ -72,8 +96,6 @@ def _existing(out: Path, resume: bool) -> bool:
     Raises:
         UserError: it holds one, and `resume` was not asked for; or it holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     if (out / CHECKPOINT).is_file():
         if not resume:
             raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
