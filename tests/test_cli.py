@@ -18,23 +18,34 @@ from unlabeled.recipe import locate, packaged
 VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export", "report"]
 
 
-@pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"], ["recipes"]], ids=" ".join)
-def test_help_is_fast_and_imports_no_torch(words: list[str]) -> None:
-    program = (
-        "import sys; from unlabeled.cli import main\n"
-        f"try: main({[*words, '--help']!r})\n"
-        "except SystemExit as end: assert not end.code\n"
-        "assert not {'torch', 'timm', 'numpy', 'PIL'} & sys.modules.keys(), 'heavy import'"
-    )
+def least_seconds(program: str) -> float:
+    """Of a processor that Python takes for a program, the less of two."""
     seconds = []
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0, done.stderr
+        assert not program.endswith("help") or "Usage: unlabeled" in done.stdout
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(seconds) < 0.5
-    assert "Usage: unlabeled" in done.stdout
+    return min(seconds)
+
+
+@pytest.fixture(scope="module")
+def its_libraries() -> float:
+    """What the help is made of; some 0.25 s where it takes 0.45."""
+    return least_seconds("import cyclopts, rich.console")
+
+
+@pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"], ["recipes"]], ids=" ".join)
+def test_help_is_fast_and_imports_no_torch(words: list[str], its_libraries: float) -> None:
+    program = (
+        "import sys; from unlabeled.cli import main\n"
+        f"try: main({[*words, '--help']!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'timm', 'numpy', 'PIL'} & sys.modules.keys(), 'heavy import' #help"
+    )
+    assert least_seconds(program) < 3 * its_libraries  # torch alone is some ten times as much
 
 
 def test_importing_the_package_imports_no_torch() -> None:
