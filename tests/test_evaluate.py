@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import ONE, file, images, mistake, ok
+from command import ONE, file, folder, images, mistake, ok
 from command import unlabeled as command
 from rich.console import Console
 
@@ -137,8 +137,8 @@ def test_features_are_extracted_once(made: Path, monkeypatch: pytest.MonkeyPatch
     called = []
     real = subject.features
     monkeypatch.setattr(subject, "features", lambda *a, **k: called.append(1) or real(*a, **k))
-    for folder in (made / "run" / "features").glob("*"):
-        folder.unlink()
+    for kept in (made / "run" / "features").glob("*"):
+        kept.unlink()
     first = unlabeled.evaluate(made / "run", protocol=["knn", "linear"], against="random")
     assert len(called) == 4
     second = unlabeled.evaluate(made / "run", protocol=["knn", "linear"], against="random")
@@ -204,3 +204,10 @@ def test_maps_and_health_need_no_labels_and_what_does_is_left_out(made: Path) ->
     assert {score["protocol"] for score in found["scores"]} == {"tsne", "health"}
     assert set(json.loads((made / "bare-pictures" / "tsne.json").read_text())["label"]) == {-1}
     assert "no labels to evaluate with" in mistake("evaluate", made / "run", "--protocol", "knn", *words)
+
+
+def test_the_same_images_are_no_test(made: Path, tmp_path: Path) -> None:
+    """Each is its own nearest neighbour: 100.0%, of nothing."""
+    data = folder(tmp_path / "d")
+    said = mistake("evaluate", made / "run", "--data", f"train={data},test={data}", "--protocol", "knn")
+    assert "training and test images are the same, so that all would be right: give others to test on" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import unlabeled
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.errors import UserError
 from unlabeled.exporting.export import _difference
-from unlabeled.exporting.formats import as_timm
+from unlabeled.exporting.formats import FILE, Form, as_timm
 from unlabeled.recipe import compose
 from unlabeled.run import Run
 
@@ -146,3 +147,29 @@ def test_other_features_are_found(change: float, tmp_path: Path) -> None:
         wrong.backbone.layer4[1].bn2.bias += change
     with pytest.raises(UserError, match="more than 1e-04, from the run's: nothing was written"):
         difference(wrong)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_difference_is_measured_by_the_size_of_the_features(size: float, tmp_path: Path) -> None:
+    """Features of a millionth passed with any others of a millionth."""
+    recipe = compose({"encoder": "resnet9", "encoder.width": 4})
+    encoder = build_encoder(recipe.encoder, 3, 16, torch.zeros(3), torch.ones(3)).eval()
+    batches = [torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))]
+
+    def sized(factor: float) -> Encoder:
+        other = copy.deepcopy(encoder)
+        other.whitening = nn.Linear(encoder.dim, encoder.dim, bias=False)
+        nn.init.eye_(other.whitening.weight).mul_(factor)
+        return other
+
+    def apart(factor: float) -> float:
+        path = tmp_path / "network.pt"
+        torch.save(sized(size * factor), path)
+        form = Form(lambda path: None, ["import torch"], [f"h = torch.load({FILE}, weights_only=False)(images)"])
+        return _difference("x", form, path, sized(size), batches)
+
+    with torch.no_grad():
+        assert apart(1.0) < 1e-5
+        assert apart(1.00005) == pytest.approx(5e-5, rel=0.2)
+        with pytest.raises(UserError, match=r"gives features that differ by 5.0e-01, more than 1e-04"):
+            apart(1.5)

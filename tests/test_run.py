@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from command import ONE, SMALL, file, mistake, ok, unlabeled
+from command import ONE, SMALL, file, images, mistake, ok, unlabeled
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
@@ -147,3 +150,36 @@ def test_a_run_that_was_stopped_says_how_far_it_came(tmp_path: Path) -> None:
     assert "it was stopped at step 2 of 40 (5%)" in (tmp_path / "page.html").read_text()
     run.write_checkpoint(state)
     assert "not finished" not in ok("embed", tmp_path / "run", tmp_path / "x.npz", "--out", tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt", "classifier.safetensors"])
+def test_one_flipped_bit_is_found(name: str, tmp_path: Path) -> None:
+    """Nine of ten were taken for good, some with features off by thousands."""
+    file(tmp_path / "x.npz", n=48)
+    ok("pretrain", tmp_path / "x.npz", *ONE, "--method", "supervised", "--out", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    readers: list[Callable[[], Any]] = [run.encoder, run.read_checkpoint, run.classifier]
+    read = dict(zip(("encoder.safetensors", "checkpoint.pt", "classifier.safetensors"), readers, strict=True))
+    whole = (run.path / name).read_bytes()
+    start = whole.index(b"}", 8) if name != "checkpoint.pt" else 0
+    for share in (0.3, 0.5, 0.7, 0.9):
+        bits = bytearray(whole)
+        bits[start + int(share * (len(whole) - start))] ^= 64
+        (run.path / name).write_bytes(bits)
+        with pytest.raises(UserError, match="is missing or damaged"):
+            read[name]()
+    (run.path / name).write_bytes(whole)
+    assert read[name]() is not None
+
+
+def test_other_labels_are_not_gone_on_with(tmp_path: Path) -> None:
+    x, y = images(48)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    words = ["pretrain", tmp_path / "x.npz", *SMALL, "--epochs", "3", "--out", tmp_path / "run"]
+    ok(*words)
+    run = Run.open(tmp_path / "run")
+    run.write_checkpoint({**(run.read_checkpoint() or {}), "finished": False})
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=np.roll(y, 1), x_test=x[:9], y_test=y[:9])
+    assert "the labels of " in mistake(*words, "--resume")
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    ok(*words, "--resume")

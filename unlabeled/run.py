@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import shlex
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from unlabeled import __version__
 from unlabeled.console import console
@@ -164,10 +167,9 @@ class Run:
                 "finish; give a run of supervised or fixmatch, or one that `evaluate --protocol finetune:10% --keep` wrote"
             )
         try:
-            with safetensors.safe_open(path, "pt") as file:
-                made = json.loads(file.metadata()["unlabeled"])
+            tensors, made = _read(path)
             head = LinearClassifier(made["encoded"], len(made["classes"]), scaled=made["scaled"])
-            head.load_state_dict(safetensors.torch.load_file(path))
+            head.load_state_dict(tensors)
         except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         encoder = self.encoder()
@@ -195,8 +197,7 @@ class Run:
         """Writes what was trained on the encoder, with the names of the classes."""
         made = {"encoded": head.encoded, "scaled": head.scaled, "classes": list(classes)}
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
-        about = {"unlabeled": json.dumps(made)}
-        write_whole(self.path / CLASSIFIER, _saying(lambda p: safetensors.torch.save_file(tensors, p, about)))
+        write_whole(self.path / CLASSIFIER, lambda p: _save(p, tensors, made))
 
     def write_encoder(self, encoder: Encoder) -> None:
         """Writes the weights with what is needed to build the network again."""
@@ -220,6 +221,8 @@ class Run:
         if not path.is_file():
             return None
         try:
+            if not mmap:
+                _check_archive(path)
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except Exception as error:
             raise _damaged(path, error) from error
@@ -292,8 +295,7 @@ def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
         "whitened": encoder.whitening is not None,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    about = {"unlabeled": json.dumps(made)}
-    _saying(lambda p: safetensors.torch.save_file(tensors, p, about))(path)
+    _save(path, tensors, made)
 
 
 def read_encoder(path: Path) -> Encoder:
@@ -303,9 +305,8 @@ def read_encoder(path: Path) -> Encoder:
         UserError: the file is missing or damaged.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            made = _described(json.loads(file.metadata()["unlabeled"]))
-        tensors = renamed(safetensors.torch.load_file(path))
+        tensors, made = _read(path)
+        tensors, made = renamed(tensors), _described(made)
         kind, choice = (Choice(made[part].pop("name"), made[part]) for part in ("kind", "encoder"))
         channels, tta, whitened = made["channels"], made["tta"], made["whitened"]
     except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
@@ -373,6 +374,48 @@ def _saying(write: Callable[[Path], Any]) -> Callable[[Path], None]:
             raise OSError(" ".join(str(error).split())) from error
 
     return written
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
+    """Writes tensors as safetensors, with a description and the sum of both."""
+    text = json.dumps(made)
+    about = {"unlabeled": text, "checksum": _checksum(tensors, text)}
+    _saying(lambda p: safetensors.torch.save_file(dict(tensors), p, about))(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `_save` wrote. Files of earlier versions have no sum.
+
+    Raises:
+        ValueError: they are not what was written; the library's own errors.
+    """
+    with safetensors.safe_open(path, "pt") as file:
+        about = file.metadata() or {}
+    tensors = safetensors.torch.load_file(path)
+    if about.get("checksum") not in (None, _checksum(tensors, about["unlabeled"])):
+        raise ValueError("its checksum differs")
+    made: dict[str, Any] = json.loads(about["unlabeled"])
+    return tensors, made
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_archive(path: Path) -> None:
+    """Compares the sums that PyTorch writes into its archive, and does not look at when it reads one.
+
+    Raises:
+        ValueError: a part of it is not what was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} is not what was written")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

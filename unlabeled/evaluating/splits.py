@@ -51,6 +51,11 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
+    if opened.test.fingerprint == opened.train.fingerprint:
+        raise UserError(
+            f"{opened.train.name!r}: training and test {opened.test.kind.nouns} are the same, so that all would be right: "
+            "give others to test on, or the data without train= and test=, of which a fifth is then held out"
+        )
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
     if opened.held_out and opened.group:
         held = f"a part held out by {opened.group} (seed {recipe.seed})"

@@ -111,7 +111,8 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
         there = torch.as_tensor(space["h"])
         if there.shape != h.shape:
             raise UserError(f"format {name!r} gives features of shape {tuple(there.shape)} for {tuple(h.shape)}: {ELSE}")
-        apart = ((there - h).abs() / h.abs().clamp_min(1)).nan_to_num(torch.inf).max()
+        usual = h.square().mean().sqrt().clamp_min(torch.finfo(h.dtype).tiny)  # their own size: small ones differ by little
+        apart = ((there - h).abs() / h.abs().maximum(usual)).nan_to_num(torch.inf).max()
         largest = max(largest, float(apart))
     if largest > TOLERANCE:
         raise UserError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
-from unlabeled.data import Data, Source, open_data
+from unlabeled.data import Data, Source, open_data, told
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone
@@ -78,6 +78,10 @@ def _pretrain(
         raise UserError(
             f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
         )
+    if existing and run.environment["data"].get("labels", about["data"]["labels"]) != about["data"]["labels"]:
+        raise UserError(
+            f"the labels of {opened.train.name!r} have changed since {str(out)!r} began: start a new run with another --out"
+        )
     if not existing:
         recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
@@ -136,6 +140,7 @@ def _identity(data: Data) -> dict[str, Any]:
     return {
         "name": source.name,
         "fingerprint": source.fingerprint,
+        "labels": told(*(split for split in (source, data.test) if split is not None)),
         "train": len(source),
         "test": split(data.test),
         "held_out": data.held_out,
