@@ -19,6 +19,7 @@ from unlabeled.probes.score import SHARES, Score
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build
 
+TRAINING = "the training split"
 CONFUSED = 100
 """Classes up to which who was taken for whom is kept: a million pairs of a thousand are no reading."""
 
@@ -59,6 +60,8 @@ def evaluate_features(
     needs_labels = getattr(probe, "needs_labels", True)
     _check(train_h, train_y, "training", needs_labels)
     _check(test_h, test_y, "test", needs_labels)
+    if needs_labels:
+        check_classes(train_y[train_y >= 0].cpu().numpy(), TRAINING)
     if draws < 1:
         raise UserError(f"draws = {draws}: must be at least 1")
     everything = isinstance(amount, float) and amount == 1.0
@@ -115,6 +118,8 @@ def evaluate_images(
     if draws is not None and draws < 1:
         raise UserError(f"draws = {draws}: must be at least 1")
     (positions, y), (scored, scored_y) = (_known(source, probe.needs_labels) for source in (train, test))
+    if probe.needs_labels:
+        check_classes(y, TRAINING)
     once = not probe.needs_labels or (isinstance(amount, float) and amount == 1.0)
     found = _Found(protocol)
     chosen = np.arange(len(y))
@@ -186,6 +191,7 @@ class _Found:
         self.used.append(used)
         self.notes |= dict.fromkeys(probe.notes_)
         if said:
+            check_classes(said.truth, "the test split")
             self.each.append(packed(said.right))
             self.guess = {name: value for name, value in said.guess().items() if name in self.metrics}
             if classes <= CONFUSED:
@@ -213,16 +219,12 @@ def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:
     kept = np.flatnonzero(source.good() & ((y >= 0) | (not labelled)))
     if not len(kept):
         raise UserError(f"{source.name!r} has no labels: this protocol needs some")
-    if labelled:
-        check_classes(y[kept], repr(source.name))
     return kept, y[kept]
 
 
 def _check(h: Tensor, y: Tensor, split: str, needs_labels: bool) -> None:
     if needs_labels and not bool((y >= 0).any()):
         raise UserError(f"the {split} split has no labels: evaluation needs some")
-    if needs_labels:
-        check_classes(y[y >= 0].cpu().numpy(), f"the {split} split")
     _check_finite(h, split)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from unlabeled.data import Source
 from unlabeled.errors import UserError
-from unlabeled.probes.base import Array, Figure, binomial, check_classes
+from unlabeled.probes.base import Array, Figure, binomial
 from unlabeled.probes.classified import Classified, classified
 from unlabeled.probes.extract import features
 from unlabeled.probes.subject import Subject
@@ -63,7 +63,6 @@ class OwnClassifier:
             reason = f"it has class {strange[0]!r}, which the classifier does not know" if strange else "it has no labels"
             raise UserError(f"{source.name!r} cannot judge the classifier: {reason}")
         wanted = np.array([known[name] for name in source.classes])[y[labelled]]
-        check_classes(wanted, repr(source.name))
         logits = features(self.model_, source, device=self.device_, indices=indices[labelled], precision=self.precision_)
         self.classified_ = classified(torch.from_numpy(wanted), logits.double().softmax(1), torch.arange(logits.shape[1]))
         share = float(self.classified_.right.mean())
