@@ -378,8 +378,8 @@ def _saying(write: Callable[[Path], Any]) -> Callable[[Path], None]:
 
 def _save(path: Path, tensors: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
     """Writes tensors as safetensors, with a description and the sum of both."""
-    text = json.dumps(made)
-    about = {"unlabeled": text, "checksum": _checksum(tensors, text)}
+    sum_of_both = _checksum(tensors, json.dumps(made))
+    about = {"unlabeled": json.dumps({**made, "checksum": sum_of_both})}  # one key: the library writes several in any order
     _saying(lambda p: safetensors.torch.save_file(dict(tensors), p, about))(path)
 
 
@@ -390,11 +390,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: they are not what was written; the library's own errors.
     """
     with safetensors.safe_open(path, "pt") as file:
-        about = file.metadata() or {}
+        made: dict[str, Any] = json.loads((file.metadata() or {})["unlabeled"])
     tensors = safetensors.torch.load_file(path)
-    if about.get("checksum") not in (None, _checksum(tensors, about["unlabeled"])):
+    if made.pop("checksum", None) not in (None, _checksum(tensors, json.dumps(made))):
         raise ValueError("its checksum differs")
-    made: dict[str, Any] = json.loads(about["unlabeled"])
     return tensors, made
 
 
