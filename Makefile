@@ -74,6 +74,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/knn.py --out results/knn.json
 	$(BIN)/python benchmarks/large.py --out results/large.json
 	$(BIN)/python benchmarks/steps.py --out results/steps.json
+	$(BIN)/python benchmarks/gradients.py --out results/gradients.json
 	$(BIN)/python benchmarks/kept.py --out results/kept.json
 	$(BIN)/python benchmarks/curves.py --out results/curves.json
 

@@ -1,6 +1,6 @@
 """Tries the gradients of convolutions drawn at random, as encoders here compute them, beside those in float64.
 
-    python benchmarks/gradients.py --rounds 20 --out results/gradients.json
+    python benchmarks/gradients.py --rounds 6 --out results/gradients.json
 
 Each round is a process of its own, so that one that dies or hangs costs no other and is counted: oneDNN's gradients depend
 on the processor, and a fault in them may be a wrong value, a hang or the end of the process.
@@ -87,7 +87,7 @@ def round_of(seed: int) -> None:
 def main() -> None:
     """Runs the rounds and prints what they found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--round", type=int, help="of this process alone")
     given = parser.parse_args()
