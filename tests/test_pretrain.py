@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
@@ -316,6 +317,23 @@ def test_the_launcher_decides_how_many_processes(
     made: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file(tmp_path / "x.npz", n=48)
-    for name, value in made.items():
+    for name, value in {**made, "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     assert said in mistake("pretrain", tmp_path / "x.npz", *ONE, "--devices", 3, "--out", tmp_path / "run")
+
+
+def test_a_world_without_a_rank_is_no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(tmp_path / "x.npz", n=48)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "on 1 × cpu" in ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run")
+
+
+def test_a_file_system_without_locks_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_locks(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with alone(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()

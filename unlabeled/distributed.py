@@ -26,13 +26,15 @@ def launched() -> tuple[int, int]:
     Raises:
         UserError: they are on several machines.
     """
+    if "LOCAL_RANK" not in os.environ:  # a world alone may be left over from something else
+        return 0, 1
     every = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", every))
     if every != here:
         raise UserError(
             f"{every} processes on several machines, {here} on this one: a training runs on one machine; give --nnodes 1"
         )
-    return int(os.environ.get("LOCAL_RANK", "0")), every
+    return int(os.environ["LOCAL_RANK"]), every
 
 
 def world() -> int:

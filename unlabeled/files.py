@@ -40,7 +40,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 @contextmanager
 def lock(path: Path, *, wait: bool) -> Iterator[int | None]:
     """Holds the lock of a file or of a folder, as a descriptor that a child process may inherit to hold it too; None if
-    another process holds it and one does not `wait`. Where the system has no such locks, it is always free.
+    another process holds it and one does not `wait`. Where system or file system has no such locks, it is always free, and
+    -1.
 
     Args:
         path: of a folder that is there, or of a file, which is made if need be.
@@ -53,12 +54,14 @@ def lock(path: Path, *, wait: bool) -> Iterator[int | None]:
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        held: int | None = handle
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            yield None
-        else:
-            yield handle
+            held = None
+        except OSError:  # some file systems on a network have none
+            held = -1
+        yield held
     finally:
         os.close(handle)
 
