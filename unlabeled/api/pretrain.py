@@ -106,6 +106,7 @@ def pretrain(
         UserError: anything that the user can put right.
     """
     from unlabeled.training.pretrain import pretrain as run_it
+    from unlabeled.training.pretrain import reserved
 
     given = {
         "method": method,
@@ -134,4 +135,5 @@ def pretrain(
         "seed": seed,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
-    return run_it(data, layer, Path(out), recipe, resume, root, accelerator, devices, logger)
+    with reserved(Path(out), devices) as processes:
+        return run_it(data, layer, Path(out), recipe, resume, root, accelerator, processes, logger)

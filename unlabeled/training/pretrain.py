@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import importlib
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,30 +25,24 @@ from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
 
-def pretrain(
-    data: Any,
-    layer: Mapping[str, Any],
-    out: Path,
-    recipe_file: str | Path | None,
-    resume: bool,
-    root: str | Path | None,
-    accelerator: str,
-    devices: int | None,
-    logger: Sequence[str],
-) -> Run:
-    """Does what `unlabeled.api.pretrain` says; `layer` is what the user gave of the recipe."""
+@contextmanager
+def reserved(out: Path, devices: int | None) -> Iterator[int]:
+    """Holds the folder of a run for one training, and tells how many processes take part: as asked for, or as many as the
+    launcher made.
+
+    Raises:
+        UserError: the folder is another training's, or a file; or the launcher made another number.
+    """
     number, processes = launched()
     if devices not in (None, processes) and processes > 1:
         raise UserError(f"--devices {devices}, and the launcher made {processes} processes: leave --devices out")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     with alone(out) if number == 0 else nullcontext():
-        return _pretrain(
-            data, layer, out, recipe_file, resume, root, accelerator, processes if devices is None else devices, logger
-        )
+        yield processes if devices is None else devices
 
 
-def _pretrain(
+def pretrain(
     data: Any,
     layer: Mapping[str, Any],
     out: Path,
@@ -59,6 +53,7 @@ def _pretrain(
     devices: int,
     logger: Sequence[str],
 ) -> Run:
+    """Does what `unlabeled.api.pretrain` says; `layer` is what the user gave of the recipe."""
     named = {"data": data if isinstance(data, str | Path) else ""}
     layers = [*([read(recipe_file)] if recipe_file else []), layer, *([named] if data is not None else [])]
     run = Run(out)
