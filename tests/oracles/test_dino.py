@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from unlabeled.batch import DataShape
 from unlabeled.errors import UserError
 from unlabeled.optim.schedules import cosine_momentum
+from unlabeled.recipe import compose
 from unlabeled.registry import Choice, build
 
 from .small import VIT, array, at, images, learn, make
@@ -128,3 +129,14 @@ def test_fewer_prototypes_than_classes_are_refused() -> None:
     encoder = make("random").encoder
     with pytest.raises(UserError, match=r"2 prototypes cannot tell 3 classes apart: give --method\.prototypes 3"):
         build("methods", Choice("dino", {"prototypes": 2}), encoder, DataShape(64, 3, 16, 3))
+
+
+def test_a_resnet_and_a_vit_get_each_what_the_authors_train_it_with_for_100_epochs() -> None:
+    """The published commands: vit_small, and resnet50; rates are for 256 images there, too."""
+    resnet, vit = (compose({"method": "dino", "encoder": name}) for name in ("resnet50", "vit_small_patch16_224"))
+    found = resnet.to_dict()["optimizer"]
+    assert {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}.items() <= found.items()
+    assert {"name": "adamw", "lr": 5e-4, "weight_decay": 0.04}.items() <= vit.to_dict()["optimizer"].items()
+    scales = [(r.views.options["scale"], r.views.options["small_scale"]) for r in (resnet, vit)]
+    assert scales == [((0.14, 1.0), (0.05, 0.14)), ((0.4, 1.0), (0.05, 0.4))]
+    assert all((r.views.options["large"], r.views.options["small"]) == (2, 8) for r in (resnet, vit))

@@ -59,7 +59,9 @@ class PrototypeHead(nn.Module):
 
     Three linear layers with batch norm (if `norm`) and GELU between; length 1; then a linear layer whose rows have length 1,
     which is weight normalisation (Salimans & Kingma 2016) with its gain fixed at 1. Weights start with a deviation of
-    1/√fan-in (0.022 for 2048, where the published code has 0.02 for any width), biases at 0.
+    1/√fan-in (0.022 for 2048, where the published code has 0.02 for any width), biases at 0; prototypes with that of a
+    `Linear`'s weight, 1/√(3 bottleneck), as in the published code: their length, which the output does not show, decides how
+    fast an optimiser turns them.
 
     Args:
         encoded: length of h.
@@ -77,7 +79,7 @@ class PrototypeHead(nn.Module):
             nn.init.zeros_(layer.bias)
         between = [nn.Sequential(nn.BatchNorm1d(hidden), nn.GELU()) if norm else nn.GELU() for _ in range(2)]
         self.mlp = nn.Sequential(linear[0], between[0], linear[1], between[1], linear[2])
-        self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
+        self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck) * (3 * bottleneck) ** -0.5)
 
     def forward(self, h: Tensor, gate: float = 1.0) -> tuple[Tensor, Tensor]:
         """Returns z as it comes, and the cosines in float32; `gate` multiplies the gradient of the prototypes."""
