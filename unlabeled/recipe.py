@@ -198,9 +198,10 @@ def read(recipe: str | Path) -> dict[str, Any]:
     }
 
 
-def compose(*layers: Mapping[str, Any]) -> Recipe:
+def compose(*layers: Mapping[str, Any], prescribe: bool = True) -> Recipe:
     """Composes one recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this
-    encoder, over the defaults.
+    encoder, over the defaults. `prescribe=False` leaves the paper out: the recipe that a run kept was whole when it was
+    written, and an option that is newer has the default that is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name.
@@ -216,7 +217,7 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    given = _merge(_nested(entry.prescribed(whose)), given)
+    given = _merge(_nested(entry.prescribed(whose)) if prescribe else {}, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))

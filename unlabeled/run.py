@@ -75,7 +75,7 @@ class Run:
         """
         found = read(self.path / RECIPE)
         with self._asking_for_plugins():
-            recipe = compose(found)
+            recipe = compose(found, prescribe=False)
             if recipe.kind.name:
                 get("kinds", recipe.kind.name)
         return recipe

@@ -89,7 +89,7 @@ def test_every_layer_is_normalised_the_last_without_scale_and_shift(encoder: Any
 def test_a_resnet_and_a_vit_get_each_what_the_authors_train_it_with() -> None:
     """The published commands: ResNet-50 (300 epochs), and ViT-Small."""
     resnet, vit = (compose({"method": "moco-v3", "encoder": name}) for name in ("resnet50", "vit_small_patch16_224"))
-    expected = {"name": "lars", "lr": 0.3, "momentum": 0.9, "weight_decay": 1e-6, "trust": 1e-3}
+    expected = {"name": "lars", "lr": 0.3, "momentum": 0.9, "weight_decay": 1e-6, "trust": 1e-3, "vector_factor": 1.0}
     assert resnet.to_dict()["optimizer"] == expected
     assert (resnet.method.options["temperature"], vit.method.options["temperature"]) == (1.0, 0.2)
     assert (resnet.views.options["scale"], vit.views.options["scale"]) == ((0.2, 1.0), (0.08, 1.0))

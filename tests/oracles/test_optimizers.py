@@ -96,3 +96,30 @@ def test_state_goes_back_to_the_part_that_it_came_from() -> None:
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="critic"):
         made(net(), {}).load_state_dict(one.state_dict())
+
+
+def test_vectors_have_their_factor_of_the_rate_at_every_step_and_after_a_resume() -> None:
+    """LARS leaves vectors as they are, so their first step shows their rate."""
+    choice = Choice("lars", {"lr": 0.4, "momentum": 0.0, "weight_decay": 0.0, "vector_factor": 0.024})
+    module, usual = net(), net()
+    optimizers = Optimizers(module, choice, {}, batch_size=512, warmup=2)
+    plain = Optimizers(usual, Choice("lars", {**choice.options, "vector_factor": 1.0}), {}, batch_size=512, warmup=2)
+    for step, share in ((0, 0.5), (1, 1.0), (6, (1 + math.cos(math.pi / 2)) / 2)):
+        optimizers.at(Progress(step, 10, 0))
+        plain.at(Progress(step, 10, 0))
+        rates = [{group["vector"]: group["lr"] for group in each.held[""].param_groups} for each in (optimizers, plain)]
+        assert rates[0] == pytest.approx({False: 0.8 * share, True: 0.8 * 0.024 * share})
+        assert rates[1] == pytest.approx({False: 0.8 * share, True: 0.8 * share})
+        assert optimizers.lr == pytest.approx(0.8 * share)
+    before = [p.detach().clone() for p in module["encoder"].parameters()]
+    for p in (*module.parameters(), *usual.parameters()):
+        p.grad = torch.ones_like(p)
+    optimizers.step()
+    plain.step()
+    (w, b), (w_plain, b_plain) = module["encoder"].parameters(), usual["encoder"].parameters()
+    torch.testing.assert_close(w, w_plain)
+    torch.testing.assert_close(before[1] - b, 0.024 * (before[1] - b_plain))
+    again = Optimizers(net(), choice, {}, batch_size=512, warmup=2)
+    again.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    again.at(Progress(1, 10, 0))
+    assert [group["lr"] for group in again.held[""].param_groups] == pytest.approx([0.8, 0.8 * 0.024])

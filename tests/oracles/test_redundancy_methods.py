@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from unlabeled.methods.base import Comparison
+from unlabeled.recipe import compose
 
 from .small import array, embedded, make, total
 
@@ -53,6 +54,14 @@ def test_vicreg() -> None:
 def test_the_papers_weights_are_the_defaults() -> None:
     assert make("vicreg", **SMALL).weights == (25, 25, 1)
     assert make("barlow", **SMALL).redundancy == 5e-3
+
+
+def test_barlow_is_trained_as_the_authors_train_it_with_256_images_a_batch() -> None:
+    """Their table of rates by batch size, for 300 epochs; 0.0048 of 0.2 for biases and norms."""
+    found = compose({"method": "barlow"}).to_dict()["optimizer"]
+    assert (found["name"], found["lr"], found["momentum"], found["trust"]) == ("lars", 0.4, 0.9, 1e-3)
+    assert found["vector_factor"] == pytest.approx(0.0048 / 0.2)
+    assert compose({"method": "vicreg"}).optimizer.options["vector_factor"] == 1.0
 
 
 @pytest.mark.parametrize("name", ["barlow", "vicreg"])

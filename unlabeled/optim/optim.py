@@ -84,17 +84,28 @@ def muon(
 
 @register("lars")
 def lars(
-    parameters: Groups, *, lr: Positive = 0.3, momentum: Share = 0.9, weight_decay: Decay = 1e-6, trust: Positive = 1e-3
+    parameters: Groups,
+    *,
+    lr: Positive = 0.3,
+    momentum: Share = 0.9,
+    weight_decay: Decay = 1e-6,
+    trust: Positive = 1e-3,
+    vector_factor: Positive = 1.0,
 ) -> Optimizer:
     """Builds LARS (You et al. 2017, algorithm 1).
+
+    Vectors (biases, norms) are not adapted, so that their learning rate is one of plain gradients, which the scale of a loss
+    changes.
 
     Args:
         lr: learning rate for a batch of 256 (0.3, SimCLR, §2.3).
         momentum: 0.9 (SimCLR's published code).
         weight_decay: L2, for matrices and kernels only (1e-6, SimCLR, §2.3).
         trust: coefficient η of the layer-wise rate (0.001, You et al. 2017, §4).
+        vector_factor: learning rate of vectors, as a multiple of `lr` (1, SimCLR's published code).
     """
-    return LARS(_decayed(parameters, weight_decay), lr=lr, momentum=momentum, trust=trust)
+    made = [{**g, "factor": vector_factor if g["vector"] else 1.0} for g in _decayed(parameters, weight_decay)]
+    return LARS(made, lr=lr, momentum=momentum, trust=trust)
 
 
 class LARS(Optimizer):
