@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command import mistake
 
 from unlabeled.errors import UserError
 from unlabeled.recipe import PACKAGED, Recipe, compose, is_recipe, locate, packaged, read
+from unlabeled.run import Run
 
 
 def written(path: Path, text: str) -> dict[str, Any]:
@@ -72,10 +74,19 @@ def test_options_without_a_name_are_never_dropped_silently() -> None:
 
 def test_the_method_prescribes_views_and_optimizer_unless_told_otherwise() -> None:
     assert compose({"method": "byol"}).views.name == "byol"
-    assert compose({"method": "byol"}).optimizer.options["weight_decay"] == 1.5e-6
+    assert compose({"method": "byol"}).optimizer.options["lr"] == 0.45
     changed = compose({"method": "byol", "optimizer.lr": 1, "views": "simclr"})
     assert (changed.views.name, changed.optimizer.name, changed.optimizer.options["lr"]) == ("simclr", "lars", 1.0)
-    assert changed.optimizer.options["weight_decay"] == 1.5e-6
+    assert changed.optimizer.options["weight_decay"] == 1e-6
+
+
+def test_what_a_run_kept_is_whole_and_nothing_is_prescribed_for_it_any_more(tmp_path: Path) -> None:
+    """A run of Barlow Twins that is older than the option: its biases learned as fast as its weights."""
+    kept = compose({"method": "barlow"}).to_dict()
+    del kept["optimizer"]["vector_factor"]
+    assert compose(kept).optimizer.options["vector_factor"] == 0.024
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(kept))
+    assert Run(tmp_path).recipe.optimizer.options["vector_factor"] == 1.0
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unlabeled.methods.base import Comparison
 from unlabeled.optim.schedules import cosine_momentum
+from unlabeled.recipe import compose
 
 from .small import array, at, embedded, images, learn, make, total
 
@@ -68,3 +69,10 @@ def test_by_default_it_rises() -> None:
     assert m > 0.98
     for new, was, goal in zip(*networks(method)[:1], before, networks(method)[1], strict=True):
         torch.testing.assert_close(new, m * was + (1 - m) * goal.detach())
+
+
+def test_the_defaults_are_the_published_codes_for_100_epochs() -> None:
+    recipe = compose({"method": "byol"})
+    assert (recipe.epochs, recipe.method.options["momentum"], recipe.method.options["rising"]) == (100, 0.99, True)
+    found = recipe.to_dict()["optimizer"]
+    assert {"name": "lars", "lr": 0.45, "momentum": 0.9, "weight_decay": 1e-6, "trust": 1e-3}.items() <= found.items()

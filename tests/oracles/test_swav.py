@@ -12,6 +12,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.swav import SwAV
+from unlabeled.recipe import compose, read
 from unlabeled.registry import Choice
 
 B, K, DIM, QUEUE = 6, 5, 4, 8
@@ -83,6 +84,35 @@ def test_the_queue_changes_the_codes_only_from_its_epoch_on() -> None:
     after = [float(made.compare(h, Progress(0, 40, epoch)).total.detach()) for epoch in (1, 2)]
     assert before[0] == after[0]
     assert before[1] != after[1]
+
+
+def test_a_queue_takes_no_part_before_it_is_full() -> None:
+    """Of 100 images an epoch takes 16 batches of 6, and 250 embeddings are there after three. What a queue starts with is
+    noise, of which nothing is left by then."""
+    made = method(queue=250, queue_from=0)
+    noise = made.queues[0].get_buffer("keys").clone()
+    h = embedded(made, "large 0", "large 1")
+    alone = method(queue=0)
+    for epoch in range(4):
+        at = Progress(16 * epoch, 64, epoch)
+        same = float(made.compare(h, at).total.detach()) == float(alone.compare(h, at).total.detach())
+        assert same == (epoch < 3)
+        left = (made.queues[0].get_buffer("keys")[:, None] == noise).all(2).any()
+        assert bool(left) == (epoch < 3)
+        for step in range(16):
+            made.observe(made.compare(embedded(made, "large 0", "large 1"), at), Progress(16 * epoch + step, 64, epoch))
+    assert made.full_cost_from(100) == 3
+    assert method(queue=250, queue_from=15).full_cost_from(100) == 15
+    assert method(queue=0).full_cost_from(100) == 0
+
+
+def test_the_defaults_are_the_published_codes_for_batches_of_256() -> None:
+    recipe = compose({"method": "swav"})
+    assert (recipe.batch_size, recipe.warmup_epochs) == (256, 0)
+    given = {"queue": 3840, "queue_from": 15, "epsilon": 0.05, "temperature": 0.1, "frozen_epochs": 1, "prototypes": 3000}
+    assert given.items() <= recipe.method.options.items()
+    assert {"lr": 0.6, "weight_decay": 1e-6, "momentum": 0.9, "trust": 1e-3}.items() <= recipe.optimizer.options.items()
+    assert compose(read("cifar10/swav")).warmup_epochs is None, "as it was when the recipe was tried"
 
 
 def test_each_coded_view_has_its_own_queue() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,15 +23,17 @@ from unlabeled.registry import Count, Positive, Width, register
 CODED = 2
 """Views that get a code: the full crops (Caron et al. 2020, eq. 6)."""
 
-LARS = {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}
-"""4.8 for a batch of 4,096 (2020), which is 0.3 for 256."""
+SMALL_BATCHES = {"views": "multi-crop", "optimizer": {"name": "lars", "lr": 0.6, "weight_decay": 1e-6}, "warmup_epochs": 0.0}
+"""What the published code trains batches of 256 with."""
 
 
-@register("swav", recipe={"views": "multi-crop", "optimizer": LARS})
+@register("swav", recipe=SMALL_BATCHES)
 class SwAV(Comparison):
     """Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (Caron et al. 2020).
 
     Takes any number of views of an image, from 2 on. The first two of the largest size get codes, all views predict them.
+    Options and optimiser are those of the published code for batches of 256: a queue, and no warm-up. Batches of 4,096 it
+    trains with `--optimizer.lr 0.3 --warmup-epochs 10 --method.queue 0` (4.8, in the paper's way of stating it).
 
     Args:
         prototypes: K (3,000 for ImageNet: 2020); no fewer than the data has classes, and some times as many are better.
@@ -39,7 +43,8 @@ class SwAV(Comparison):
         hidden: width of the projector's hidden layer (2048: 2020, appendix).
         queue: embeddings of each coded view that join the batch when codes are computed (3,840: 2020, for small batches); 0
             for none.
-        queue_from: epoch, counted from 0, from which they do (15: 2020, for small batches).
+        queue_from: epoch, counted from 0, from which they do (15: 2020, for small batches); later where the queue is not full
+            by then.
         frozen_epochs: during which the prototypes stay as drawn (1: 2020, appendix).
     """
 
@@ -65,12 +70,12 @@ class SwAV(Comparison):
         self.prototypes = nn.Linear(dim, prototypes, bias=False)
         self.queues = nn.ModuleList(Queue(queue, dim) for _ in range(CODED if queue else 0))
         self.temperature, self.epsilon = temperature, epsilon
-        self.queue_from, self.frozen_epochs = queue_from, frozen_epochs
+        self.queue, self.queue_from, self.frozen_epochs = queue, queue_from, frozen_epochs
         self.after_step(Progress(0, 1, 0))
 
     def full_cost_from(self, epochs: int) -> int:
         """Returns the first epoch whose codes are computed with the queues."""
-        return self.queue_from if self.queues else 0
+        return self._queued_from(self.shape.n) if self.queues else 0
 
     def embed(self, batch: Batch) -> Embedded:
         """Passes views of one size through the encoder as one batch; the largest first.
@@ -111,9 +116,16 @@ class SwAV(Comparison):
     @torch.no_grad()
     def _code(self, view: int, every: Tensor, own: int, at: Progress) -> Tensor:
         """(own, K): this process's rows of the codes of all processes' embeddings and the queued ones."""
-        queued = [self.queues[view].get_buffer("keys")] if self.queues and at.epoch >= self.queue_from else []
+        n = self.shape.n
+        full = bool(self.queues) and at.epoch >= self._queued_from(n - n % len(every))
+        queued = [self.queues[view].get_buffer("keys")] if full else []
         codes = sinkhorn(dot(torch.cat([every, *queued]), self.prototypes.weight), self.epsilon)
         return codes[rank() * own :][:own]
+
+    def _queued_from(self, per_epoch: int) -> int:
+        """The first epoch before which the queue was filled, by so many embeddings in each: what it starts with are no
+        embeddings (published code)."""
+        return max(self.queue_from, math.ceil(self.queue / max(1, per_epoch)))
 
     def observe(self, loss: Loss, at: Progress) -> None:
         """Enqueues the coded views' embeddings, of all processes."""
