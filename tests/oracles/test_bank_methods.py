@@ -15,8 +15,10 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
+from unlabeled.methods.cmc import CMC
 from unlabeled.parts.memory import Bank
 from unlabeled.registry import Choice, build
+from unlabeled.testing import check_method
 
 AT = Progress(0, 9, 0)
 N, B, SIZE = 20, 5, 8
@@ -171,6 +173,46 @@ def test_cmc_contrasts_each_view_with_the_bank_of_the_other(monkeypatch: pytest.
     mixed = 0.5 * before[INDEX].double().numpy() + 0.5 * z_ab
     mixed /= np.sqrt((mixed**2).sum(1, keepdims=True))
     np.testing.assert_allclose(made.bank_ab.vectors[INDEX].numpy(), mixed, rtol=1e-4, atol=1e-5)
+
+
+def test_cmc_by_noise_contrast_in_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the published code has it: P = exp(z·v/τ)/Z, against the uniform P_n = 1/n; Z of each direction is n times the mean
+    of exp over the scores of the first batch, own vectors included, and stays."""
+    tau, k = 0.3, 8
+    made, of, drawn = method("cmc", loss="nce", temperature=tau, negatives=k), batch("cmc"), spied(monkeypatch)
+    loss = forward(made, of)
+    of_l, of_ab = drawn
+    h = made.train().encoder(of.views[0])
+    half = h.shape[1] // 2
+    z_l, z_ab = units(made.projectors.l(h[:, :half])), units(made.projectors.ab(h[:, half:]))
+    own_l, own_ab = (bank.vectors[INDEX].double().numpy() for bank in (made.bank_l, made.bank_ab))
+
+    def exps(z: Array, own: Array, others: Array) -> list[list[float]]:
+        return [[float(np.exp(z[i] @ v / tau)) for v in (own[i], *others)] for i in range(B)]
+
+    def noise_contrast(rows: list[list[float]], constant: float) -> float:
+        cost, noise = 0.0, k / N
+        for right, *wrong in rows:
+            cost -= np.log(right / constant / (right / constant + noise))
+            cost -= sum(np.log(noise / (each / constant + noise)) for each in wrong)
+        return cost / B
+
+    both = [exps(z_l, own_ab, of_ab), exps(z_ab, own_l, of_l)]
+    constants = [N * np.mean(rows) for rows in both]
+    expected = sum(noise_contrast(rows, constant) for rows, constant in zip(both, constants, strict=True))
+    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)
+    assert not made.partition.any()
+    made.observe(loss, AT)
+    assert made.partition.tolist() == pytest.approx(constants, rel=1e-4)
+    made.partition.mul_(torch.tensor([2.0, 3.0]))
+    made.observe(forward(made, of), AT)
+    assert made.partition.tolist() == pytest.approx([2 * constants[0], 3 * constants[1]], rel=1e-4), "Z is estimated once"
+    assert "partition" not in method("cmc").state_dict()
+
+
+def test_cmc_by_noise_contrast_keeps_the_contract() -> None:
+    """A resumed run has the same bits, pieces and dtypes too: what `tests/contract` tries, with the other loss."""
+    check_method(CMC, loss="nce")
 
 
 def test_cmc_refuses_an_encoder_of_one_stream() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder, Lab
 from unlabeled.errors import UserError
-from unlabeled.losses import info_nce, info_nce_bound
+from unlabeled.losses import info_nce, info_nce_bound, nce
+from unlabeled.losses.similarity import dot
 from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
@@ -17,6 +22,8 @@ from unlabeled.registry import Count, Positive, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 CROP = {"name": "crop", "pad": 0.0, "scale": [0.2, 1.0]}
+
+Contrast = Literal["infonce", "nce"]
 
 
 class Halves(nn.Module):
@@ -39,24 +46,29 @@ class CMC(Comparison):
     The encoder is two networks, one for each view (`--encoder.streams lab`), each of the given width. What one says of
     an image is told, in both directions, from other images by the image's vector in the bank of the other view, as in
     the published code: with a positive of now among negatives of before, both networks could simply move away from the
-    past. The objective is the paper's softmax over one positive and k negatives (InfoNCE); the published code
-    approximates it by noise contrast, with this as an option. Negatives are one draw for the whole batch. Before the
-    first epoch the untrained networks fill the banks.
+    past. The objective is the paper's softmax over one positive and k negatives (InfoNCE), or noise contrast, which
+    approximates the softmax over all images: exp(z·v/τ)/Z, with a constant Z for each direction that the first step
+    estimates. Negatives are one draw for the whole batch, of images that are not in it. Before the first epoch the
+    untrained networks fill the banks.
 
     Args:
-        negatives: k, drawn vectors (16,384: Tian et al. 2020, published code); fewer where the bank holds fewer.
+        loss: `infonce` (which the authors advise), or `nce` (the published code's default, of their published weights).
+        negatives: k, drawn vectors (16,384: Tian et al. 2020, published code; 4,096 with `nce`, for their published
+            weights); fewer where the bank holds fewer.
         temperature: τ (0.07: Tian et al. 2020).
         momentum: share of a bank's vector that stays when its image is seen (0.5: Tian et al. 2020, published code).
         dim: of a vector (128: Tian et al. 2020).
     """
 
     n_views = 1
+    partition: Tensor  # (2,) Z from L to ab and from ab to L, with `nce`; 0 before the first step
 
     def __init__(
         self,
         encoder: Encoder,
         shape: DataShape,
         *,
+        loss: Contrast = "infonce",
         negatives: Count = 16384,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
@@ -67,7 +79,9 @@ class CMC(Comparison):
             raise UserError("method 'cmc' contrasts two streams, and this encoder has one: give --encoder.streams lab")
         self.projectors = Halves(encoder.dim, dim)
         self.bank_l, self.bank_ab = Bank(shape.n, dim), Bank(shape.n, dim)
-        self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
+        if loss == "nce":
+            self.register_buffer("partition", torch.zeros(2))
+        self.loss, self.negatives, self.temperature, self.momentum = loss, negatives, temperature, momentum
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
         """Makes the warm-up pass: what the untrained networks say of each image."""
@@ -90,19 +104,37 @@ class CMC(Comparison):
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Computes InfoNCE from L to ab and from ab to L; both are handed to `observe`."""
+        """Contrasts L with the bank of ab and ab with that of L; both are handed to `observe`."""
         z_l, z_ab = self.projectors(embedded["h"]).chunk(2, 1)  # (B, dim) each
         index, everyone = embedded["index"], gather(embedded["index"])  # (B,), (N,)
         others_l, others_ab = (
             bank.draw(self.negatives, everyone, at.generator()) for bank in (self.bank_l, self.bank_ab)
         )  # (k, dim)
-        from_l = info_nce(z_l, others_ab, self.bank_ab.of(index), self.temperature)
-        from_ab = info_nce(z_ab, others_l, self.bank_l.of(index), self.temperature)
-        bound = info_nce_bound((from_l + from_ab).detach() / 2, len(others_l) + 1)
+        own_l, own_ab = self.bank_l.of(index), self.bank_ab.of(index)  # (B, dim) each
         memory = {"z": z_l.detach(), "index": everyone, "l": gather(z_l.detach()), "ab": gather(z_ab.detach())}
+        if self.loss == "nce":
+            known = self.partition.unbind()
+            from_l, of_l = self._noise_contrast(z_l, own_ab, others_ab, known[0])
+            from_ab, of_ab = self._noise_contrast(z_ab, own_l, others_l, known[1])
+            return Loss(from_l + from_ab, memory={**memory, "partition": torch.stack([of_l, of_ab])})
+        from_l = info_nce(z_l, others_ab, own_ab, self.temperature)
+        from_ab = info_nce(z_ab, others_l, own_l, self.temperature)
+        bound = info_nce_bound((from_l + from_ab).detach() / 2, len(others_l) + 1)
         return Loss(from_l + from_ab, {"mutual_information": bound}, memory)
+
+    def _noise_contrast(self, z: Tensor, own: Tensor, others: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Tells own vectors (B, dim) from noise (k, dim), which is uniform over the n images; and Z, where it is not known
+        yet n times the mean of exp over all scores of this batch, in all processes."""
+        z, n = F.normalize(z.float(), dim=1), self.shape.n
+        data, noise = (z * own).sum(1) / self.temperature, dot(z, others) / self.temperature  # (B,), (B, k)
+        scores = torch.cat([data[:, None], noise], 1).detach()  # (B, 1 + k)
+        partition = known.where(known > 0, n * gather(scores.exp().mean()[None]).mean())
+        uniform = torch.full_like(noise, -math.log(n))
+        return nce(data - partition.log(), noise - partition.log(), uniform[:, 0], uniform), partition
 
     def observe(self, loss: Loss, at: Progress) -> None:
         """Moves each view's bank to what its network said of the images of all processes."""
         self.bank_l.write(loss.memory["index"], loss.memory["l"], self.momentum)
         self.bank_ab.write(loss.memory["index"], loss.memory["ab"], self.momentum)
+        if "partition" in loss.memory:
+            self.partition.copy_(loss.memory["partition"])
