@@ -71,8 +71,8 @@ def test_the_gate_is_on_the_gradient_of_the_prototypes_only(gate: float) -> None
 
 
 def test_prototypes_turn_as_fast_as_those_of_a_weight_normalised_layer() -> None:
-    """The published code's last layer is a `Linear` under weight normalisation: AdamW moves each number by the learning rate,
-    so that how far a row turns is decided by its length at the start."""
+    """The published code's last layer is a `Linear` under weight normalisation: AdamW moves each number by the learning
+    rate, so that how far a row turns is decided by its length at the start."""
     torch.manual_seed(0)
     head, bottleneck = PrototypeHead(5, 16, 256, 400), 256
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(bottleneck, 400, bias=False))
@@ -82,7 +82,10 @@ def test_prototypes_turn_as_fast_as_those_of_a_weight_normalised_layer() -> None
     assert ours == pytest.approx(theirs, rel=0.02)
     z, goal = torch.randn(32, bottleneck), torch.randint(400, (32,))
     turned = []
-    for parameter, scores in ((head.prototypes, torch.nn.functional.normalize(head.prototypes, dim=1)), (rows, layer.weight)):
+    for parameter, scores in (
+        (head.prototypes, torch.nn.functional.normalize(head.prototypes, dim=1)),
+        (rows, layer.weight),
+    ):
         before = torch.nn.functional.normalize(parameter.detach(), dim=1)
         torch.nn.functional.cross_entropy(torch.nn.functional.normalize(z, dim=1) @ scores.T / 0.1, goal).backward()
         torch.optim.AdamW([parameter], lr=5e-4, weight_decay=0.0).step()

@@ -10,7 +10,6 @@ from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Width, register
 
-
 LARS = {"name": "lars", "lr": 0.4, "weight_decay": 1.5e-6, "vector_factor": 0.024}
 
 

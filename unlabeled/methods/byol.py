@@ -16,8 +16,8 @@ from unlabeled.registry import Count, Share, Width, register
 class BYOL(Comparison):
     """Bootstrap Your Own Latent (Grill et al. 2020), algorithm 1.
 
-    Optimiser and momentum are those of the published code for 100 epochs. Longer runs it trains with `--optimizer.lr 0.3` (300
-    epochs), or with `--optimizer.lr 0.2 --optimizer.weight-decay 1.5e-6 --method.momentum 0.996` (1,000: §3.3).
+    Optimiser and momentum are those of the published code for 100 epochs. It trains 300 with `--optimizer.lr 0.3`, and 1,000
+    with `--optimizer.lr 0.2 --optimizer.weight-decay 1.5e-6 --method.momentum 0.996` (§3.3).
 
     Args:
         momentum: τ of the target network, at the start if it rises (0.99: published code, 100 epochs). 0: the target is the

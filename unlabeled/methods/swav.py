@@ -43,8 +43,8 @@ class SwAV(Comparison):
         hidden: width of the projector's hidden layer (2048: 2020, appendix).
         queue: embeddings of each coded view that join the batch when codes are computed (3,840: 2020, for small batches); 0
             for none.
-        queue_from: epoch, counted from 0, from which they do (15: 2020, for small batches); later where the queue is not full
-            by then.
+        queue_from: epoch, counted from 0, from which they do (15: 2020, for small batches); later where the queue is not
+            full by then.
         frozen_epochs: during which the prototypes stay as drawn (1: 2020, appendix).
     """
 

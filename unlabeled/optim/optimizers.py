@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unlabeled import registry
@@ -60,10 +60,10 @@ class Optimizers:
                 self.rates[part] = scaled_lr(float(rate), batch_size, scaling)
 
     def at(self, at: Progress) -> None:
-        """Sets the learning rates of a step."""
+        """Sets the learning rates of a step; a group may have a multiple of its part's, its `factor`."""
         for part, optimizer in self.held.items():
             for group in optimizer.param_groups:
-                group["lr"] = self.schedules[part](at, self.rates[part], self.warmup)
+                group["lr"] = self.schedules[part](at, self.rates[part], self.warmup) * group.get("factor", 1.0)
 
     @property
     def lr(self) -> float:
@@ -75,7 +75,7 @@ class Optimizers:
         for optimizer in self.held.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def backward(self, loss: Loss, share: float = 1.0) -> None:
+    def backward(self, loss: Loss, share: float = 1.0, beside: Sequence[Tensor] = ()) -> None:
         """Differentiates: `total` by all parameters but those of rivals, each rival by its own part's alone.
 
         A rival so learns against the others in one pass, without taking turns: both gradients are those of Goodfellow et al.
@@ -84,11 +84,12 @@ class Optimizers:
         Args:
             loss: of a forward pass.
             share: of the batch that it is the mean of, in (0, 1].
+            beside: leaves that are no parameters, and get the gradient of `total`, too.
         """
         if not loss.rivals:
             (loss.total * share if share < 1 else loss.total).backward()  # type: ignore[no-untyped-call]
             return
-        rest = [p for part in self.held if part not in loss.rivals for p in self.parameters(part)]
+        rest = [*beside, *(p for part in self.held if part not in loss.rivals for p in self.parameters(part))]
         torch.autograd.backward(loss.total * share, inputs=rest, retain_graph=True)
         for part, rival in loss.rivals.items():
             torch.autograd.backward(rival * share, inputs=self.parameters(part), retain_graph=True)

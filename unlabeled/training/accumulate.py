@@ -20,8 +20,11 @@ from unlabeled.distributed import average_gradients
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison, Embedded, Method
 
+Differentiate = Callable[[Loss, float, Sequence[Tensor]], None]
+"""Takes a loss, the share of the batch that it is the mean of, and what else than parameters gets a gradient."""
 
-def _differentiate(loss: Loss, share: float) -> None:
+
+def _differentiate(loss: Loss, share: float, beside: Sequence[Tensor] = ()) -> None:
     (loss.total * share).backward()  # type: ignore[no-untyped-call]
 
 
@@ -31,7 +34,7 @@ def backward(
     at: Progress,
     seeds: Sequence[int],
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    differentiate: Callable[[Loss, float], None] = _differentiate,
+    differentiate: Differentiate = _differentiate,
 ) -> Loss:
     """Adds to `.grad` what `method(batch, at).total.backward()` would add, a piece at a time.
 
@@ -44,14 +47,14 @@ def backward(
         at: progress.
         seeds: of the global generator, one for each piece, whose two passes so draw the same, and one for the comparison.
         autocast: the precision. It is entered anew for each pass: weights cast without graph would otherwise be reused.
-        differentiate: takes a loss and the share of the batch that it is the mean of.
+        differentiate: what adds a loss's gradients, as `Optimizers.backward`.
 
     Returns:
         The loss of the whole batch, already differentiated.
     """
     parts = _split(batch, len(seeds) - 1)
     if isinstance(method, Comparison):
-        loss = _compared(method, parts, at, seeds, autocast)
+        loss = _compared(method, parts, at, seeds, autocast, differentiate)
     else:
         loss = _added(method, parts, at, seeds, autocast, differentiate)
     average_gradients(method)
@@ -64,7 +67,7 @@ def _added(
     at: Progress,
     seeds: Sequence[int],
     autocast: Callable[[], AbstractContextManager[object]],
-    differentiate: Callable[[Loss, float], None],
+    differentiate: Differentiate,
 ) -> Loss:
     """The mean of the pieces' losses, each weighted by its samples."""
     whole, losses = sum(len(part.index) for part in parts), []
@@ -73,7 +76,7 @@ def _added(
         with autocast():
             loss: Loss = method(part, at)
         share = len(part.index) / whole
-        differentiate(loss, share)
+        differentiate(loss, share, ())
         losses.append((loss, share))
     first = losses[0][0]
 
@@ -94,6 +97,7 @@ def _compared(
     at: Progress,
     seeds: Sequence[int],
     autocast: Callable[[], AbstractContextManager[object]],
+    differentiate: Differentiate,
 ) -> Loss:
     """Gradient caching."""
     embedded: list[Embedded] = []
@@ -108,7 +112,7 @@ def _compared(
     with autocast():
         torch.manual_seed(seeds[-1])
         loss = method.compare({**leaves, **_joined(constants)}, at)
-    loss.total.backward()  # type: ignore[no-untyped-call]
+    differentiate(loss, 1.0, list(leaves.values()))
     first = 0
     for seed, part in zip(seeds, parts, strict=False):
         torch.manual_seed(seed)
