@@ -52,7 +52,8 @@ class CMC(Comparison):
     untrained networks fill the banks.
 
     Args:
-        loss: `infonce` (which the authors advise), or `nce` (the published code's default, of their published weights).
+        loss: `infonce`, which the authors advise, or `nce`, the default of the published code and what its weights were
+            trained with (Tian et al. 2020).
         negatives: k, drawn vectors (16,384: Tian et al. 2020, published code; 4,096 with `nce`, for their published
             weights); fewer where the bank holds fewer.
         temperature: τ (0.07: Tian et al. 2020).
@@ -104,7 +105,7 @@ class CMC(Comparison):
         return {"index": batch.index}  # (B,)
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Contrasts L with the bank of ab and ab with that of L; both are handed to `observe`."""
+        """Compares L with the bank of ab, and ab with that of L; both are handed to `observe`."""
         z_l, z_ab = self.projectors(embedded["h"]).chunk(2, 1)  # (B, dim) each
         index, everyone = embedded["index"], gather(embedded["index"])  # (B,), (N,)
         others_l, others_ab = (

@@ -60,11 +60,12 @@ class DIM(Comparison):
 
     Local: the representation y is compared with each place of the map; global: with a vector of the whole map; each with
     those of other images. The prior draws σ(y) towards the uniform distribution on [0, 1]^code: a critic learns to tell the
-    two apart, and the encoder to deceive it. `dim` is local and without a prior, with y = h; `dim-local` and `dim-global` are
+    two apart, and the encoder to deceive it. `dim` is local, without a prior, with y = h; `dim-local` and `dim-global` are
     the paper's DIM(L) and DIM(G), with JSD and a short y = Wh, as in the published code.
 
     Args:
-        estimator: of mutual information: `infonce`, which was best for local DIM in the paper, `jsd` or `dv` (eqs. 3 to 5).
+        estimator: of mutual information: `infonce`, `jsd` or `dv` (Hjelm et al. 2019, eqs. 5, 4 and 3; the first was mostly
+            the best for local DIM).
         global_weight: α (1 for DIM(G), 0 for DIM(L): Hjelm et al. 2019, §4).
         local_weight: β (0 for DIM(G), 1 for DIM(L): Hjelm et al. 2019, §4).
         prior_weight: γ (1 for DIM(G), 0.1 for DIM(L): Hjelm et al. 2019, §4); above 0 it needs a `code`.
@@ -148,8 +149,8 @@ class DIM(Comparison):
         return local_infomax(whole, parts, estimator=self.estimator, gathered=gather(parts), offset=offset)
 
     def _prior(self, y: Tensor, at: Progress) -> tuple[Tensor, Tensor]:
-        """What the encoder minimises, -log D(y), and the critic, -log D(u) - log(1 - D(y)), with u uniform (eq. 7; the former
-        as in the published code, whose gradient does not vanish where the critic is sure)."""
+        """What the encoder minimises, -log D(y), and the critic, -log D(u) - log(1 - D(y)), with u uniform (eq. 7; the
+        former as in the published code, whose gradient does not vanish where the critic is sure)."""
         uniform = torch.rand(world() * len(y), y.shape[1], generator=at.generator())[rank() * len(y) :][: len(y)]
         real, made, deceived = (self.critic(x).float() for x in (uniform.to(y), y.detach(), y))  # (B, 1)
         return F.softplus(-deceived).mean(), (F.softplus(-real) + F.softplus(made)).mean()
