@@ -68,7 +68,7 @@ def _mean_softplus(whole: Tensor, parts: Tensor, offset: int) -> Tensor:
     n, places = parts.shape[:2]
 
     def rows(some: Tensor, parts: Tensor, first: int) -> Tensor:
-        scores = (some @ parts.flatten(0, 1).T).unflatten(1, (n, places))  # (b, N, L)
+        scores = (some @ parts.flatten(0, 1).T).view(-1, n, places)  # (b, N, L)
         itself = torch.arange(n, device=some.device) == first + torch.arange(len(some), device=some.device)[:, None]
         return F.softplus(scores.masked_fill(itself[:, :, None], float("-inf"))).sum((1, 2)) / max(1, (n - 1) * places)
 
@@ -76,7 +76,8 @@ def _mean_softplus(whole: Tensor, parts: Tensor, offset: int) -> Tensor:
     if len(whole) <= height:
         return rows(whole, parts, offset)
     pieces = [
-        checkpoint(rows, some, parts, offset + height * i, use_reentrant=False) for i, some in enumerate(whole.split(height))
+        checkpoint(rows, some, parts, offset + height * i, use_reentrant=False)
+        for i, some in enumerate(torch.split(whole, height))
     ]
     return torch.cat(pieces)
 
