@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +42,74 @@ RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "encoder.safetensors",
     "classifier.safetensors",
 )
+LAST, EPOCHS = "last.safetensors", "epochs"
+"""The encoder of the last epoch, where the run gives another's; and the folder of those kept beside, `10.safetensors`."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the monitor saw after an epoch.
+
+    Attributes:
+        step, epoch: done by then.
+        by: what was measured: `knn`, or `h_rank` where no label was seen.
+        value: of it.
+    """
+
+    step: int
+    epoch: int
+    by: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"kNN {100 * self.value:.1f}%" if self.by == "knn" else f"rank of h {self.value:.1f}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of which epoch an encoder is, and why.
+
+    Attributes:
+        epoch: of the encoder, a fraction of one that was stopped within it.
+        trained: epochs of the training that it is from.
+        epochs: that were planned.
+        best, last: looks of that training; None where there were less than two.
+        patience: epochs without a better look after which the training was ended early; 0 where it was not.
+    """
+
+    epoch: float
+    trained: float
+    epochs: int
+    best: Look | None = None
+    last: Look | None = None
+    patience: int = 0
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Kept:
+        """Returns what `asdict` made plain."""
+        looks = {name: plain[name] and Look(**plain[name]) for name in ("best", "last")}
+        return cls(**{**plain, **looks})
+
+    @property
+    def looks(self) -> str:
+        """Says `best at epoch 10 of 50 (kNN 81.5%), last 77.4%`; "" where nothing was compared."""
+        if self.best is None or self.last is None:
+            return ""
+        if self.best.epoch == self.last.epoch:
+            return f"best at epoch {self.best.epoch} of {self.epochs} ({self.best}), the last"
+        return f"best at epoch {self.best.epoch} of {self.epochs} ({self.best}), last {str(self.last).split()[-1]}"
+
+    @property
+    def early(self) -> str:
+        """Says that the training was ended early; "" where it was not."""
+        ended = f"ended early after epoch {self.trained:g} of {self.epochs}"
+        return f"{ended}: no better look in {self.patience} epochs (--patience)" if self.patience else ""
+
+    @property
+    def said(self) -> str:
+        """Says of which epoch the encoder is, where that is not the last of those planned; else ""."""
+        which = f"its encoder is that of epoch {self.epoch:g}: {self.looks}" if self.epoch != self.trained else ""
+        return "; ".join(said for said in (self.early, which) if said)
 
 
 @dataclass(frozen=True)
@@ -119,6 +187,29 @@ class Run:
         how = go_on(self.environment.get("command", []))
         return f"the run {str(self.path)!r} is not finished: it was stopped at {far}; to go on: {how}"
 
+    @cached_property
+    def kept(self) -> Kept | None:
+        """Of which epoch the encoder is; None of a run that has none, or of an older version.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / ENCODER
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                plain = json.loads((file.metadata() or {})["unlabeled"]).get("kept")
+            return Kept.of(plain) if plain else None
+        except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
+
+    @property
+    def remarks(self) -> list[str]:
+        """Says how far a run came that was stopped, and of which epoch its encoder is where that is not the last."""
+        kept = self.kept.said if self.kept else ""
+        return [said for said in (self.unfinished, kept and f"the run {str(self.path)!r}: {kept}") if said]
+
     @property
     def learned(self) -> bool:
         """Whether a step was taken: none is where nothing is trainable, or in no epoch. True where no metrics tell."""
@@ -127,14 +218,15 @@ class Run:
 
     @classmethod
     def judged(cls, path: str | Path) -> Run:
-        """Opens a run for what it learned, and says so if it was stopped before its end.
+        """Opens a run for what it learned, and says so if it was stopped before its end, or gives the encoder of another
+        epoch than the last.
 
         Raises:
             UserError: as `open`, or a damaged file.
         """
         run = cls.open(path)
-        if run.unfinished:
-            console().print(run.unfinished, soft_wrap=True)
+        for said in run.remarks:
+            console().print(said, soft_wrap=True)
         return run
 
     def lines(self) -> list[str]:
@@ -199,9 +291,23 @@ class Run:
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         write_whole(self.path / CLASSIFIER, lambda p: _save(p, tensors, made))
 
-    def write_encoder(self, encoder: Encoder) -> None:
-        """Writes the weights with what is needed to build the network again."""
-        write_whole(self.path / ENCODER, lambda p: save_encoder(p, encoder, self.recipe.encoder))
+    def write_encoder(self, encoder: Encoder, kept: Kept | None = None, name: str = ENCODER) -> None:
+        """Writes the weights with what is needed to build the network again.
+
+        Args:
+            encoder: on any device.
+            kept: of which epoch it is; None of one that is no epoch's.
+            name: of the file in the folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        path = self.path / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
+        write_whole(path, lambda p: save_encoder(p, encoder, self.recipe.encoder, kept))
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Writes everything that a resumed run needs."""
@@ -284,8 +390,9 @@ def load(path: str | Path) -> Encoder:
     return read_encoder(Path(path)) if Path(path).is_file() else Run.open(path).encoder()
 
 
-def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
-    """Writes the weights as safetensors, with what is needed to build the network again as metadata."""
+def save_encoder(path: Path, encoder: Encoder, choice: Choice, kept: Kept | None = None) -> None:
+    """Writes the weights as safetensors, with what is needed to build the network again, and of which epoch it is, as
+    metadata."""
     kind = encoder.front.kind
     made = {
         "kind": {"name": kind.name, **kind.options},
@@ -293,6 +400,7 @@ def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
         "channels": encoder.front.channels,
         "tta": encoder.front.tta,
         "whitened": encoder.whitening is not None,
+        **({"kept": asdict(kept)} if kept else {}),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
     _save(path, tensors, made)

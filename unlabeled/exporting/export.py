@@ -123,7 +123,8 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
 
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
     recipe, (shape, before) = run.recipe, graph_of(encoder).describe(encoder)
-    notes = "".join(f"- {note}\n" for note in form.notes)
+    which = run.kept.said if run.kept else ""
+    notes = "".join(f"- {note}\n" for note in [*form.notes, *([f"{which[0].upper()}{which[1:]}."] if which else [])])
     return f"""# {exported.path.name}
 
 The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.name}), for {name}.
