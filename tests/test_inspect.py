@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -183,12 +184,11 @@ def test_sizes_of_views_are_those_of_the_images() -> None:
 def test_the_stem_is_said_with_its_price() -> None:
     pace = Pace(1e-4, 1e6, 1e12, True)
     for side, said in (
-        (32, "small stem at 32 px: 15 times the work"),
-        (64, "large stem at 64 px: the small one, which keeps"),
+        (32, r"small stem at 32 px: 1\d times the work of the large one"),
+        (64, r"large stem at 64 px: the small"),
     ):
-        assert f"Encoder: {said}" in " ".join(
-            advise(source(64, side), 64, data="x", minutes=1, measure=lambda _: pace).reasons
-        )
+        found = advise(source(64, side), 64, data="x", minutes=1, measure=lambda _: pace)
+        assert any(re.match(f"Encoder: {said}", reason) for reason in found.reasons)
 
 
 def test_what_a_step_takes() -> None:

@@ -159,7 +159,7 @@ def stem(choice: Choice, channels: int, size: int) -> str:
     """Returns a ResNet's stem, `small` or `large`, for images of that side.
 
     The small one keeps all that small images show, at some 15 times the work. `auto` takes it as long as an image is no more
-    work with it than one of 224 px with the large one, which the network was made for: up to 57 px. Where nothing is said,
+    work with it than one of 224 px with the large one, which the network was made for: up to 56 px. Where nothing is said,
     as of encoders of earlier versions, it is the small one up to 64 px.
 
     Args:

@@ -17,7 +17,7 @@ from unlabeled.exporting.formats import FORMS, Form
 from unlabeled.exporting.graphs import RANDOM, graph_of
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.registry import nearest
-from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, METRICS, RECIPE, Run
+from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, LAST, METRICS, RECIPE, Run
 
 TOLERANCE = 1e-4
 """Largest difference of a feature h from the run's, as a share of max(1, |h|)."""
@@ -85,7 +85,7 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
 def _check_place(run: Run, path: Path, own: bool) -> None:
     if not own and not path.parent.is_dir():
         raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
-    names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER)
+    names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, LAST)
     if path.resolve() in [(run.path / name).resolve() for name in names]:
         raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
 

@@ -8,10 +8,11 @@ from typing import Any
 from unlabeled.distributed import rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.kept import Kept
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.memory import Ema
-from unlabeled.run import Kept, Run
+from unlabeled.run import Run
 from unlabeled.training.keep import Keeper
 from unlabeled.training.setup import Setup
 

@@ -15,8 +15,9 @@ from unlabeled.data import Source
 from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.kept import Kept, Look
 from unlabeled.recipe import Recipe
-from unlabeled.run import EPOCHS, LAST, Kept, Look, Run
+from unlabeled.run import EPOCHS, LAST, Run
 from unlabeled.training.monitor import Monitor, looked_at
 from unlabeled.training.setup import Setup, finished_encoder
 
@@ -37,7 +38,7 @@ class Keeper:
         recipe: says which epoch is kept, and how long a run waits for a better one.
         run: its folder.
         monitor: looks.
-        held: what `state` gave when the run was stopped; None of one that begins.
+        checkpoint: of a run that is resumed, which holds `state`, unless an earlier version wrote it; None of one that begins.
 
     Attributes:
         best, last: looks; None before the first.
@@ -47,7 +48,9 @@ class Keeper:
         UserError: a run that has nothing to go by.
     """
 
-    def __init__(self, made: Setup, recipe: Recipe, run: Run, monitor: Monitor, held: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, made: Setup, recipe: Recipe, run: Run, monitor: Monitor, checkpoint: Mapping[str, Any] | None
+    ) -> None:
         self.made, self.recipe, self.run, self.monitor = made, recipe, run, monitor
         asked = f"--patience {recipe.patience}" if recipe.patience else "--keep best" if recipe.keep == "best" else ""
         if asked and not recipe.monitor_every:
@@ -57,16 +60,20 @@ class Keeper:
                 f"{asked}: method {recipe.method.name!r} learns from labels, so that its own training samples cannot tell "
                 "which epoch is best: leave it out"
             )
-        held = held or {"best": None, "last": None, "since": 0, "count": 0, "weights": {}}
+        began: dict[str, Any] = {"best": None, "last": None, "since": 0, "count": 0, "weights": {}}
+        held = checkpoint.get("kept", began) if checkpoint else began
         self.best, self.last = (Look(**held[name]) if held[name] else None for name in ("best", "last"))
         self.since, self.count, self.weights = held["since"], held["count"], held["weights"]
+        for line in run.history if checkpoint and held is began else ():
+            if "h_rank" in line and line["step"] <= (checkpoint or {})["step"]:
+                self._compare(line, line["step"], line["epoch"])
 
     def epoch(self, at: Progress) -> bool:
         """Looks at the encoder where it is time to, after an epoch; tells whether the run ends here, early."""
         epoch, every = at.epoch + 1, self.recipe.keep_every
         with self.made.speed.eager():
             if self.monitor.looks(epoch):
-                self._compare(self.monitor.epoch(self.made.judged, at), at)
+                self._compare(self.monitor.epoch(self.made.judged, at), at.step + 1, epoch)
             if every and epoch % every == 0 and rank() == 0:
                 kept = self.record(at.step + 1, of_last=True)
                 self.run.write_encoder(self.finished(self.made.judged), kept, f"{EPOCHS}/{epoch}.safetensors")
@@ -120,12 +127,12 @@ class Keeper:
         looks = {name: look and asdict(look) for name, look in (("best", self.best), ("last", self.last))}
         return {**looks, "since": self.since, "count": self.count, "weights": self.weights}
 
-    def _compare(self, found: Mapping[str, float], at: Progress) -> None:
+    def _compare(self, found: Mapping[str, float], step: int, epoch: int) -> None:
         """Takes a look into account; there is none in other processes than the first."""
         if not found or self.made.method.needs_labels:
             return
         by = "knn" if "knn" in found else "h_rank"
-        look = Look(at.step + 1, at.epoch + 1, by, found[by])
+        look = Look(step, epoch, by, found[by])
         self.last, self.count = look, self.count + 1
         if self.best is None or look.value > self.best.value:
             self.since = look.epoch

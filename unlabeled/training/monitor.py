@@ -24,12 +24,13 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.kept import Kept
 from unlabeled.methods.base import Method
 from unlabeled.probes import health
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.knn import KNN
 from unlabeled.recipe import Recipe
-from unlabeled.run import ENCODER, LAST, Kept, Run, go_on
+from unlabeled.run import ENCODER, LAST, Run, go_on
 
 BANK, QUERIES = 10_000, 2_000
 """Images that the kNN monitor compares at most: its time and memory do not grow with the data."""

@@ -70,7 +70,7 @@ def train(
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
     taken = restore(state, method, optimizers, made.ema)
-    keeper = Keeper(made, recipe, run, monitor, state and state.get("kept"))
+    keeper = Keeper(made, recipe, run, monitor, state)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})

@@ -140,7 +140,7 @@ class SoundKind:
         return invariances
 
     def fitted(self, choice: Choice, form: Form) -> Choice:
-        """Leaves it as it is."""
+        """Returns it as it is."""
         return choice
 
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
