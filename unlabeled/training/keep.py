@@ -38,7 +38,7 @@ class Keeper:
         recipe: says which epoch is kept, and how long a run waits for a better one.
         run: its folder.
         monitor: looks.
-        checkpoint: of a run that is resumed, which holds `state`, unless an earlier version wrote it; None of one that begins.
+        checkpoint: of a run that is resumed, which holds `state`, unless an earlier version wrote it; None where one begins.
 
     Attributes:
         best, last: looks; None before the first.

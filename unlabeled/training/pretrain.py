@@ -129,7 +129,7 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
 def _goes_on(run: Run, recipe: Recipe) -> bool:
     """Whether a run that patience ended early has more of it now."""
     kept = run.kept
-    return bool(kept and kept.patience) and not 0 < recipe.patience <= kept.patience
+    return kept is not None and kept.patience > 0 and not 0 < recipe.patience <= kept.patience
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
