@@ -20,7 +20,8 @@ from unlabeled.data import open_data
 from unlabeled.evaluating.subjects import whole
 from unlabeled.recipe import compose
 from unlabeled.run import Run, load
-from unlabeled.training import keep, monitor
+from unlabeled.training import monitor
+from unlabeled.training.keep import keeps_best
 from unlabeled.training.monitor import looked_at
 
 WORDS = ("--encoder", "resnet9", "--encoder.width", 2, "--batch-size", 16, "--image-size", 8, "--accelerator", "cpu",
@@ -103,13 +104,14 @@ def test_without_labels_the_best_is_that_of_the_highest_rank(tmp_path: Path) -> 
 def test_what_is_kept_unasked(tmp_path: Path) -> None:
     """The best where there are labels enough to tell, and the method learns from none."""
 
-    def kept(n: int, labels: bool = True, **given: Any) -> str | None:
+    def best(n: int, labels: bool = True, **given: Any) -> bool:
         x, y = images(n)
         source = open_data((x, y) if labels else x, seed=None).train
-        return keep.settled(compose(given), source).keep
+        return keeps_best(compose(given), source)
 
-    assert [kept(500), kept(499), kept(600, labels=False)] == ["best", "last", "last"]
-    assert [kept(600, method="supervised"), kept(600, monitor_every=0), kept(600, keep="last")] == ["last"] * 3
+    assert best(500) and best(600, labels=False, keep="best")
+    assert not best(499) and not best(600, labels=False) and not best(600, keep="last")
+    assert not best(600, method="supervised") and not best(600, monitor_every=0)
 
 
 def test_no_class_that_is_held_out_is_looked_at() -> None:

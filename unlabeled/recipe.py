@@ -104,7 +104,7 @@ class Recipe:
             recipe that a run keeps says what was chosen.
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never.
         keep: which epoch's encoder the run gives: `best`, that of the best look; `last`. None: `best` where enough samples
-            have a label to look by, and the method learns from none; see `training.keep`.
+            have a label to look by, and the method learns from none; see `training.keep.keeps_best`.
         keep_every: epochs between two encoders that are kept beside; 0 for none.
         patience: epochs without a better look after which a run ends early; 0: never.
         seed: of everything random.

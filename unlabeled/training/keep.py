@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -62,6 +62,7 @@ class Keeper:
             )
         began: dict[str, Any] = {"best": None, "last": None, "since": 0, "count": 0, "weights": {}}
         held = checkpoint.get("kept", began) if checkpoint else began
+        self.keeps_best = keeps_best(recipe, made.source) and not (checkpoint and held is began)
         self.best, self.last = (Look(**held[name]) if held[name] else None for name in ("best", "last"))
         self.since, self.count, self.weights = held["since"], held["count"], held["weights"]
         for line in run.history if checkpoint and held is began else ():
@@ -118,8 +119,8 @@ class Keeper:
         epoch = self.best.epoch if self.best and self.weights and not of_last else trained
         early = finished and done < clock.total
         patience = self.recipe.patience if early else 0
-        by_rank = self.best is not None and self.best.by != "knn" and not self.recipe.patience and self.recipe.keep != "best"
-        compared = (self.best, self.last) if self.count > 1 and not by_rank else (None, None)
+        unasked = not self.keeps_best and not self.recipe.patience and self.best is not None and self.best.by != "knn"
+        compared = (self.best, self.last) if self.count > 1 and not unasked else (None, None)
         return Kept(epoch, trained, clock.epochs, *compared, patience)
 
     def state(self) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Keeper:
             self.since = look.epoch
         if self.best is None or look.value >= self.best.value:
             self.best = look
-            if self.recipe.keep == "best":
+            if self.keeps_best:
                 self.weights = {"method": _held(self.made.method), "average": _held(self.made.ema) if self.made.ema else {}}
 
 
@@ -147,16 +148,15 @@ def _held(module: nn.Module) -> dict[str, Any]:
     return {name: value.to("cpu", copy=True) for name, value in module.state_dict().items()}
 
 
-def settled(recipe: Recipe, source: Source) -> Recipe:
-    """Returns the recipe with the epoch that is kept, where it leaves that open: the best where the monitor has enough
-    labelled samples to tell, and the method learns from none; else the last.
+def keeps_best(recipe: Recipe, source: Source) -> bool:
+    """Tells whether a run gives the encoder of its best epoch: where that is asked for, and unasked where the monitor has
+    enough labelled samples to tell, and the method learns from none.
 
     Args:
-        recipe: of a run that begins.
+        recipe: of the run.
         source: training samples.
     """
     if recipe.keep is not None:
-        return recipe
+        return recipe.keep == "best"
     learns = getattr(registry.get("methods", recipe.method.name).make, "needs_labels", False)
-    tells = recipe.monitor_every and not learns and looked_at(recipe, source)[1] >= ENOUGH
-    return replace(recipe, keep="best" if tells else "last")
+    return bool(recipe.monitor_every) and not learns and looked_at(recipe, source)[1] >= ENOUGH

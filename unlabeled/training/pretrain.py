@@ -20,7 +20,6 @@ from unlabeled.files import alone
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
-from unlabeled.training import keep
 from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
@@ -82,7 +81,7 @@ def pretrain(
     if existing and recipe.patience != run.recipe.patience and rank() == 0:
         run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
-        recipe, trial = settled(keep.settled(recipe, opened.train), opened.train, accelerator, devices)
+        recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
         _tell_speed(recipe, trial)
     try:
