@@ -16,6 +16,8 @@ from command import file, images, mistake, ok, unlabeled
 from safetensors.torch import load_file
 
 from unlabeled import files
+from unlabeled.comparing.history import History
+from unlabeled.comparing.remarks import remarks
 from unlabeled.data import open_data
 from unlabeled.evaluating.subjects import whole
 from unlabeled.recipe import compose
@@ -263,10 +265,10 @@ def test_every_verb_uses_and_says_the_epoch_that_is_kept(made: Path) -> None:
     assert json.loads((run / "evaluation.json").read_text())["kept"] == SAID
     ok("report", run, "--out", made / "report.html")
     assert "of epoch 1; best at epoch 1 of 2 (kNN 75.0%), last 50.0%" in (made / "report.html").read_text()
-    ok("compare", data, "--method", run, "--out", made / "table")
-    assert (
-        "Judged with the encoder of the best epoch, not of the last: a 1 of 2." in (made / "table" / "table.md").read_text()
-    )
+    history = History(Run.open(run))
+    assert "the best is kept" in history.said()
+    rows = [{"name": "a", "kind": "method", "figures": {}, **history.json()}]
+    assert remarks(rows) == ["Judged with the encoder of the best epoch, not of the last: a 1 of 2."]
 
 
 def test_runs_of_earlier_versions_say_nothing(made: Path) -> None:
