@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unlabeled.encoders import Encoder, build_encoder
+from unlabeled.encoders.image import price, with_stem, work
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
@@ -28,6 +29,11 @@ def build(name: str, size: int, channels: int = 3, eval_size: int | None = None,
     [
         ("resnet18", 8, {"width": 4}, SMALL_STEM),
         ("resnet18", 65, {"width": 4}, ""),
+        ("resnet18", 64, {"width": 4}, SMALL_STEM),  # as encoders that were written before `stem` was an option
+        ("resnet18", 64, {"stem": "auto"}, ""),
+        ("resnet18", 64, {"width": 4, "stem": "auto"}, SMALL_STEM),  # narrow: a large stem is most of its work
+        ("resnet18", 32, {"width": 4, "stem": "large"}, ""),
+        ("resnet18", 72, {"width": 4, "stem": "small"}, SMALL_STEM),
         ("resnet50", 16, {"width": 4}, SMALL_STEM),
         ("resnet18", 32, {}, SMALL_STEM),
         ("resnet10t", 16, {"drop_rate": 0.1}, SMALL_STEM),
@@ -113,6 +119,39 @@ def test_the_width_is_that_of_the_first_stage() -> None:
     assert build("resnet50", 16, width=4).dim == 128
 
 
+def multiply_adds(backbone: torch.nn.Module, side: int) -> int:
+    """Of its convolutions for one image, by the sizes of what they really make."""
+    made: list[int] = []
+    for part in backbone.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.register_forward_hook(lambda conv, inputs, y: made.append(y.shape[2] * y.shape[3] * conv.weight.numel()))
+    with torch.no_grad():
+        backbone.eval()(torch.zeros(1, 3, side, side))
+    return sum(made)
+
+
+@pytest.mark.parametrize("stem", ["small", "large"])
+def test_the_work_of_a_stem_is_counted(stem: str) -> None:
+    choice = Choice("resnet18", {"width": 8, "stem": stem})
+    assert work(choice, stem, 3, 40) == multiply_adds(build("resnet18", 40, width=8, stem=stem).backbone, 40)
+
+
+def test_the_stem_is_the_small_one_until_an_image_is_more_work_than_one_of_the_paper() -> None:
+    """The paper's: 1.8 thousand million multiply-adds (He et al. 2016, table 1)."""
+    plain = Choice("resnet18")
+    papers = work(plain, "large", 3, 224)
+    assert papers == pytest.approx(1.8e9, rel=0.01)
+    chosen = {size: with_stem(plain, 3, size).options.get("stem") for size in (32, 56, 57, 64, 65)}
+    assert chosen == {32: None, 56: None, 57: "large", 64: "large", 65: None}, "said where it is not what it was before"
+    assert work(plain, "small", 3, 56) <= papers < work(plain, "small", 3, 57)
+    for stem in ("small", "large"):
+        assert with_stem(Choice("resnet18", {"stem": stem}), 3, 64).options["stem"] == stem
+    assert with_stem(Choice("resnet18", {"stem": "auto"}), 3, 32).options["stem"] == "small"
+    assert with_stem(Choice("convnext_atto"), 3, 64) == Choice("convnext_atto")
+    (said,) = price(plain, 3, 32)
+    assert f"{work(plain, 'small', 3, 32) / work(plain, 'large', 3, 32):.0f} times the work of the large one" in said
+
+
 @pytest.mark.parametrize(
     ("name", "size", "options", "said"),
     [
@@ -120,6 +159,9 @@ def test_the_width_is_that_of_the_first_stage() -> None:
         ("resnet18", 32, {"widht": 8}, "did you mean 'width'"),
         ("vit_tiny_patch16_224", 32, {"embd_dim": 8}, "did you mean 'embed_dim'"),
         ("convnext_atto", 32, {"width": 8}, "only ResNets have"),
+        ("convnext_atto", 32, {"stem": "small"}, "only ResNets have"),
+        ("resnet9", 32, {"stem": "small"}, "only ResNets have"),
+        ("resnet18", 32, {"stem": "middle"}, "must be one of small, large, auto"),
         ("resnet18", 32, {"width": 5}, "an even number"),
         ("resnet18", 32, {"width": 0}, "an even number"),
         ("convnext_atto", 16, {}, "does not take images of 16 px"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def source(n: int, side: int, channels: int = 3) -> Any:
 
 
 def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
-    """Seconds an image: in proportion to the pixels of a view; 2,048 images of 64 px in batches of 256 make 8 steps."""
+    """Seconds an image: in proportion to the pixels of a view; 2,048 images of 56 px in batches of 256 make 8 steps."""
     asked: list[Recipe] = []
 
     def pace(recipe: Recipe) -> Pace:
@@ -114,18 +115,18 @@ def test_the_largest_training_that_fits_the_time_is_suggested() -> None:
         assert recipe.kind.options["size"]
         return Pace(recipe.kind.options["size"] ** 2 * 1e-6, 1e6, 1e12, True)
 
-    images = source(2048, 64)
-    rich, poor, none = (advise(images, 2048, data="x", minutes=m, measure=pace) for m in (14.0, 9.0, 0.5))
-    epoch = 64**2 * 1e-6 * 2048 / 60 / 0.9
-    assert rich.recipe.kind.options["size"] == 64
-    assert rich.recipe.epochs == int(14 / epoch)
-    assert (poor.recipe.kind.options["size"], poor.recipe.kind.options["eval_size"]) == (48, 64)
-    assert poor.recipe.epochs == int(9 / epoch * 16 / 9)
+    images = source(2048, 56)
+    rich, poor, none = (advise(images, 2048, data="x", minutes=m, measure=pace) for m in (11.0, 7.0, 0.5))
+    epoch, smaller = 56**2 * 1e-6 * 2048 / 60 / 0.9, (56 / 40) ** 2
+    assert rich.recipe.kind.options["size"] == 56
+    assert rich.recipe.epochs == int(11 / epoch)
+    assert (poor.recipe.kind.options["size"], poor.recipe.kind.options["eval_size"]) == (40, 56)
+    assert poor.recipe.epochs == int(7 / epoch * smaller)
     assert rich.enough and poor.enough and not none.enough
-    assert none.needed == pytest.approx(75 * epoch * 9 / 16)
+    assert none.needed == pytest.approx(75 * epoch / smaller)
     assert any("That is short" in reason for reason in none.reasons)
-    assert rich.minutes <= 14
-    assert [r.kind.options["size"] for r in asked] == [64, 64, 48, 64, 48]
+    assert rich.minutes <= 11
+    assert [r.kind.options["size"] for r in asked] == [56, 56, 40, 56, 40]
 
 
 def test_a_batch_that_memory_does_not_hold_goes_in_pieces() -> None:
@@ -177,6 +178,17 @@ def test_sizes_of_views_are_those_of_the_images() -> None:
     assert [layer["kind.size"] for layer in ladder(source(4, 8))][-1] == 16
     assert [layer["kind.size"] for layer in ladder(source(4, 32))][-2:] == [32, 24]
     assert [layer["kind.size"] for layer in ladder(source(4, 256))][-2:] == [224, 112]
+    assert [layer["kind.size"] for layer in ladder(source(4, 64))][-1] == 64, "48 px, with the small stem, are more work"
+
+
+def test_the_stem_is_said_with_its_price() -> None:
+    pace = Pace(1e-4, 1e6, 1e12, True)
+    for side, said in (
+        (32, r"small stem at 32 px: 1\d times the work of the large one"),
+        (64, r"large stem at 64 px: the small"),
+    ):
+        found = advise(source(64, side), 64, data="x", minutes=1, measure=lambda _: pace)
+        assert any(re.match(f"Encoder: {said}", reason) for reason in found.reasons)
 
 
 def test_what_a_step_takes() -> None:

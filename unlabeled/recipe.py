@@ -18,6 +18,9 @@ from unlabeled.registry import Choice, coerce, get, nearest
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
 
+Keep = Literal["best", "last"]
+"""Which epoch's encoder a run gives."""
+
 CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None, "kind": None}
 """Fields that are a name with options, and where the registry has each. Encoders are timm's or their kind's; the options of
 a kind are resolved when the data are opened, which may name it."""
@@ -100,6 +103,10 @@ class Recipe:
         speed: `auto` (a few timed steps choose), or how to compute, such as `bf16 channels-last workers=1`; see `Speed`. The
             recipe that a run keeps says what was chosen.
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never.
+        keep: which epoch's encoder the run gives: `best`, that of the best look; `last`. None: `best` where enough samples
+            have a label to look by, and the method learns from none; see `training.keep.keeps_best`.
+        keep_every: epochs between two encoders that are kept beside; 0 for none.
+        patience: epochs without a better look after which a run ends early; 0: never.
         seed: of everything random.
         about: what the recipe's author says of it (command, hardware, minutes, expected figure); not used.
     """
@@ -127,6 +134,9 @@ class Recipe:
     precision: str = "auto"
     speed: str = "auto"
     monitor_every: int = 5
+    keep: Keep | None = None
+    keep_every: int = 0
+    patience: int = 0
     seed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -236,7 +246,7 @@ def _checked(plain: dict[str, Any]) -> Recipe:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
     least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "warmup_epochs": 0, "accumulate": 1}
-    least_values |= {"hold_out_classes": 0}
+    least_values |= {"hold_out_classes": 0, "keep_every": 0, "patience": 0}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:

@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +30,7 @@ from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.encoder import renamed
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.files import cannot_write, write_whole
+from unlabeled.kept import Kept
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import Choice, get, plugins
@@ -42,6 +43,8 @@ RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "encoder.safetensors",
     "classifier.safetensors",
 )
+LAST, EPOCHS = "last.safetensors", "epochs"
+"""The encoder of the last epoch, where the run gives another's; and the folder of those kept beside, `10.safetensors`."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,29 @@ class Run:
         how = go_on(self.environment.get("command", []))
         return f"the run {str(self.path)!r} is not finished: it was stopped at {far}; to go on: {how}"
 
+    @cached_property
+    def kept(self) -> Kept | None:
+        """Of which epoch the encoder is; None of a run that has none, or of an older version.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.path / ENCODER
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                plain = json.loads((file.metadata() or {})["unlabeled"]).get("kept")
+            return Kept.of(plain) if plain else None
+        except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
+
+    @property
+    def remarks(self) -> list[str]:
+        """Says how far a run came that was stopped, and of which epoch its encoder is where that is not the last."""
+        kept = self.kept.said if self.kept else ""
+        return [said for said in (self.unfinished, kept and f"the run {str(self.path)!r}: {kept}") if said]
+
     @property
     def learned(self) -> bool:
         """Whether a step was taken: none is where nothing is trainable, or in no epoch. True where no metrics tell."""
@@ -127,14 +153,15 @@ class Run:
 
     @classmethod
     def judged(cls, path: str | Path) -> Run:
-        """Opens a run for what it learned, and says so if it was stopped before its end.
+        """Opens a run for what it learned, and says so if it was stopped before its end, or gives the encoder of another
+        epoch than the last.
 
         Raises:
             UserError: as `open`, or a damaged file.
         """
         run = cls.open(path)
-        if run.unfinished:
-            console().print(run.unfinished, soft_wrap=True)
+        for said in run.remarks:
+            console().print(said, soft_wrap=True)
         return run
 
     def lines(self) -> list[str]:
@@ -199,9 +226,23 @@ class Run:
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         write_whole(self.path / CLASSIFIER, lambda p: _save(p, tensors, made))
 
-    def write_encoder(self, encoder: Encoder) -> None:
-        """Writes the weights with what is needed to build the network again."""
-        write_whole(self.path / ENCODER, lambda p: save_encoder(p, encoder, self.recipe.encoder))
+    def write_encoder(self, encoder: Encoder, kept: Kept | None = None, name: str = ENCODER) -> None:
+        """Writes the weights with what is needed to build the network again.
+
+        Args:
+            encoder: on any device.
+            kept: of which epoch it is; None of one that is no epoch's.
+            name: of the file in the folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        path = self.path / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
+        write_whole(path, lambda p: save_encoder(p, encoder, self.recipe.encoder, kept))
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Writes everything that a resumed run needs."""
@@ -284,8 +325,9 @@ def load(path: str | Path) -> Encoder:
     return read_encoder(Path(path)) if Path(path).is_file() else Run.open(path).encoder()
 
 
-def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
-    """Writes the weights as safetensors, with what is needed to build the network again as metadata."""
+def save_encoder(path: Path, encoder: Encoder, choice: Choice, kept: Kept | None = None) -> None:
+    """Writes the weights as safetensors, with what is needed to build the network again, and of which epoch it is, as
+    metadata."""
     kind = encoder.front.kind
     made = {
         "kind": {"name": kind.name, **kind.options},
@@ -293,6 +335,7 @@ def save_encoder(path: Path, encoder: Encoder, choice: Choice) -> None:
         "channels": encoder.front.channels,
         "tta": encoder.front.tta,
         "whitened": encoder.whitening is not None,
+        **({"kept": asdict(kept)} if kept else {}),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
     _save(path, tensors, made)

@@ -37,6 +37,9 @@ def pretrain(
     precision: str | None = None,
     speed: str | None = None,
     monitor_every: int | None = None,
+    keep: str | None = None,
+    keep_every: int | None = None,
+    patience: int | None = None,
     seed: int | None = None,
     out: str | Path = "runs/a",
     recipe: str | Path | None = None,
@@ -89,6 +92,12 @@ def pretrain(
         speed: `auto`, by which a few timed steps choose how to compute; or words such as `bf16 channels-last compiled fused
             workers=1` (default: auto; `unlabeled tune` shows what is fast here).
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
+        keep: which epoch's encoder the run gives: best, that of the best look (by kNN, or without labels by rank), or last
+            (default: best where a hundred images or more can be looked at by their labels, unless the method learns from
+            labels itself; else last).
+        keep_every: epochs between two encoders that are kept as well, in the folder's `epochs` (default: 0, none).
+        patience: epochs without a better look after which the run ends early; may be changed when it is resumed (default: 0,
+            never).
         seed: of everything random (default: 0).
         out: folder of the run.
         recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
@@ -132,6 +141,9 @@ def pretrain(
         "precision": precision,
         "speed": speed,
         "monitor_every": monitor_every,
+        "keep": keep,
+        "keep_every": keep_every,
+        "patience": patience,
         "seed": seed,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})

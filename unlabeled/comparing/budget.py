@@ -127,7 +127,7 @@ def measure(recipe_file: Path, out: Path, root: str | None, accelerator: str, mi
 
 def _cost(recipe: Recipe, data: Data, accelerator: str, over: int = 0) -> Cost:
     """Of the first epochs; or of those that follow on so many."""
-    recipe = replace(recipe, epochs=over + SHORT, warmup_epochs=None, monitor_every=0)
+    recipe = replace(recipe, epochs=over + SHORT, warmup_epochs=None, monitor_every=0, keep=None, keep_every=0, patience=0)
     chosen, _ = chosen_images(recipe, data.train)
     part = (WARM_UP + MEASURED) * recipe.batch_size
     share = 1.0

@@ -16,6 +16,8 @@ class History:
     Attributes:
         images_per_s: median over the logged speeds but the first, which has the warming up in it; None without a step.
         minutes: of training.
+        epochs: that were trained.
+        kept: of which epoch the encoder is; None of a run of an older version.
         curve: (minutes, epoch, kNN accuracy within the training split), one a look.
         z_std: `health.std_ratio` of the last batch of embeddings; None of a method without.
     """
@@ -33,16 +35,19 @@ class History:
         looks = [line for line in lines if "knn" in line]
         self.curve = [(float(np.interp(x["step"], steps, minutes)), x["epoch"], x["knn"]) for x in looks]
         self.peak_memory_mib = next((x["peak_memory_mib"] for x in reversed(lines) if "peak_memory_mib" in x), None)
+        self.epochs = lines[-1]["epoch"] if speeds else 0
+        self.kept = run.kept
         self.z_std = next((x["z_std"] for x in reversed(lines) if "z_std" in x), None)
 
     def json(self) -> dict[str, Any]:
         """Returns what a row says of it."""
         speed = self.images_per_s
         return {
-            "epochs": self.recipe.epochs if speed else 0,
+            "epochs": self.epochs,
+            "kept_epoch": self.kept.epoch if self.kept else self.epochs,
             "minutes": self.minutes,
             "images_per_s": speed,
-            "seconds_per_epoch": 60 * self.minutes / self.recipe.epochs if speed and self.recipe.epochs else None,
+            "seconds_per_epoch": 60 * self.minutes / self.epochs if self.epochs else None,
             "peak_memory_mib": self.peak_memory_mib,
             "curve": self.curve,
             "z_std": self.z_std,
@@ -52,4 +57,6 @@ class History:
     def said(self) -> str:
         """Returns the end of it in words."""
         knn = f", kNN {100 * self.curve[-1][2]:.1f}% within the training split" if self.curve else ""
-        return f" after {self.recipe.epochs} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn
+        looks = self.kept.looks if self.kept and self.kept.epoch != self.kept.trained else ""
+        knn = f", {looks}: the best is kept" if looks else knn
+        return f" after {self.epochs:g} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn

@@ -41,6 +41,12 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows
         if row.get("z_std") is not None and row["z_std"] < COMPLETE
     ]
+    earlier = [
+        f"{row['name']} {row['kept_epoch']:g} of {row['epochs']:g}"
+        for row in judged.values()
+        if row.get("kept_epoch", row.get("epochs")) != row.get("epochs")
+    ]
+    said += [f"Judged with the encoder of the best epoch, not of the last: {', '.join(earlier)}."] if earlier else []
     said += [row["note"] for row in rows if "note" in row]
     return said + notes(rows)
 

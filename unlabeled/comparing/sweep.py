@@ -62,8 +62,9 @@ def sweep(
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
     asked, base = base, resolved(compose(base.to_dict(), {"data": named}), opened.train)
-    by_kind = ["encoder"] if base.encoder != asked.encoder else []
-    layers.append({name: base.to_dict()[name] for name in ("data", "kind", *by_kind)})
+    by_kind = {"encoder": {"name": base.encoder.name, **asked.encoder.options}}
+    plain = {name: base.to_dict()[name] for name in ("data", "kind")}
+    layers.append(plain | (by_kind if base.encoder.name != asked.encoder.name else {}))
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)

@@ -21,6 +21,9 @@ from unlabeled.registry import Choice, coerce, nearest
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
 VITS = ("vision_transformer", "deit")  # files of timm
+STEMS = ("small", "large", "auto")
+PAPERS = 224
+"""Side in pixels of the images that ResNets were made for (He et al. 2016, §3.4)."""
 
 
 SMALLER = 0.75  # of the side; ours
@@ -84,14 +87,15 @@ def build_encoder(
     """Builds the untrained backbone that `choice` names, of timm's catalogue (with our `resnet9` in it), without its
     classifier.
 
-    Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `streams` is `lab` for two
-    such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
+    Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `stem`, likewise, is
+    `large` for the paper's (a 7×7 convolution of stride 2 and max-pool), `small` for one 3×3 convolution of stride 1 without
+    max-pool (SimCLR, appendix B.9), `auto` for what `stem` chooses; left out, small up to 64 px; `streams` is
+    `lab` for two such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
 
     Args:
         choice: name and options.
         channels: of the images.
-        size: side of the images in pixels; up to 64, a ResNet's stem becomes one 3×3 convolution of stride 1 without
-            max-pool (SimCLR, appendix B.9), a ViT's patches shrink so that there are 8×8 of them.
+        size: side of the images in pixels; up to 64, a ViT's patches shrink so that there are 8×8 of them.
         mean: (C,), of the training images in [0, 1].
         std: (C,), likewise.
         eval_size: side at which images are judged after training; None: `size`.
@@ -124,23 +128,109 @@ def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[An
     if _family(choice.name) in VITS and size <= SMALL and "patch_size" not in choice.options:
         notes.append(f"small images ({size} px): patches of {options['patch_size']} px")
     backbone = _create(choice.name, options, channels)
-    if resnet and (size <= SMALL or width != WIDTH_OF_RESNET):
-        small = size <= SMALL
-        kernel, stride = (3, 1) if small else (7, 2)
-        backbone.conv1 = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
-        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if small:
-            backbone.maxpool = nn.Identity()
-            notes.append(f"small images ({size} px): the stem is one 3×3 convolution of stride 1, without max-pool")
+    small = resnet and stem(choice, channels, size) == "small"
+    if resnet:
+        _set_stem(backbone, small, channels, width)
+    if small:
+        notes.append("the stem is one 3×3 convolution of stride 1, without max-pool")
     if _family(choice.name) == "resnet9":
         if size > SMALL:
             notes.append(f"made for images up to {SMALL} px: at {size} px it sees only a small part of them at once")
-    elif size <= SMALL and not notes and "patch_size" not in choice.options:
+    elif size <= SMALL and not resnet and not notes and "patch_size" not in choice.options:
         notes.append(f"small images ({size} px), but its stem stays as it is for large ones: a ResNet may learn more")
     for part in backbone.modules():
         if type(part) is nn.Conv2d and _halves(part):
             part.register_forward_pre_hook(_never_one_pixel)
     return backbone, dimension(backbone, choice.name, channels, {size, eval_size}), notes
+
+
+def _set_stem(backbone: Any, small: bool, channels: int, width: int) -> None:
+    """Replaces a ResNet's stem in place, where timm makes another."""
+    if not small and width == WIDTH_OF_RESNET:
+        return
+    kernel, stride = (3, 1) if small else (7, 2)
+    backbone.conv1 = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
+    nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if small:
+        backbone.maxpool = nn.Identity()
+
+
+def stem(choice: Choice, channels: int, size: int) -> str:
+    """Returns a ResNet's stem, `small` or `large`, for images of that side.
+
+    The small one keeps all that small images show, at some 15 times the work. `auto` takes it as long as an image is no more
+    work with it than one of 224 px with the large one, which the network was made for: up to 56 px. Where nothing is said,
+    as of encoders of earlier versions, it is the small one up to 64 px.
+
+    Args:
+        choice: name and options.
+        channels: of the images.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: an unknown name, another word, or an encoder that has none.
+    """
+    asked = choice.options.get("stem", _usual_stem(size))
+    if asked not in STEMS:
+        raise UserError(f"encoder option stem is {asked!r}, and must be one of {', '.join(STEMS)}")
+    if asked != "auto":
+        return str(asked)
+    return "small" if work(choice, "small", channels, size) <= work(choice, "large", channels, PAPERS) else "large"
+
+
+def with_stem(choice: Choice, channels: int, size: int) -> Choice:
+    """Returns an encoder with its stem chosen, where it is a ResNet that leaves it open; see `stem`."""
+    if _family(choice.name) != "resnet" or choice.options.get("stem", "auto") != "auto":
+        return choice
+    given = {name: value for name, value in choice.options.items() if name != "stem"}
+    chosen = stem(Choice(choice.name, {**given, "stem": "auto"}), channels, size)
+    said = "stem" in choice.options or chosen != _usual_stem(size)
+    return Choice(choice.name, {**given, "stem": chosen} if said else given)
+
+
+def _usual_stem(size: int) -> str:
+    return "small" if size <= SMALL else "large"
+
+
+def price(choice: Choice, channels: int, size: int) -> list[str]:
+    """Says what a ResNet's stem costs beside the other, in a line; none of other encoders."""
+    if _family(choice.name) != "resnet":
+        return []
+    small, large = (work(choice, each, channels, size) for each in ("small", "large"))
+    if not small or not large:
+        return []
+    if stem(choice, channels, size) == "small":
+        return [f"small stem at {size} px: {small / large:.0f} times the work of the large one (--encoder.stem large)"]
+    times = f"{small / large:.0f} times the work"
+    return [f"large stem at {size} px: the small one, which keeps more, is {times} (--encoder.stem small)"]
+
+
+def work(choice: Choice, stem: str, channels: int, size: int) -> int:
+    """Counts the multiply-adds of a ResNet's convolutions for one image of that side, without computing them; 0 where it
+    does not take such."""
+    options = {k: v for k, v in choice.options.items() if k not in ("stem", "streams")}
+    return _work(choice.name, tuple(sorted(options.items())), stem, channels, size)
+
+
+@cache
+def _work(name: str, options: tuple[tuple[str, Any], ...], stem: str, channels: int, size: int) -> int:
+    choice, counted = Choice(name, dict(options)), 0
+
+    def count(conv: Any, inputs: Any, output: Tensor) -> None:
+        nonlocal counted
+        counted += output.numel() * conv.weight[0].numel()
+
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
+        backbone = _create(name, timm_options(choice, size), channels).eval()
+        _set_stem(backbone, stem == "small", channels, _width(choice))
+        for part in backbone.modules():
+            if isinstance(part, nn.Conv2d):
+                part.register_forward_hook(count)
+        try:
+            backbone(torch.zeros(1, channels, size, size))
+        except (AssertionError, RuntimeError, ValueError):
+            return 0
+    return counted
 
 
 def timm_options(choice: Choice, size: int) -> dict[str, Any]:
@@ -156,7 +246,7 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     Raises:
         UserError: an unknown name, or a width that cannot be.
     """
-    options = {k: v for k, v in choice.options.items() if k not in ("width", "streams")}
+    options = {k: v for k, v in choice.options.items() if k not in ("width", "stem", "streams")}
     family, width = _family(choice.name), _width(choice)
     if family == "resnet":
         options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
@@ -185,6 +275,8 @@ def _family(name: str) -> str:
 
 
 def _width(choice: Choice) -> int:
+    if "stem" in choice.options and _family(choice.name) != "resnet":
+        raise UserError(f"encoder {choice.name!r} has no option 'stem': only ResNets have; leave it out")
     width = coerce(choice.options.get("width", WIDTH_OF_RESNET), int, "encoder option width")
     if width < 2 or width % 2:
         raise UserError(f"encoder option width is {width}, and must be an even number of channels from 2 on")
@@ -203,7 +295,7 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             if not strange:
                 raise UserError(f"encoder {name!r} cannot be built with {options}: {error}") from error
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
-            near = nearest(strange[0], {"width", "streams", *known})
+            near = nearest(strange[0], {"width", "stem", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
 
 

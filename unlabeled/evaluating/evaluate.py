@@ -195,8 +195,10 @@ def _about(question: _Question, train: Source, before: Earlier) -> dict[str, Any
     """What an evaluation says of the run and of itself."""
     about, run = environment(), question.run
     commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
-    said = {"learned": run.learned, "advice": advice(run, question.called), "classes": list(train.classes)}
-    return {**about, "commands": commands, **said, **({"unfinished": run.unfinished} if run.unfinished else {})}
+    said: dict[str, Any] = {"learned": run.learned, "advice": advice(run, question.called), "classes": list(train.classes)}
+    which = run.kept.said if run.kept else ""
+    said |= {name: value for name, value in (("unfinished", run.unfinished), ("kept", which)) if value}
+    return {**about, "commands": commands, **said}
 
 
 def _rivals(run: Run, against: Sequence[str]) -> list[str]:

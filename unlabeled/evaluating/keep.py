@@ -59,6 +59,7 @@ def keep(folder: Path, of: Run, called: str, item: Asked, text: str, probe: Any,
         optimizer=Choice("adamw", {"lr": options["lr"], "weight_decay": options["weight_decay"]}),
         views=Choice(options["views"]), epochs=options["epochs"], batch_size=min(options["batch_size"], len(fitted)),
         lr_scaling="none", tta=1, ema=0.0, whiten=False, accumulate=1, seed=probe.seed_,
+        keep="last", keep_every=0, patience=0,
         about={"fine-tuned": f"{called}, with {spell(text)} of the labels of {train.name}", "protocol": dict(options)},
     )  # fmt: skip
     about = {

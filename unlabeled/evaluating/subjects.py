@@ -117,7 +117,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
         run: what the method is of.
         encoder: trained or not.
         source: images; where they are those that the run was trained on, they tell how many it chose of them.
-        trained: whether with the weights of the run's checkpoint.
+        trained: whether with the weights of the run's checkpoint, those of the epoch that it gives.
 
     Raises:
         UserError: there is no checkpoint, or it is not of this method.
@@ -138,7 +138,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
                 f"{str(run.path)!r} has no checkpoint, and its heads are asked for: evaluate with its checkpoint.pt"
             )
         try:
-            method.load_state_dict(state["method"])
+            method.load_state_dict(state.get("kept", {}).get("weights", {}).get("method") or state["method"])
         except RuntimeError as error:
             raise UserError(f"the checkpoint of {str(run.path)!r} does not fit its recipe: start a new run") from error
     return method.eval()

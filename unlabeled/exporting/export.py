@@ -17,7 +17,7 @@ from unlabeled.exporting.formats import FORMS, Form
 from unlabeled.exporting.graphs import RANDOM, graph_of
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.registry import nearest
-from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, METRICS, RECIPE, Run
+from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, LAST, METRICS, RECIPE, Run
 
 TOLERANCE = 1e-4
 """Largest difference of a feature h from the run's, as a share of max(1, |h|)."""
@@ -85,7 +85,7 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
 def _check_place(run: Run, path: Path, own: bool) -> None:
     if not own and not path.parent.is_dir():
         raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
-    names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER)
+    names = (RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, LAST)
     if path.resolve() in [(run.path / name).resolve() for name in names]:
         raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
 
@@ -123,7 +123,8 @@ def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: li
 
 def _describe(run: Run, encoder: Encoder, name: str, form: Form, exported: Exported) -> str:
     recipe, (shape, before) = run.recipe, graph_of(encoder).describe(encoder)
-    notes = "".join(f"- {note}\n" for note in form.notes)
+    which = run.kept.said if run.kept else ""
+    notes = "".join(f"- {note}\n" for note in [*form.notes, *([f"{which[0].upper()}{which[1:]}."] if which else [])])
     return f"""# {exported.path.name}
 
 The encoder of the run `{run.path.name}` ({recipe.method.name}, {recipe.encoder.name}), for {name}.

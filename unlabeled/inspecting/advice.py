@@ -14,9 +14,11 @@ import torch
 from unlabeled.data import Source
 from unlabeled.data.kinds.image import LARGEST, SMALLEST
 from unlabeled.data.kinds.kind import build
+from unlabeled.encoders.image import price, stem, work
 from unlabeled.inspecting.pace import Pace
 from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import Recipe, compose
+from unlabeled.registry import Choice
 from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
@@ -133,7 +135,11 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
         yield {"kind.size": size}
     yield {"encoder.width": NARROW, "kind.size": size}
     smaller = max(SMALLEST, 3 * size // 4 // 8 * 8) if size <= SMALL else max(SMALL + 8, size // 2 // 8 * 8)
-    if smaller < size:
+    narrow = Choice(Recipe().encoder.name, {"width": NARROW, "stem": "auto"})
+    of_smaller, of_whole = (
+        work(narrow, stem(narrow, source.channels, side), source.channels, side) for side in (smaller, size)
+    )
+    if of_smaller < of_whole:
         yield {"encoder.width": NARROW, "kind.size": smaller, "kind.eval_size": size}
 
 
@@ -160,11 +166,12 @@ def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 def _sizes(source: Source, recipe: Recipe) -> list[str]:
     size, judged = recipe.kind.options["size"], recipe.kind.options.get("eval_size")
-    said = f"Image size: {size} px, of images of {source.size} px."
+    said = [f"Image size: {size} px, of images of {source.size} px."]
     if judged:
-        said = f"Image size: crops of {size} px, judged at {judged} px: larger ones leave too few epochs."
+        said = [f"Image size: crops of {size} px, judged at {judged} px: larger ones leave too few epochs."]
+    said += [f"Encoder: {note}." for note in price(recipe.encoder, source.channels, size)]
     width = recipe.encoder.options.get("width")
-    return [said] + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
+    return said + ([f"Encoder: {recipe.encoder.name} of width {width} in place of 64, to be fast."] if width else [])
 
 
 def _batch(n: int, recipe: Recipe, pace: Pace, nouns: str) -> str:

@@ -186,6 +186,9 @@ class Told:
             "Processor": f"{hardware.get('processor')}, {hardware.get('cores')} cores, {hardware.get('threads')} threads",
             "GPU": ", ".join(hardware.get("gpu", [])) or "none",
         }
+        kept = self.run.kept
+        which = [said for said in (kept.looks, kept.early) if said] if kept else []
+        found |= {"Encoder": f"of epoch {kept.epoch:g}" + "".join(f"; {said}" for said in which)} if kept else {}
         peak = next((line["peak_memory_mib"] for line in self.run.history if "peak_memory_mib" in line), None)
         if peak:
             found["Peak memory"] = f"{peak:,.0f} MiB"

@@ -30,7 +30,7 @@ TITLES = {
 Points = list[tuple[float, float]]
 """Epochs and values."""
 
-NOT_DRAWN = {"step", "epoch", "images_per_s", "monitor_s", "peak_memory_mib"}
+NOT_DRAWN = {"step", "epoch", "images_per_s", "monitor_s", "peak_memory_mib", "kept_epoch", "kept_knn", "kept_h_rank"}
 MARKED = 20
 """Points of a line that are marked and can be pointed at, at most: dashes are still seen between them."""
 

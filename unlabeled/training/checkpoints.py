@@ -8,39 +8,32 @@ from typing import Any
 from unlabeled.distributed import rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.kept import Kept
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
-from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema
 from unlabeled.run import Run
+from unlabeled.training.keep import Keeper
+from unlabeled.training.setup import Setup
 
 
-def save(
-    run: Run,
-    method: Method,
-    judged: Encoder,
-    classifier: LinearClassifier | None,
-    average: Ema | None,
-    optimizers: Optimizers | None,
-    step: int,
-    total: int,
-    *,
-    finished: bool = False,
-) -> None:
-    """Writes the checkpoint, the encoder that is judged from now on, and the classifier on it; once for all processes."""
+def save(run: Run, made: Setup, keeper: Keeper, done: int, encoder: Encoder, kept: Kept, *, finished: bool = False) -> None:
+    """Writes the encoder that is kept so far, the classifier on it, and last the checkpoint; once for all processes."""
     if rank() == 0:
+        step = made.step
         state = {
-            "step": step,
-            "total": total,
+            "step": done,
+            "total": made.clock.total,
             "finished": finished,
             "processes": world(),
-            "method": method.state_dict(),
-            "average": average.state_dict() if average else {},
-            "optimizers": optimizers.state_dict() if optimizers else {},
+            "method": made.method.state_dict(),
+            "average": made.ema.state_dict() if made.ema else {},
+            "optimizers": step.optimizers.state_dict() if step else {},
+            "kept": keeper.state(),
         }
-        run.write_encoder(judged)
-        if classifier is not None:
-            run.write_classifier(classifier, run.environment.get("data", {}).get("classes", ()))
+        run.write_encoder(encoder, kept)
+        if made.classifier is not None:
+            run.write_classifier(made.classifier, run.environment.get("data", {}).get("classes", ()))
         run.write_checkpoint(state)
 
 

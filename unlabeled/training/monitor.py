@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,18 @@ from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
 from unlabeled.console import console
-from unlabeled.data import Data, held_out_classes
+from unlabeled.data import Data, Source, held_out_classes
 from unlabeled.data.kinds.kind import build
 from unlabeled.distributed import any_process, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.kept import Kept
 from unlabeled.methods.base import Method
 from unlabeled.probes import health
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.knn import KNN
 from unlabeled.recipe import Recipe
-from unlabeled.run import Run, go_on
+from unlabeled.run import ENCODER, LAST, Run, go_on
 
 BANK, QUERIES = 10_000, 2_000
 """Images that the kNN monitor compares at most: its time and memory do not grow with the data."""
@@ -67,9 +68,7 @@ class Monitor:
         self.told = len(source.classes) if method.needs_labels else 0
         parameters = sum(p.numel() for p in method.encoder.parameters())
 
-        def say(line: str) -> None:
-            self.console.print(line, soft_wrap=True)
-
+        say = self._say
         nouns, views = source.kind.nouns, build(recipe.kind).views()
         say(f"{recipe.method.name} on {source.name}: {len(source):,} {nouns} of {source.kind.describe(source.form)}, "
             f"views of {views}" + f"; {self.data.held()}" * self.data.held_out)  # fmt: skip
@@ -140,64 +139,80 @@ class Monitor:
         if not all(bool(p.isfinite().all()) for p in method.parameters()):
             raise self._diverged("the weights hold numbers that are not finite", done)
 
-    def epoch(self, encoder: Encoder, at: Progress) -> None:
-        """Measures after an epoch: kNN accuracy and rank of the representation, every `monitor_every` epochs and after the
-        last."""
-        epoch = at.epoch + 1
-        if self.recipe.monitor_every and epoch % self.recipe.monitor_every == 0 and epoch < self.recipe.epochs:
-            self._look(encoder, at)
+    def looks(self, epoch: int) -> bool:
+        """Tells whether it measures after so many epochs: after every `monitor_every`, and after the last."""
+        every = self.recipe.monitor_every
+        return bool(every) and (epoch % every == 0 or epoch == self.recipe.epochs)
 
-    def end(self, encoder: Encoder, at: Progress) -> None:
-        """Ends the run after its last step, or instead of one where nothing is trainable."""
-        peak = {"peak_memory_mib": peak_memory(self.fabric.device)}
-        if self.recipe.monitor_every:
-            self._look(encoder, at, peak)
-        else:
-            self._record({"step": self.total, "epoch": at.epoch + 1 if self.total else 0, **peak})
+    def epoch(self, encoder: Encoder, at: Progress) -> Mapping[str, float]:
+        """Measures after an epoch: kNN accuracy where there are labels, and rank of the representation.
+
+        Returns:
+            What was measured, as it is recorded; in the first process alone.
+        """
+        if rank() > 0:
+            return {}
+        began = time.monotonic()
+        found = self._measure(encoder, at)
+        line = {**self._when(at), **found, "monitor_s": time.monotonic() - began}
+        self._record(line)
+        self.looked |= {"knn": found["knn"]} if "knn" in found else {}
+        terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())
+        self._say(f"epoch {line['epoch']}: {self._spelled(found, encoder.dim)}{terms}")
+        self.clock += time.monotonic() - began
+        self._show()
+        return found
+
+    def end(self, encoder: Encoder, at: Progress, kept: Kept) -> None:
+        """Ends the run after its last step, or instead of one where nothing is trainable: says of which epoch the encoder is
+        that it gives, and measures it if it is another than was looked at."""
+        if rank() > 0:
+            return
+        line = {**self._when(at), "kept_epoch": kept.epoch, "peak_memory_mib": peak_memory(self.fabric.device)}
+        tta, whitened = encoder.front.tta, encoder.whitening is not None
+        if self.recipe.monitor_every and (tta > 1 or whitened or not self.total):
+            found = self._measure(encoder, at)
+            line |= {f"kept_{name}" if self.total else name: value for name, value in found.items()}
+            how = f", test-time augmentation {tta}" * (tta > 1) + ", whitened" * whitened
+            self._say(f"epoch {kept.epoch:g}{how}: {self._spelled(found, encoder.dim)}")
+        self._record(line)
+        if kept.looks:
+            which = f": {ENCODER} is of epoch {kept.epoch:g}, {LAST} of the last" if kept.epoch != kept.trained else ""
+            self._say(kept.looks + which)
+        if kept.early:
+            self._say(f"{kept.early}; with --resume and another --patience, 0 for none, it goes on")
 
     def interrupted(self, step: int) -> None:
         """Says how to go on."""
         how = go_on([Path(sys.argv[0]).name, *sys.argv[1:]])
-        self.console.print(f"stopped and saved after step {step:,} of {self.total:,}; to go on: {how}", soft_wrap=True)
+        self._say(f"stopped and saved after step {step:,} of {self.total:,}; to go on: {how}")
 
-    def _look(self, encoder: Encoder, at: Progress, more: Mapping[str, float] = MappingProxyType({})) -> None:
-        if rank() > 0:
-            return
-        began = time.monotonic()
-        source = self.data.train
-        labelled = np.arange(len(source)) if source.labels is None else np.flatnonzero(source.labels >= 0)
-        if len(labelled) < 2:
-            labelled = np.arange(len(source))
-        mixed = np.random.default_rng(self.recipe.seed).permutation(labelled)
-        queries = min(QUERIES, max(1, len(mixed) // 5))
-        taken = mixed[: queries + BANK]
-        precision = precision_of(self.fabric)
-        h = features(encoder, source, device=self.fabric.device, indices=taken, precision=precision)
+    def _measure(self, encoder: Encoder, at: Progress) -> dict[str, float]:
+        """Rank of h, and kNN accuracy among the samples that are looked at, beside the share of the largest class."""
+        source, device = self.data.train, self.fabric.device
+        taken, queries = looked_at(self.recipe, source)
+        h = features(encoder, source, device=device, indices=taken, precision=precision_of(self.fabric))
         if not h.isfinite().all():
             raise self._diverged("the representation holds numbers that are not finite", at.step + 1)
-        h = h.to(self.fabric.device)
-        sample = h[:1024]
-        trained = bool(self.total)
-        line: dict[str, Any] = {"step": at.step + 1 if trained else 0, "epoch": at.epoch + 1 if trained else 0}
-        line |= {"h_rank": health.effective_rank(sample), **more}
-        if source.labels is not None and (source.labels[taken] >= 0).all():
-            y = torch.from_numpy(source.labels[taken]).to(h.device)
+        h = h.to(device)
+        found = {"h_rank": health.effective_rank(h[:1024])}
+        if queries and source.labels is not None:
+            y = torch.from_numpy(source.labels[taken]).to(device)
             probe = KNN().fit(h[queries:], y[queries:])
-            line["knn"] = probe.score(h[:queries], y[:queries])["top1"]
-            line |= {"largest": probe.classified_.guess()["top1"]} if probe.classified_.uneven else {}
-            self.looked["knn"] = line["knn"]
-        line["monitor_s"] = time.monotonic() - began
-        self._record(line)
-        beside = f"; the largest class is {100 * line['largest']:.1f}%" if "largest" in line else ""
-        knn = f"kNN {100 * line['knn']:.1f}% (within the training split{beside}), " if "knn" in line else ""
-        finished = f", test-time augmentation {encoder.front.tta}" if encoder.front.tta > 1 else ""
-        finished += ", whitened" if encoder.whitening is not None else ""
-        terms = "".join(f", {name.replace('_', ' ')} {value:.2f}" for name, value in self.terms.items())
-        self.console.print(
-            f"epoch {line['epoch']}{finished}: {knn}rank of h {line['h_rank']:.1f} of {h.shape[1]}{terms}", soft_wrap=True
-        )
-        self.clock += time.monotonic() - began
-        self._show()
+            found["knn"] = probe.score(h[:queries], y[:queries])["top1"]
+            found |= {"largest": probe.classified_.guess()["top1"]} if probe.classified_.uneven else {}
+        return found
+
+    def _when(self, at: Progress) -> dict[str, float]:
+        return {"step": at.step + 1, "epoch": at.epoch + 1} if self.total else {"step": 0, "epoch": 0}
+
+    def _spelled(self, found: Mapping[str, float], dim: int) -> str:
+        beside = f"; the largest class is {100 * found['largest']:.1f}%" if "largest" in found else ""
+        knn = f"kNN {100 * found['knn']:.1f}% (within the training split{beside}), " if "knn" in found else ""
+        return f"{knn}rank of h {found['h_rank']:.1f} of {dim}"
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
 
     def _show(self) -> None:
         knn = f"kNN {100 * self.looked['knn']:.1f}%  " if "knn" in self.looked else ""
@@ -224,6 +239,23 @@ class Monitor:
             f"{what} at step {step:,} of {self.total:,}: start a new run with another --out; what usually helps "
             "is a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
         )
+
+
+def looked_at(recipe: Recipe, source: Source) -> tuple[np.ndarray, int]:
+    """Returns the positions of the training samples that the monitor looks at, and how many of them, the first, are queries
+    for the others; 0 without labels. None is of a class that is held out.
+
+    Args:
+        recipe: of the seed and the classes held out.
+        source: training samples.
+    """
+    labels = np.full(len(source), -1) if source.labels is None else source.labels
+    held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
+    labelled = np.flatnonzero((labels >= 0) & ~np.isin(labels, held))
+    there = labelled if len(labelled) > 1 else np.arange(len(source))
+    mixed = np.random.default_rng(recipe.seed).permutation(there)
+    queries = min(QUERIES, max(1, len(mixed) // 5))
+    return mixed[: queries + BANK], queries if len(labelled) > 1 else 0
 
 
 def peak_memory(device: torch.device) -> float:

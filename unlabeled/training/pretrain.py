@@ -7,7 +7,7 @@ import importlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,15 @@ def pretrain(
     existing = _existing(out, resume)
     writers = _loggers(logger, out)
     recipe = _continued(run, layers) if existing else compose(*layers)
-    if existing and run.finished:
-        console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
+    if existing and run.finished and not _goes_on(run, recipe):
+        early = f" ({run.kept.early}; with another, 0 for none, it goes on)" if run.kept and run.kept.early else ""
+        console().print(f"{str(out)!r} is finished{early}: nothing is left to do", soft_wrap=True)
         return run
     named_data = recipe.data if data is None else data
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
-    recipe = resolved(recipe, opened.train)
+    recipe = resolved(recipe, opened.train, begun=existing)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
         raise UserError(
@@ -77,6 +78,8 @@ def pretrain(
         raise UserError(
             f"the labels of {opened.train.name!r} have changed since {str(out)!r} began: start a new run with another --out"
         )
+    if existing and recipe.patience != run.recipe.patience and rank() == 0:
+        run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
         recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
@@ -111,13 +114,21 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
     chosen = {"speed"} if now["speed"] == "auto" else set()
-    for name in now.keys() - {"about", "monitor_every", "data"} - chosen:
+    open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
+    now["encoder"] |= {name: value for name, value in open_.items() if value is not None}
+    for name in now.keys() - {"about", "monitor_every", "data", "patience"} - chosen:
         if now[name] != before[name]:
             raise UserError(
                 f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
                 "leave it out, or start a new run with another --out"
             )
-    return run.recipe
+    return replace(run.recipe, patience=now["patience"])
+
+
+def _goes_on(run: Run, recipe: Recipe) -> bool:
+    """Whether a run that patience ended early has more of it now."""
+    kept = run.kept
+    return kept is not None and kept.patience > 0 and not 0 < recipe.patience <= kept.patience
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:

@@ -19,8 +19,9 @@ from unlabeled.run import Run
 from unlabeled.training.batches import batches, seed_of
 from unlabeled.training.checkpoints import restore, save
 from unlabeled.training.interrupt import stoppable
+from unlabeled.training.keep import Keeper
 from unlabeled.training.monitor import Monitor
-from unlabeled.training.setup import Setup, finished_encoder, make_fabric, set_up
+from unlabeled.training.setup import Setup, make_fabric, set_up
 from unlabeled.training.step import Step
 
 SAVE_EVERY = 60.0
@@ -55,7 +56,7 @@ def train(
             comes late.
 
     Returns:
-        Whether the run is finished (it is not after Ctrl-C).
+        Whether the run is finished (it is not after Ctrl-C; it is where patience ended it early).
 
     Raises:
         UserError: a loss that is not finite, a batch larger than the data, hardware that is not there, and what method
@@ -69,26 +70,31 @@ def train(
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
     taken = restore(state, method, optimizers, made.ema)
+    keeper = Keeper(made, recipe, run, monitor, state)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
     monitor.begin(method, taken, made.schedule)
-    if made.step and not _take_steps(made, made.step, recipe, run, monitor, watch, start):
+    done = _take_steps(made, made.step, recipe, run, monitor, keeper, watch, start) if made.step else 0
+    if done is None:
         return False
-    monitor.check(method, clock.total)
+    monitor.check(method, done)
     with made.speed.eager():
-        judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
-        monitor.end(judged, clock.at(max(0, clock.total - 1)))
-    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, clock.total, finished=True)
+        encoder, kept = keeper.end(done)
+        monitor.end(encoder, clock.at(max(0, done - 1)), kept)
+    save(run, made, keeper, done, encoder, kept, finished=True)
     wait_for_all()
     return True
 
 
 def _take_steps(
-    made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, watch: Callable[[int], bool], start: int
-) -> bool:
-    """Takes the steps from `start` on; whether the last was taken."""
+    made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, keeper: Keeper, watch: Callable[[int], bool],
+    start: int,
+) -> int | None:  # fmt: skip
+    """Takes the steps from `start` on; returns how many the run has at its end, early or not, None if it was stopped."""
     method, clock = made.method, made.clock
+    if keeper.over(start):
+        return start
     saved = time.monotonic()
 
     def extract(module: nn.Module) -> Tensor:
@@ -105,7 +111,7 @@ def _take_steps(
         for number in range(start, clock.total):
             at = clock.at(number)
             if watch(number):
-                return False
+                return None
             if number % clock.per_epoch == 0:
                 torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
                 with torch.no_grad():
@@ -116,15 +122,14 @@ def _take_steps(
             done = number + 1
             monitor.step(loss, at, step.optimizers.lr)
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
-            if done % clock.per_epoch == 0:
-                with made.speed.eager():
-                    monitor.epoch(made.judged, at)
+            if done % clock.per_epoch == 0 and keeper.epoch(at):
+                return done
             if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
                 monitor.check(method, done)
-                save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done, clock.total)
+                save(run, made, keeper, done, keeper.encoder(), keeper.record(done))
                 saved = time.monotonic()
             if stopped:
                 wait_for_all()
                 monitor.interrupted(done)
-                return False
-    return True
+                return None
+    return clock.total

@@ -136,16 +136,24 @@ class ImageKind:
         """Allows colour only where there are three channels."""
         return invariances - ({"colour"} if form.channels != 3 else set())
 
-    def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
-        """Normalises by the sample's mean and standard deviation of each channel."""
-        from unlabeled.encoders.image import build_encoder
+    def fitted(self, choice: Choice, form: Form) -> Choice:
+        """Chooses a ResNet's stem."""
+        from unlabeled.encoders.image import with_stem
 
         assert self.size is not None
-        mean = std = torch.zeros(channels)
-        if sample is not None:
-            pixels = sample[self.name].float() / 255
-            mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
-        return build_encoder(choice, channels, self.size, mean, std, self.eval_size)
+        return with_stem(choice, form.channels, self.size)
+
+    def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
+        """Normalises by the sample's mean and standard deviation of each channel."""
+        from unlabeled.encoders.image import build_encoder, price
+
+        assert self.size is not None
+        if sample is None:
+            return build_encoder(choice, channels, self.size, torch.zeros(channels), torch.zeros(channels), self.eval_size)
+        pixels = sample[self.name].float() / 255
+        encoder = build_encoder(choice, channels, self.size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)), self.eval_size)
+        encoder.notes += price(choice, channels, self.size)
+        return encoder
 
     def describe(self, form: Form) -> str:
         """Returns `640×480, 3 channels`."""

@@ -123,6 +123,10 @@ class Kind(Protocol):
         """Returns, of the invariances that a data set declares, those that its form allows."""
         ...
 
+    def fitted(self, choice: Choice, form: Form) -> Choice:
+        """Returns an encoder with what its options leave open chosen by the data. Asked of a kind that is resolved."""
+        ...
+
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
         """Builds the untrained encoder that `choice` names.
 

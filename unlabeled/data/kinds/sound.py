@@ -139,6 +139,10 @@ class SoundKind:
         """Allows all of them."""
         return invariances
 
+    def fitted(self, choice: Choice, form: Form) -> Choice:
+        """Returns it as it is."""
+        return choice
+
     def encoder(self, choice: Choice, channels: int, sample: Fields | None) -> Encoder:
         """Scales by the sample's root mean square, padding left out."""
         from unlabeled.encoders.sound import build_encoder
