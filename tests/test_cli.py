@@ -38,6 +38,11 @@ def its_libraries() -> float:
 
 
 @pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"], ["recipes"]], ids=" ".join)
+def test_an_option_s_earlier_name_is_told_apart() -> None:
+    assert "--looks is now --tta" in mistake("pretrain", "digits", "--looks", "2")
+    assert "--average is now --ema" in mistake("pretrain", "digits", "--average=0.9")
+
+
 def test_help_is_fast_and_imports_no_torch(words: list[str], its_libraries: float) -> None:
     program = (
         "import sys; from unlabeled.cli import main\n"

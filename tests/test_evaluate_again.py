@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from command import ONE, file, images, mistake, ok
 from command import unlabeled as command
 
@@ -172,3 +173,18 @@ def test_data_that_may_have_changed_unnoticed_keep_no_earlier_scores(made: Path)
     for name in ("knn", "linear:C=1"):
         unlabeled.evaluate(made / "run", data=data, protocol=name, against="none")
     assert protocols(written(made)) == {"linear"}
+
+
+def test_a_run_of_version_0_1_is_judged_and_reported(made: Path) -> None:
+    """Its recipe names no kind of data, and has earlier names of options."""
+    path = made / "run" / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    kind = recipe.pop("kind")
+    recipe |= {"image_size": kind["size"], "first_size": None, "eval_size": None}
+    recipe |= {"looks": recipe.pop("tta"), "average": recipe.pop("ema")}
+    for name in ("columns", "label", "group", "start", "about"):
+        recipe.pop(name)
+    path.write_text(yaml.safe_dump(recipe))
+    assert "linear" in ok("evaluate", made / "run", "--protocol", "linear:C=1", "--against", "none")
+    assert "written" in ok("report", made / "run", "--out", made / "page.html")
+    assert "search" not in command("search", made / "run", made / "x.npz", "--data", made / "x.npz").err.partition(":")[0]

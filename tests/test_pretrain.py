@@ -37,6 +37,17 @@ LITTLE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_a_mistake_leaves_no_folder_behind(tmp_path: Path) -> None:
+    """Though a bad file was met before it was seen: the same folder is then free for the right command."""
+    data = folder(tmp_path / "data", n=40)
+    next(data.rglob("*.png")).write_bytes(b"no picture")
+    out = tmp_path / "run"
+    assert "larger than" in mistake("pretrain", data, "--out", out, *ONE[:-2], "--epochs", "1", "--batch-size", "64")
+    assert not out.exists()
+    ok("pretrain", data, "--out", out, *ONE)
+    assert (out / "skipped.csv").is_file()
+
+
 def test_the_first_lines_and_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     said = ok("pretrain", file(tmp_path / "x.npz"), *ONE, "--precision", "32", "--seed", "0", "--resume", "--out", out)

@@ -129,6 +129,27 @@ def test_timm_s_weights_come_by_its_own_loader(tmp_path: Path, monkeypatch: pyte
     assert encoder.front.mean.flatten().tolist() == pytest.approx(theirs.pretrained_cfg["mean"])
 
 
+def test_what_timm_fits_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, create = [], timm.create_model
+
+    def random(name: str, *, pretrained: bool = False, **more: Any) -> Any:
+        made.append(pretrained)
+        return create(name, **more)
+
+    monkeypatch.setattr(timm, "create_model", random)  # weights as timm makes them, in place of those that it downloads
+    grey = build_encoder(Choice("resnet10t"), 1, 96, torch.zeros(1), torch.ones(1))
+    assert begin_from(grey, Choice("resnet10t"), "timm").fitted == ["its first convolution fitted from 3 to 1 channels"]
+    vit = Choice("vit_tiny_patch16_224", {"depth": 1})
+    small = build_encoder(vit, 3, 32, torch.zeros(3), torch.ones(3))
+    assert begin_from(small, vit, "timm").fitted == [
+        "its patches resampled from 16 to 4 px", "its positions, of images resampled from 224 to 32 px",
+    ]  # fmt: skip
+    assert True in made
+    narrow = Choice("resnet18", {"width": 8})
+    with pytest.raises(UserError, match=r"no weights of 'resnet18' of width 8: leave --encoder\.width out"):
+        begin_from(fresh(narrow), narrow, "timm")
+
+
 def test_what_cannot_be_had_is_said(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants as constants
 

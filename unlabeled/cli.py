@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 import unlabeled
 from unlabeled import api, registry
 from unlabeled.errors import UserError
+from unlabeled.recipe import RENAMED
 
 app = App(
     name="unlabeled",
@@ -42,11 +43,20 @@ def main(arguments: list[str] | None = None) -> None:
             import_libraries()
         sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
     except CycloptsError as error:
-        _fail(" ".join(str(error).split()))
+        _fail(renamed(" ".join(str(error).split())))
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def renamed(message: str) -> str:
+    """Says of an unknown option that is an earlier name what it is called now."""
+    for old, new in RENAMED.items():
+        option = f"--{old.replace('_', '-')}"
+        if re.search(rf"Unknown option: \W?{option}\b", message):
+            return f"{option} is now --{new.replace('_', '-')}"
+    return message
 
 
 def plugged(words: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +35,8 @@ from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import Choice, get, plugins
 
+FIRST_KIND = "image"
+"""The kind of data of runs that name none, as version 0.1 knew no other."""
 RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
     "environment.json",
@@ -79,9 +81,9 @@ class Run:
         found = read(self.path / RECIPE)
         with self._asking_for_plugins():
             recipe = compose(found, prescribe=False)
-            if recipe.kind.name:
-                get("kinds", recipe.kind.name)
-        return recipe
+            kind = recipe.kind if recipe.kind.name else Choice(FIRST_KIND, recipe.kind.options)
+            get("kinds", kind.name)
+        return replace(recipe, kind=kind)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -368,7 +370,7 @@ def _described(made: dict[str, Any]) -> dict[str, Any]:
     if "kind" in made:
         return made
     return {
-        "kind": {"name": "image", "size": made["size"], "eval_size": made["eval_size"]},
+        "kind": {"name": FIRST_KIND, "size": made["size"], "eval_size": made["eval_size"]},
         "encoder": {"name": made["name"], **made["options"]},
         "channels": made["channels"],
         "tta": made.get("looks", 1),

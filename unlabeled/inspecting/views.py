@@ -12,6 +12,7 @@ import torch
 
 from unlabeled import registry
 from unlabeled.data import open_data
+from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice
@@ -41,7 +42,7 @@ def draw(
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))
-    if source.kind.name not in getattr(views, "sees", ("image",)):
+    if source.kind.name not in sees(views):
         raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
     return contact_sheet(

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from unlabeled import registry
 from unlabeled.batch import Loss, Progress
+from unlabeled.errors import UserError
 from unlabeled.optim.optim import groups
 from unlabeled.optim.schedules import SCHEDULES, scaled_lr
 from unlabeled.recipe import Scaling
@@ -85,10 +86,15 @@ class Optimizers:
             loss: of a forward pass.
             share: of the batch that it is the mean of, in (0, 1].
             beside: leaves that are no parameters, and get the gradient of `total`, too.
+
+        Raises:
+            UserError: a rival that is no part.
         """
         if not loss.rivals:
             (loss.total * share if share < 1 else loss.total).backward()  # type: ignore[no-untyped-call]
             return
+        if lacking := [part for part in loss.rivals if part not in self.held]:
+            raise UserError(f"the loss has a rival {lacking[0]!r}, and no part of the method is so called: add it to `parts`")
         rest = [*beside, *(p for part in self.held if part not in loss.rivals for p in self.parameters(part))]
         torch.autograd.backward(loss.total * share, inputs=rest, retain_graph=True)
         for part, rival in loss.rivals.items():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import build, sees
 from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Comparison, Method
 from unlabeled.optim.optimizers import Optimizers
@@ -90,11 +90,11 @@ class Trial:
     @property
     def kind_name(self) -> str:
         """Of the kind."""
-        sees: tuple[str, ...] = getattr(self.entry.make, "sees", ("image",))
-        known = [name for name in sees if name in KINDS]
+        kinds = sees(self.entry.make)
+        known = [name for name in kinds if name in KINDS]
         if not known:
             raise LookupError(
-                f"{self.name} sees {', '.join(sees)}, and there are synthetic samples of {', '.join(KINDS)} only"
+                f"{self.name} sees {', '.join(kinds)}, and there are synthetic samples of {', '.join(KINDS)} only"
             )
         return known[0]
 

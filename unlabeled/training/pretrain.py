@@ -161,7 +161,7 @@ def _tell_skipped(run: Run, data: Data) -> None:
     """Lists bad samples in skipped.csv, and says how many there were."""
     splits = {"train": data.train, **({"test": data.test} if data.test else {})}
     bad = [(name, s.path, s.reason) for name, source in splits.items() for s in source.skipped]
-    if not bad or not run.path.is_dir():
+    if not bad or not (run.path / RECIPE).is_file():  # a mistake came before the run began, and leaves nothing behind
         return
     text = io.StringIO()
     csv.writer(text).writerows([("split", "path", "reason"), *bad])

@@ -20,7 +20,7 @@ from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.gradients import without_strides
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Source, balanced_draw, held_out_classes
-from unlabeled.data.kinds.kind import Kind, build
+from unlabeled.data.kinds.kind import Kind, build, sees
 from unlabeled.data.split import parse_amount
 from unlabeled.distributed import share_statistics, world
 from unlabeled.encoders import Encoder
@@ -118,8 +118,8 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     """
     torch.manual_seed(recipe.seed)
     chosen, labels = chosen_images(recipe, source)
-    seen_by_method = getattr(registry.get("methods", recipe.method.name).make, "sees", ("image",))
-    _check_kind(source.kind, f"method {recipe.method.name!r}", seen_by_method, f"--method {source.kind.method}")
+    learner = registry.get("methods", recipe.method.name).make
+    _check_kind(source.kind, f"method {recipe.method.name!r}", sees(learner), f"--method {source.kind.method}")
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
@@ -131,8 +131,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     trainable = any(p.requires_grad for p in method.parameters())
     clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
     views = growing_views(recipe, method)
-    seen_by_views = getattr(views(clock.at(0)), "sees", ("image",))
-    _check_kind(source.kind, f"the policy {recipe.views.name!r}", seen_by_views, f"--views {source.kind.policy}")
+    _check_kind(source.kind, f"the policy {recipe.views.name!r}", sees(views(clock.at(0))), f"--views {source.kind.policy}")
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, targets = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
         method.check(drawn, targets)
@@ -307,7 +306,7 @@ def resolved(recipe: Recipe, source: Source, *, begun: bool = False) -> Recipe:
     name = kind.encoder_name if recipe.encoder.name == Recipe().encoder.name else recipe.encoder.name
     views = recipe.views
     usual = compose({"method": recipe.method.name}).views.name
-    if views.name == usual and kind.name not in getattr(registry.get("views", usual).make, "sees", ("image",)):
+    if views.name == usual and kind.name not in sees(registry.get("views", usual).make):
         views = registry.get("views", kind.policy).resolve({})
     known, encoder = kind.resolved(source.form), Choice(name, recipe.encoder.options)
     encoder = encoder if begun else build(known).fitted(encoder, source.form)

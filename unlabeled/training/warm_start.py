@@ -67,11 +67,14 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
     """
     fitted: list[str] = []
     if named == TIMM:
-        own, statistics = _of_timm(encoder, choice)
+        own, statistics, fitted = _of_timm(encoder, choice)
     elif Path(named).is_file() and not _described(Path(named)):
         own, statistics = _bare(Path(named)), {}
     else:
         there = load(named)
+        ours, theirs = encoder.front.kind.name, there.front.kind.name
+        if ours != theirs:
+            raise UserError(f"--from {named}: an encoder of data of kind {theirs}, and these are of kind {ours}: leave it out")
         own = there.backbone.state_dict()
         statistics = dict(there.front.state_dict())
     wanted = encoder.backbone.state_dict()
@@ -89,11 +92,15 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
     return origin
 
 
-def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State]:
-    """timm's weights, by its own loader and cache, and the mean and deviation that they were trained with."""
+def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State, list[str]]:
+    """timm's weights, by its own loader and cache; the mean and deviation that they were trained with; and what timm changed
+    to fit, in words."""
     if isinstance(encoder.backbone, Lab):
         raise UserError("--from timm: timm has no network of two streams (--encoder.streams lab): leave one of both out")
     options = timm_options(choice, encoder.front.size)
+    if "width" in choice.options and "channels" in options:
+        width = choice.options["width"]
+        raise UserError(f"--from timm: timm has no weights of {choice.name!r} of width {width}: leave --encoder.width out")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,11 +114,23 @@ def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State]:
             "network and options that timm has weights of, and a connection to its hub once, or --from FILE.safetensors"
         ) from error
     about: Any = made.pretrained_cfg
-    channels = encoder.front.channels
+    channels, usual = encoder.front.channels, _usual_input(choice.name)
     values = {name: torch.tensor(about[name]).view(-1, 1, 1) for name in ("mean", "std") if about.get(name)}
-    return made.state_dict(), values if channels == 3 else {
-        name: value.mean(0, keepdim=True).expand(channels, 1, 1).clone() for name, value in values.items()
-    }
+    if channels != 3:
+        values = {name: value.mean(0, keepdim=True).expand(channels, 1, 1).clone() for name, value in values.items()}
+    fitted = [f"its first convolution fitted from 3 to {channels} channels"] if channels != 3 else []
+    for what, name in (("patches", "patch_size"), ("positions, of images", "img_size")):
+        if options.get(name, usual.get(name)) != usual.get(name):
+            fitted.append(f"its {what} resampled from {usual[name]} to {options[name]} px")
+    return made.state_dict(), values, fitted
+
+
+def _usual_input(name: str) -> dict[str, int]:
+    """Sides of image and patch of a network of timm as it was trained, where it is one of patches."""
+    embed = getattr(timm.create_model(name, num_classes=0), "patch_embed", None)
+    if embed is None or not hasattr(embed, "img_size"):
+        return {}
+    return {"img_size": embed.img_size[0], "patch_size": embed.patch_size[0]}
 
 
 def _described(path: Path) -> bool:

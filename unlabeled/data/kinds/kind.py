@@ -168,6 +168,12 @@ def build(choice: Choice) -> Kind:
     return made
 
 
+def sees(made: Any) -> tuple[str, ...]:
+    """Returns the kinds of data that a method or a policy says it takes; images where it says none."""
+    kinds: tuple[str, ...] = getattr(made, "sees", ("image",))
+    return kinds
+
+
 @cache
 def suffixes() -> Mapping[str, str]:
     """Returns the suffix of a file -> the kind that reads it."""
