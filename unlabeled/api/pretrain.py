@@ -38,6 +38,7 @@ def pretrain(
     speed: str | None = None,
     monitor_every: int | None = None,
     seed: int | None = None,
+    paper: bool | None = None,
     out: str | Path = "runs/a",
     recipe: str | Path | None = None,
     resume: bool = False,
@@ -49,7 +50,8 @@ def pretrain(
 ) -> Run:
     """Pretrain an encoder on images or recordings, without their labels.
 
-    What is not given comes from the recipe, then from the method's paper, then from the defaults. Options of the method,
+    What is not given comes from the recipe, then from what was measured to be best for such data in batches of hundreds
+    (`results/defaults`; `--paper` leaves it out), then from the method's paper, then from the defaults. Options of the method,
     the encoder, the views and the optimiser are written with a dot: `--method.temperature 0.2`, `--encoder.width 16`,
     `--views.strength 0.5`, `--optimizer.lr 0.1`, and of the kind of data `--kind.eval-size 40` or, for recordings,
     `--kind.rate 16000 --kind.seconds 4`; in Python, `options={"method.temperature": 0.2}`.
@@ -65,7 +67,7 @@ def pretrain(
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         epochs: passes over the images (default: 100).
-        batch_size: images per step, over all devices (default: 256).
+        batch_size: images per step, over all devices (default: 256; fewer where an epoch would have less than 8 steps).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
             (default: 1).
         label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
@@ -90,6 +92,7 @@ def pretrain(
             workers=1` (default: auto; `unlabeled tune` shows what is fast here).
         monitor_every: epochs between two looks at kNN accuracy and rank; 0 for never (default: 5).
         seed: of everything random (default: 0).
+        paper: whether what is not given is as in the method's paper, for large batches and long runs (default: false).
         out: folder of the run.
         recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         resume: go on from the run's last checkpoint.
@@ -133,6 +136,7 @@ def pretrain(
         "speed": speed,
         "monitor_every": monitor_every,
         "seed": seed,
+        "paper": paper,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     with reserved(Path(out), devices) as processes:

@@ -21,7 +21,7 @@ from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
-from unlabeled.training.setup import resolved
+from unlabeled.training.setup import resolved, usual
 
 FIGURES = [
     figure("kNN 100%", "knn"),
@@ -61,11 +61,11 @@ def sweep(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    asked, base = base, resolved(compose(base.to_dict(), {"data": named}), opened.train)
+    asked, base = base, resolved(compose(*layers, {"data": named}, usual=usual(opened.train)), opened.train)
     by_kind = ["encoder"] if base.encoder != asked.encoder else []
     layers.append({name: base.to_dict()[name] for name in ("data", "kind", *by_kind)})
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
+    rows = [Row(_name(chosen), compose(*layers, chosen, usual=usual(opened.train)), {"values": chosen}) for chosen in combinations]
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
     question = {
         "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),

@@ -17,10 +17,10 @@ from unlabeled.data import Data, Source, open_data, told
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone
-from unlabeled.recipe import Recipe, compose, read
+from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
-from unlabeled.training.setup import resolved
+from unlabeled.training.setup import resolved, usual
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
@@ -67,6 +67,9 @@ def pretrain(
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
+    if not existing:
+        paper, recipe = recipe, compose(*layers, usual=usual(opened.train))
+        _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
@@ -118,6 +121,14 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
                 "leave it out, or start a new run with another --out"
             )
     return run.recipe
+
+
+def _tell_usual(options: Mapping[str, str]) -> None:
+    """Says what is not as in the method's paper though nobody asked for it."""
+    if options:
+        words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+        said = f"defaults measured for such data, in place of the paper's (--paper keeps those): {words}"
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
