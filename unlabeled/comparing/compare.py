@@ -21,7 +21,8 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
-from unlabeled.training.setup import chosen_images, resolved, usual
+from unlabeled.training.defaults import defaults
+from unlabeled.training.setup import chosen_images, resolved
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
@@ -71,7 +72,7 @@ def compare(
         data = str(data)
     opened = open_labelled(data if data is not None else common.data, common, root)
     name = opened.train.name if data is None else data
-    common = resolved(compose(*layers, {"data": name}, usual=usual(opened.train)), opened.train)
+    common = resolved(compose(*layers, {"data": name}, usual=defaults(opened.train)), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
@@ -130,7 +131,7 @@ def _rows(
 ) -> list[Row]:
     plain = common.to_dict()
     fixed = {name: plain[name] for name in (*SHARED, "seed", "data", "epochs")}
-    make = partial(compose, *base, fixed, usual=usual(data.train))
+    make = partial(compose, *base, fixed, usual=defaults(data.train))
     untrained = Row(UNTRAINED, make({"method": UNTRAINED}), {"kind": "baseline"})
     named = [text for text in methods if text not in (UNTRAINED, LABELS)]
     rows = [_row(text, base, fixed, common, data, minutes) for text in named]
@@ -150,7 +151,7 @@ def _rows(
 def _row(
     text: str, base: list[dict[str, Any]], fixed: Mapping[str, Any], common: Recipe, data: Data, minutes: float | None
 ) -> Row:
-    encoder = {"encoder": fixed["encoder"]}
+    encoder, make = {"encoder": fixed["encoder"]}, partial(compose, usual=defaults(data.train))
     if _is_run(text):
         run = Run.open(text)
         row = Row(Path(text).resolve().name, run.recipe, run=Path(text))
@@ -159,7 +160,7 @@ def _row(
             raise UserError(f"the run {text!r} was trained on {others}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif is_recipe(text):
-        recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]}, usual=usual(data.train))
+        recipe = make(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
         if not recipe.kind.name or not recipe.kind.options.get("size"):  # what it leaves open is as the data say
             recipe = compose(recipe.to_dict(), {"kind": {**fixed["kind"], **recipe.kind.options}})
         _same(text, recipe, common, (*SHARED, "seed"))
@@ -167,7 +168,7 @@ def _row(
     else:
         name, _, rest = text.partition(":")
         registry.get("methods", name)
-        row = Row(text, compose(*base, {"method": {"name": name, **_options(text, rest)}}, fixed, usual=usual(data.train)))
+        row = Row(text, make(*base, {"method": {"name": name, **_options(text, rest)}}, fixed))
     labels = getattr(registry.get("methods", row.recipe.method.name).make, "needs_labels", False)
     return Row(row.name, row.recipe, {"kind": "labels" if labels else "method"}, row.run)
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
-from unlabeled.training.setup import resolved, usual
+from unlabeled.training.defaults import defaults
+from unlabeled.training.setup import resolved
 
 FIGURES = [
     figure("kNN 100%", "knn"),
@@ -61,11 +63,12 @@ def sweep(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    asked, base = base, resolved(compose(*layers, {"data": named}, usual=usual(opened.train)), opened.train)
+    asked, base = base, resolved(compose(*layers, {"data": named}, usual=defaults(opened.train)), opened.train)
     by_kind = ["encoder"] if base.encoder != asked.encoder else []
     layers.append({name: base.to_dict()[name] for name in ("data", "kind", *by_kind)})
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    rows = [Row(_name(chosen), compose(*layers, chosen, usual=usual(opened.train)), {"values": chosen}) for chosen in combinations]
+    make = partial(compose, *layers, usual=defaults(opened.train))
+    rows = [Row(_name(chosen), make(chosen), {"values": chosen}) for chosen in combinations]
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
     question = {
         "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),

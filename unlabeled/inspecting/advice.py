@@ -17,7 +17,8 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.inspecting.pace import Pace
 from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import Recipe, compose
-from unlabeled.training.setup import batch_size, resolved, usual
+from unlabeled.training.defaults import batch_size, defaults
+from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
 """A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
@@ -102,7 +103,7 @@ def advise(
     method = {} if pictures else {"method": source.kind.method}
     for layer in ladder(source) if pictures else [{}]:
         said = {"data": data, **columns, **method, "batch_size": batch}
-        recipe = resolved(compose(said, layer, usual=usual(source)), source)
+        recipe = resolved(compose(said, layer, usual=defaults(source)), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:

@@ -20,7 +20,8 @@ from unlabeled.files import alone
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
-from unlabeled.training.setup import resolved, usual
+from unlabeled.training.defaults import defaults
+from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
@@ -68,7 +69,7 @@ def pretrain(
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
     if not existing:
-        paper, recipe = recipe, compose(*layers, usual=usual(opened.train))
+        paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train)
     about = {**environment(), "data": _identity(opened)}

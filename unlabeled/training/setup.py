@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -31,7 +30,7 @@ from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
-from unlabeled.recipe import Recipe, Usual, compose
+from unlabeled.recipe import Recipe, compose
 from unlabeled.registry import Choice
 from unlabeled.training import accumulate
 from unlabeled.training.batches import Clock, generator
@@ -39,8 +38,6 @@ from unlabeled.training.step import Step, judged_parts
 from unlabeled.training.warm_start import Origin, begin_from
 from unlabeled.views.view import Views
 
-BATCHES = 8
-"""Batches in an epoch, at least, for a batch to be as large as 256."""
 WHITENED = 50_000
 """Samples that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
 
@@ -300,30 +297,6 @@ def finished_encoder(
 def _kind(recipe: Recipe, name: str) -> Kind:
     """The kind of the data, with the recipe's options: the recipe may leave its name open."""
     return build(Choice(name, recipe.kind.options))
-
-
-def usual(source: Source) -> Usual:
-    """Returns what a run on such samples has where its recipe says nothing: for `compose`, over the paper's. What was
-    measured with the method, views that the samples bear, and batches of which there are some in an epoch."""
-
-    def parts(entry: registry.Entry, encoder: str, paper: Mapping[str, Any]) -> dict[str, Any]:
-        given = {"batch_size": batch_size(len(source)), **entry.preferred(encoder)}
-        views = dict(paper.get("views", {"name": source.kind.policy}))
-        policy = registry.get("views", views.pop("name")).resolve(views)
-        found = source.kind.usual(policy, source.form, source.invariances)
-        return {**given, "views": {"name": policy.name, **found[1]}} if found and "views" not in given else given
-
-    return parts
-
-
-def batch_size(n: int) -> int:
-    """Returns 256, or the largest power of two of which an epoch of n samples has 8; at least 16, if there are as many
-    samples.
-
-    >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
-    [256, 128, 16, 10]
-    """
-    return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
 
 
 def resolved(recipe: Recipe, source: Source) -> Recipe:

@@ -14,7 +14,8 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
-from unlabeled.training.setup import planned_steps, resolved, usual
+from unlabeled.training.defaults import defaults
+from unlabeled.training.setup import planned_steps, resolved
 from unlabeled.training.tuning import Trial, tuned
 
 
@@ -74,7 +75,7 @@ def tune(
         raise UserError("no data: give a folder, a file or the name of a known set")
     named_data = recipe.data if data is None else data
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
-    recipe = resolved(compose(*layers, usual=usual(opened.train)), opened.train)
+    recipe = resolved(compose(*layers, usual=defaults(opened.train)), opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None

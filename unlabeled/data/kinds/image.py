@@ -40,6 +40,7 @@ SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."
 USUAL_CROP = 0.2
 """Least area of a crop where nothing is asked for: MoCo's (He et al. 2020, published code) in place of SimCLR's 0.08, which
 loses small pictures' things (`results/defaults`)."""
+AFFINE = {"name": "affine"}
 PAIRS = ("simclr", "moco-v1", "moco-v2", "byol")
 """Policies of two whole views, in whose place others may stand."""
 SMALLEST, LARGEST = 16, 224
@@ -132,7 +133,7 @@ class ImageKind:
     def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> tuple[str, Mapping[str, Any]] | None:
         """Moves and bends grey pictures that may not be mirrored, crops small ones less, changes colours by half."""
         if views.name in PAIRS and form.channels == 1 and "mirror" not in invariances:
-            return "shifted, turned and sheared, as grey pictures that may not be mirrored bear little else", {"name": "affine"}
+            return "shifted, turned and sheared, as grey pictures that may not be mirrored bear little else", AFFINE
         scale, strength = views.options.get("scale"), views.options.get("strength", 0.0)
         given: dict[str, Any] = {}
         if isinstance(scale, tuple | list) and scale[0] < USUAL_CROP:
