@@ -20,6 +20,7 @@ from unlabeled.data import open_data
 from unlabeled.inspecting.advice import COMPARED, advise, ladder
 from unlabeled.inspecting.pace import Pace, measure
 from unlabeled.recipe import Recipe, compose
+from unlabeled.training.defaults import defaults
 
 
 def test_two_splits_with_a_leak_and_a_wrong_label(tmp_path: Path) -> None:
@@ -87,7 +88,8 @@ def test_the_suggested_command_is_one(tmp_path: Path) -> None:
     command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     assert command.__name__ == "pretrain"
     given = {k: v for k, v in bound.arguments.items() if k not in ("data", "out", "accelerator")}
-    meant, advised = compose({"data": "DATA"}, given, options), found.advice.recipe
+    usual = defaults(open_data(images(60), seed=None).train)
+    meant, advised = compose({"data": "DATA"}, given, options, usual=usual), found.advice.recipe
     assert meant.kind.options == {k: v for k, v in advised.kind.options.items() if v is not None}
     assert replace(meant, kind=advised.kind) == advised
     assert found.advice.recipe.batch_size <= 60

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +13,15 @@ import yaml
 
 from unlabeled.console import console
 from unlabeled.errors import UserError
-from unlabeled.registry import Choice, coerce, get, nearest
+from unlabeled.registry import Choice, Entry, coerce, get, nearest
 
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
 
 Keep = Literal["best", "last"]
 """Which epoch's encoder a run gives."""
+Usual = Callable[[Entry, str, Mapping[str, Any]], Mapping[str, Any]]
+"""Entry of a method, name of an encoder, what the paper prescribes with both -> fields of a recipe in place of that."""
 
 CHOICES = {"method": "methods", "views": "views", "optimizer": "optim", "encoder": None, "kind": None}
 """Fields that are a name with options, and where the registry has each. Encoders are timm's or their kind's; the options of
@@ -108,6 +110,8 @@ class Recipe:
         keep_every: epochs between two encoders that are kept beside; 0 for none.
         patience: epochs without a better look after which a run ends early; 0: never.
         seed: of everything random.
+        paper: whether what is not given is as the method's paper has it, though something else was measured to be better for
+            such data and batches (`results/defaults`).
         about: what the recipe's author says of it (command, hardware, minutes, expected figure); not used.
     """
 
@@ -138,6 +142,7 @@ class Recipe:
     keep_every: int = 0
     patience: int = 0
     seed: int = 0
+    paper: bool = False
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -208,13 +213,13 @@ def read(recipe: str | Path) -> dict[str, Any]:
     }
 
 
-def compose(*layers: Mapping[str, Any], prescribe: bool = True) -> Recipe:
-    """Composes one recipe from mappings, later ones over earlier ones, over what the method's paper prescribes with this
-    encoder, over the defaults. `prescribe=False` leaves the paper out: the recipe that a run kept was whole when it was
-    written, and an option that is newer has the default that is how things were before.
+def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | None = None) -> Recipe:
+    """Composes one recipe from mappings, later ones over earlier ones, over what is usual with such data and this encoder,
+    over what the method's paper prescribes with it, over the defaults. `prescribe=False` leaves these two out: the recipe
+    that a run kept was whole when it was written, and an option that is newer has the default that is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
-    was there with its options; options alone change it, whatever its name.
+    was there with its options; options alone change it, whatever its name. `{"paper": True}` leaves out what is usual.
 
     Raises:
         UserError: an unknown field, name or option, or a value that cannot be.
@@ -227,10 +232,36 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True) -> Recipe:
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    given = _merge(_nested(entry.prescribed(whose)) if prescribe else {}, given)
+    under = _nested(entry.prescribed(whose)) if prescribe else {}
+    if usual and not coerce(given.get("paper", False), bool, "paper"):
+        under = _merge(under, _nested(usual(entry, whose, under)))
+    given = _merge(under, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))
+
+
+def difference(recipe: Recipe, other: Recipe) -> dict[str, str]:
+    """Returns the options, as they are typed, by which one recipe becomes the other; of a choice with another name, that.
+
+    >>> difference(compose({"views.scale": "0.2,1", "epochs": 3}), compose({}))
+    {'views.scale': '0.2,1.0', 'epochs': '3'}
+    """
+    found: dict[str, str] = {}
+    for field_ in dataclasses.fields(Recipe):
+        name, ours, theirs = field_.name, getattr(recipe, field_.name), getattr(other, field_.name)
+        if not isinstance(ours, Choice):
+            ours, theirs, prefix = {name: ours}, {name: theirs}, ""
+        elif ours.name != theirs.name:
+            ours, theirs, prefix = {name: ours.name}, {}, ""
+        else:
+            ours, theirs, prefix = ours.options, theirs.options, f"{name}."
+        found |= {prefix + key: _typed(value) for key, value in ours.items() if value != theirs.get(key)}
+    return found
+
+
+def _typed(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _checked(plain: dict[str, Any]) -> Recipe:

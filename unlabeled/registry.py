@@ -93,8 +93,9 @@ class Option:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
-    recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, and what it is,
-    in one line, if the docstring says that of another name."""
+    recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, those that were
+    measured to be better in runs of a person's size, by kind of encoder too, and what it is, in one line, if the docstring
+    says that of another name."""
 
     kind: str
     name: str
@@ -102,12 +103,16 @@ class Entry:
     preset: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     says: str = ""
 
     def prescribed(self, encoder: str) -> dict[str, Any]:
         """Returns the parts of a recipe that the paper prescribes with an encoder of that name."""
-        kinds = [parts for kind, parts in self.encoders.items() if kind in encoder]
-        return {key: value for parts in (self.recipe, *kinds) for key, value in parts.items()}
+        return {**self.recipe, **_for(encoder, self.encoders)}
+
+    def preferred(self, encoder: str) -> dict[str, Any]:
+        """Returns the parts of a recipe that were measured to be better than the paper's with an encoder of that name."""
+        return _for(encoder, self.measured)
 
     def options(self) -> dict[str, Option]:
         """Returns the keyword-only arguments of the constructor with this name's defaults: THE options, written nowhere
@@ -140,10 +145,16 @@ class Entry:
         return Choice(self.name, {k: given.get(k, o.default) for k, o in known.items()})
 
 
+def _for(encoder: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Those parts whose word is in the name of an encoder."""
+    return {key: value for word, values in parts.items() if word in encoder for key, value in values.items()}
+
+
 def register(
     *names: str,
     recipe: Mapping[str, Any] | None = None,
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
+    measured: Mapping[str, Mapping[str, Any]] | None = None,
     says: str = "",
     kind: str = "",
     **preset: Any,
@@ -155,6 +166,8 @@ def register(
         recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`.
         encoders: what it prescribes beyond that, options of the thing included, for encoders whose name contains a word:
             `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
+        measured: what is better than that in runs of a person's size, likewise: batches of hundreds, tens of epochs. It is
+            the default; `--paper` leaves it out.
         says: what these names are, where it is not the docstring's first line.
         kind: of thing, such as `views`; found for whatever lies in this package or inherits from something that does.
         preset: defaults of its options that differ under these names.
@@ -180,7 +193,7 @@ def register(
                 raise UserError(
                     f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another"
                 )
-            _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, says)
+            _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, measured or {}, says)
         return make
 
     return decorate

@@ -41,6 +41,7 @@ def pretrain(
     keep_every: int | None = None,
     patience: int | None = None,
     seed: int | None = None,
+    paper: bool | None = None,
     out: str | Path = "runs/a",
     recipe: str | Path | None = None,
     resume: bool = False,
@@ -52,10 +53,11 @@ def pretrain(
 ) -> Run:
     """Pretrain an encoder on images or recordings, without their labels.
 
-    What is not given comes from the recipe, then from the method's paper, then from the defaults. Options of the method,
-    the encoder, the views and the optimiser are written with a dot: `--method.temperature 0.2`, `--encoder.width 16`,
-    `--views.strength 0.5`, `--optimizer.lr 0.1`, and of the kind of data `--kind.eval-size 40` or, for recordings,
-    `--kind.rate 16000 --kind.seconds 4`; in Python, `options={"method.temperature": 0.2}`.
+    What is not given comes from the recipe, then from what was measured to be best for such data in batches of hundreds
+    (`results/defaults`; `--paper` leaves it out), then from the method's paper, then from the defaults. Options of the
+    method, the encoder, the views and the optimiser are written with a dot: `--method.temperature 0.2`,
+    `--encoder.width 16`, `--views.strength 0.5`, `--optimizer.lr 0.1`, and of the kind of data `--kind.eval-size 40` or, for
+    recordings, `--kind.rate 16000 --kind.seconds 4`; in Python, `options={"method.temperature": 0.2}`.
 
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
@@ -68,7 +70,7 @@ def pretrain(
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         epochs: passes over the images (default: 100).
-        batch_size: images per step, over all devices (default: 256).
+        batch_size: images per step, over all devices (default: 256; fewer where an epoch would have less than 8 steps).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
             (default: 1).
         label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
@@ -99,6 +101,7 @@ def pretrain(
         patience: epochs without a better look after which the run ends early; may be changed when it is resumed (default: 0,
             never).
         seed: of everything random (default: 0).
+        paper: whether what is not given is as in the method's paper, for large batches and long runs (default: false).
         out: folder of the run.
         recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         resume: go on from the run's last checkpoint.
@@ -145,6 +148,7 @@ def pretrain(
         "keep_every": keep_every,
         "patience": patience,
         "seed": seed,
+        "paper": paper,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     with reserved(Path(out), devices) as processes:

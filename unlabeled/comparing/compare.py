@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
+from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import chosen_images, resolved
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
@@ -64,12 +66,13 @@ def compare(
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     base = [*([_base(read(recipe_file), f"recipe {str(recipe_file)!r}")] if recipe_file else []), _base(layer, "an option")]
     stated = [recipe for text in methods if (recipe := _stated(str(text)))]
-    common = compose(*[_shared(recipe) for recipe in stated[:1]], *base)
+    layers = [*[_shared(recipe) for recipe in stated[:1]], *base]
+    common = compose(*layers)
     if isinstance(data, Path):
         data = str(data)
     opened = open_labelled(data if data is not None else common.data, common, root)
     name = opened.train.name if data is None else data
-    common = resolved(compose(common.to_dict(), {"data": name}), opened.train)
+    common = resolved(compose(*layers, {"data": name}, usual=defaults(opened.train)), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
@@ -128,17 +131,17 @@ def _rows(
 ) -> list[Row]:
     plain = common.to_dict()
     fixed = {name: plain[name] for name in (*SHARED, "seed", "data", "epochs")}
-    baseline = [*base, fixed]
-    untrained = Row(UNTRAINED, compose(*baseline, {"method": UNTRAINED}), {"kind": "baseline"})
+    make = partial(compose, *base, fixed, usual=defaults(data.train))
+    untrained = Row(UNTRAINED, make({"method": UNTRAINED}), {"kind": "baseline"})
     named = [text for text in methods if text not in (UNTRAINED, LABELS)]
     rows = [_row(text, base, fixed, common, data, minutes) for text in named]
-    few = compose(*baseline, {"method": LABELS, "labels": "1%"})
+    few = make({"method": LABELS, "labels": "1%"})
     images = len(chosen_images(few, data.train)[0])
     more: dict[str, Any] = {"kind": "labels"}
     if images < few.batch_size:
         few = compose(few.to_dict(), {"batch_size": images})
         more["note"] = f"{LABELS} 1%: batches of {images} {data.train.kind.nouns}, which are all that are labelled"
-    everything = compose(*baseline, {"method": LABELS})
+    everything = make({"method": LABELS})
     return [
         untrained, *rows,
         Row(f"{LABELS} 1%", few, more), Row(f"{LABELS} 100%", everything, {"kind": "labels"}),
@@ -148,7 +151,7 @@ def _rows(
 def _row(
     text: str, base: list[dict[str, Any]], fixed: Mapping[str, Any], common: Recipe, data: Data, minutes: float | None
 ) -> Row:
-    encoder = {"encoder": fixed["encoder"]}
+    encoder, make = {"encoder": fixed["encoder"]}, partial(compose, usual=defaults(data.train))
     if _is_run(text):
         run = Run.open(text)
         row = Row(Path(text).resolve().name, run.recipe, run=Path(text))
@@ -157,7 +160,7 @@ def _row(
             raise UserError(f"the run {text!r} was trained on {others}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif is_recipe(text):
-        recipe = compose(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
+        recipe = make(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
         if not recipe.kind.name or not recipe.kind.options.get("size"):  # what it leaves open is as the data say
             recipe = compose(recipe.to_dict(), {"kind": {**fixed["kind"], **recipe.kind.options}})
         _same(text, recipe, common, (*SHARED, "seed"))
@@ -165,7 +168,7 @@ def _row(
     else:
         name, _, rest = text.partition(":")
         registry.get("methods", name)
-        row = Row(text, compose(*base, {"method": {"name": name, **_options(text, rest)}}, fixed))
+        row = Row(text, make(*base, {"method": {"name": name, **_options(text, rest)}}, fixed))
     labels = getattr(registry.get("methods", row.recipe.method.name).make, "needs_labels", False)
     return Row(row.name, row.recipe, {"kind": "labels" if labels else "method"}, row.run)
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
+from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import resolved
 
 FIGURES = [
@@ -61,12 +63,13 @@ def sweep(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    asked, base = base, resolved(compose(base.to_dict(), {"data": named}), opened.train)
+    asked, base = base, resolved(compose(*layers, {"data": named}, usual=defaults(opened.train)), opened.train)
     by_kind = {"encoder": {"name": base.encoder.name, **asked.encoder.options}}
     plain = {name: base.to_dict()[name] for name in ("data", "kind")}
     layers.append(plain | (by_kind if base.encoder.name != asked.encoder.name else {}))
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    rows = [Row(_name(chosen), compose(*layers, chosen), {"values": chosen}) for chosen in combinations]
+    make = partial(compose, *layers, usual=defaults(opened.train))
+    rows = [Row(_name(chosen), make(chosen), {"values": chosen}) for chosen in combinations]
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
     question = {
         "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),

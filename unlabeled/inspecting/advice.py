@@ -19,14 +19,13 @@ from unlabeled.inspecting.pace import Pace
 from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import Recipe, compose
 from unlabeled.registry import Choice
+from unlabeled.training.defaults import batch_size, defaults
 from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
 """A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
 LONGEST = 1000
 """Epochs of the longest pretraining of SimCLR (Chen et al. 2020, figure 9)."""
-BATCHES = 8
-"""Batches in an epoch, at least, for a batch to be as large as 256."""
 IN_USE = 0.9
 """Share of the time that is left for steps: looks at kNN accuracy, checkpoints and start take the rest."""
 NARROW = 16
@@ -103,9 +102,10 @@ def advise(
     per_epoch = max(1, n // batch)
     wanted = max(EPOCHS, math.ceil(STEPS / per_epoch))
     pictures = source.kind.name == "image"
-    base, reasons = _views(source) if pictures else ({"method": source.kind.method}, [])
+    method = {} if pictures else {"method": source.kind.method}
     for layer in ladder(source) if pictures else [{}]:
-        recipe = resolved(compose({"data": data, **columns, "batch_size": batch}, base, layer), source)
+        said = {"data": data, **columns, **method, "batch_size": batch}
+        recipe = resolved(compose(said, layer, usual=defaults(source)), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:
@@ -113,14 +113,13 @@ def advise(
     epochs = max(1, min(LONGEST, int(minutes / epoch)))
     pieces = _pieces(pace, batch)
     recipe = replace(recipe, epochs=epochs, accumulate=pieces)
-    given = {**base, **layer, "batch_size": batch, **({"accumulate": pieces} if pieces > 1 else {}), "epochs": epochs}
+    given = {**layer, "batch_size": batch, **({"accumulate": pieces} if pieces > 1 else {}), "epochs": epochs}
     words = [f"--method {recipe.method.name} --encoder {recipe.encoder.name}"]
-    given.pop("method", None)
     words += [f"--{key.replace('_', '-')} {value}" for key, value in given.items()]
     command = f"unlabeled pretrain {shlex.quote(data)} {' '.join(words)}{more} --out runs/a"
     return Advice(
         recipe, command, pace, epochs * epoch, epochs >= wanted, wanted * epoch,
-        [*(_sizes(source, recipe) if pictures else [f"Views: {build(recipe.kind).views()}."]), *reasons,
+        [*(_sizes(source, recipe) if pictures else [f"Views: {build(recipe.kind).views()}."]), *_views(source, recipe),
          _batch(n, recipe, pace, source.kind.nouns),
          _method(source, n, minutes, recipe) if pictures else f"Method: {recipe.method.name}, made for {source.kind.nouns}.",
          *_time(epochs, epoch, wanted, minutes, pace, source.kind.nouns)],
@@ -143,25 +142,14 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
         yield {"encoder.width": NARROW, "kind.size": smaller, "kind.eval_size": size}
 
 
-def batch_size(n: int) -> int:
-    """Returns 256, or the largest power of two of which an epoch of n samples has 8; at least 16, if there are as many
-    samples.
-
-    >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
-    [256, 128, 16, 10]
-    """
-    return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
-
-
-def _views(source: Source) -> tuple[dict[str, Any], list[str]]:
-    """Options of the views, and why."""
-    if "mirror" not in source.invariances and source.channels == 1:
-        said = "Views: shifted, turned and sheared, as pictures that may be neither mirrored nor coloured allow little else."
-        return {"views": "affine"}, [said]
-    if source.size <= SMALL:
-        said = "Views: crops of a fifth of the picture at least, and half the jitter: small pictures bear no more."
-        return {"views.strength": 0.5, "views.scale": "0.2,1"}, [said]
-    return {}, ["Views: the paper's, for photographs. Where the object of interest is small, give --views.scale 0.5,1."]
+def _views(source: Source, recipe: Recipe) -> list[str]:
+    """Why the views are not the paper's, where they are not."""
+    paper = compose({"method": recipe.method.name}).views
+    found = source.kind.usual(paper, source.form, source.invariances)
+    if not found:
+        return []
+    small = " Where the object of interest is small, give --views.scale 0.5,1." if "scale" in found[1] else ""
+    return [f"Views: {found[0]}.{small}"]
 
 
 def _sizes(source: Source, recipe: Recipe) -> list[str]:

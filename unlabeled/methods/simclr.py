@@ -15,23 +15,26 @@ from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, Share, Width, register
 
+MEASURED = {"resnet": {"optimizer": "sgd"}}
 RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}}
 
 
 @register(
     "debiased",
     recipe=RECIPE,
+    measured=MEASURED,
     tau_plus=0.1,
     says="Debiased Contrastive Learning (Chuang et al. 2020): SimCLR with a corrected loss.",
 )
 @register(
     "hard-negatives",
     recipe=RECIPE,
+    measured=MEASURED,
     tau_plus=0.1,
     hardness=1.0,
     says="Contrastive Learning with Hard Negative Samples (Robinson et al. 2021): SimCLR with a corrected, weighted loss.",
 )
-@register("simclr", recipe=RECIPE)
+@register("simclr", recipe=RECIPE, measured=MEASURED)
 class SimCLR(Comparison):
     """A Simple Framework for Contrastive Learning of Visual Representations (Chen et al. 2020), algorithm 1.
 

@@ -17,9 +17,10 @@ from unlabeled.data import Data, Source, open_data, told
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone
-from unlabeled.recipe import Recipe, compose, read
+from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
@@ -68,6 +69,9 @@ def pretrain(
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
+    if not existing:
+        paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
+        _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
@@ -129,6 +133,14 @@ def _goes_on(run: Run, recipe: Recipe) -> bool:
     """Whether a run that patience ended early has more of it now."""
     kept = run.kept
     return kept is not None and kept.patience > 0 and not 0 < recipe.patience <= kept.patience
+
+
+def _tell_usual(options: Mapping[str, str]) -> None:
+    """Says what is not as in the method's paper though nobody asked for it."""
+    if options:
+        words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+        said = f"defaults measured for such data, in place of the paper's (--paper keeps those): {words}"
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:

@@ -14,6 +14,7 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
+from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import planned_steps, resolved
 from unlabeled.training.tuning import Trial, tuned
 
@@ -68,12 +69,13 @@ def tune(
 ) -> Tuned:
     """Does what `unlabeled.api.tune.tune` says."""
     named = [{"data": data if isinstance(data, str | Path) else ""}] if data is not None else []
-    recipe = compose(*([read(recipe_file)] if recipe_file else []), layer, *named)
+    layers = [*([read(recipe_file)] if recipe_file else []), layer, *named]
+    recipe = compose(*layers)
     if data is None and not recipe.data:
         raise UserError("no data: give a folder, a file or the name of a known set")
     named_data = recipe.data if data is None else data
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
-    recipe = resolved(recipe, opened.train)
+    recipe = resolved(compose(*layers, usual=defaults(opened.train)), opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None

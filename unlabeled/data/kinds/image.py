@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,12 @@ _SAMPLED, _COLOUR_SAMPLED = 256, 64  # headers read, images decoded, to find wha
 MILD_CROP, MILD_COLOURS = 0.5, 0.5
 """Least area of a crop, and strength of the colour jitter, of views that are mild. The area is ours; the strength is half of
 SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
+USUAL_CROP = 0.2
+"""Least area of a crop where nothing is asked for: MoCo's (He et al. 2020, published code) in place of SimCLR's 0.08, which
+loses small pictures' things (`results/defaults`)."""
+AFFINE = {"name": "affine"}
+PAIRS = ("simclr", "moco-v1", "moco-v2", "byol")
+"""Policies of two whole views, in whose place others may stand."""
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 
@@ -122,6 +129,18 @@ class ImageKind:
         assert self.size is not None
         first = self.first_size or self.size
         return first + round((self.size - first) * min(1.0, at.fraction / 0.8))
+
+    def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> tuple[str, Mapping[str, Any]] | None:
+        """Moves and bends grey pictures that may not be mirrored, crops small ones less, changes colours by half."""
+        if views.name in PAIRS and form.channels == 1 and "mirror" not in invariances:
+            return "shifted, turned and sheared, as grey pictures that may not be mirrored bear little else", AFFINE
+        scale, strength = views.options.get("scale"), views.options.get("strength", 0.0)
+        given: dict[str, Any] = {}
+        if isinstance(scale, tuple | list) and scale[0] < USUAL_CROP:
+            given["scale"] = (USUAL_CROP, 1.0)
+        if strength > MILD_COLOURS:
+            given["strength"] = MILD_COLOURS
+        return (f"crops of {USUAL_CROP:.0%} of the picture at least, and half of the jitter", given) if given else None
 
     def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
         """Advises crops of half of the picture at least, where they may show less; else weaker colours."""

@@ -114,6 +114,11 @@ class Kind(Protocol):
         """Returns the size of a view along each axis, at that time of the training."""
         ...
 
+    def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> tuple[str, Mapping[str, Any]] | None:
+        """Returns what such samples bear in place of the views that a paper prescribes: why, and options of these, or a
+        policy with a name; None where the paper's are as good."""
+        ...
+
     def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
         """Returns what to try where a run with such views did not help: why, and options of the views as one types them;
         None if there is nothing of this kind."""

@@ -130,6 +130,9 @@ class SoundKind:
         assert self.seconds is not None
         return max(1, round(self.rate * self.seconds))
 
+    def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> None:
+        """Leaves the paper's."""
+
     def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
         """Advises windows of twice the length."""
         samples = views.options.get("samples")

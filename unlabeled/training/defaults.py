@@ -1,0 +1,39 @@
+"""What a run does where nothing is said: what was measured to learn most from such data, in batches of hundreds and tens of
+epochs (`results/defaults`). Papers' settings, for thousands a batch and hundreds of epochs, are had by `--paper`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from unlabeled import registry
+from unlabeled.data import Source
+from unlabeled.recipe import Usual
+
+BATCHES = 8
+"""Batches in an epoch, at least, for a batch to be as large as 256."""
+
+
+def defaults(source: Source) -> Usual:
+    """Returns what a run on such samples has where its recipe says nothing: for `compose`, over the paper's. What was
+    measured with the method, views that the samples bear, and batches of which there are some in an epoch."""
+
+    def parts(entry: registry.Entry, encoder: str, paper: Mapping[str, Any]) -> dict[str, Any]:
+        given = {"batch_size": batch_size(len(source)), **entry.preferred(encoder)}
+        views = dict(paper.get("views", {"name": source.kind.policy}))
+        policy = registry.get("views", views.pop("name")).resolve(views)
+        found = source.kind.usual(policy, source.form, source.invariances)
+        return {**given, "views": {"name": policy.name, **found[1]}} if found and "views" not in given else given
+
+    return parts
+
+
+def batch_size(n: int) -> int:
+    """Returns 256, or the largest power of two of which an epoch of n samples has 8; at least 16, if there are as many
+    samples.
+
+    >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
+    [256, 128, 16, 10]
+    """
+    return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
