@@ -49,7 +49,7 @@ def options(trial: Trial) -> dict[str, Any]:
     lambda trial: trial.learns,
 )
 def it_learns_without_collapse(trial: Trial) -> None:
-    """Within sixty steps the loss falls (unless a rival learns against it), the embeddings spread, and kNN finds the clusters
+    """Within sixty steps the loss falls, unless a rival learns against it; the embeddings spread, and kNN finds the clusters
     better than before."""
     missing = ""
     for seed in SEEDS:

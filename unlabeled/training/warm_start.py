@@ -74,7 +74,7 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
         there = load(named)
         ours, theirs = encoder.front.kind.name, there.front.kind.name
         if ours != theirs:
-            raise UserError(f"--from {named}: an encoder of data of kind {theirs}, and these are of kind {ours}: leave it out")
+            raise UserError(f"--from {named}: an encoder of data of kind {theirs}, and these are {ours}: leave it out")
         own = there.backbone.state_dict()
         statistics = dict(there.front.state_dict())
     wanted = encoder.backbone.state_dict()
@@ -183,11 +183,11 @@ def _check(own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], named: str, 
         more = f", and {len(apart) - SHOWN:,} more" if len(apart) > SHOWN else ""
         raise UserError(
             f"--from {named}: its network is not {_spelled(choice)}: {'; '.join(apart[:SHOWN])}{more}; "
-            f"{_remedy(named, choice)}, or leave --from out"
+            f"{_remedy(named, choice, apart)}, or leave --from out"
         )
 
 
-def _remedy(named: str, choice: Choice) -> str:
+def _remedy(named: str, choice: Choice, apart: list[str]) -> str:
     """What to give to have the network that was trained; a run says it itself."""
     if named != TIMM and (Path(named) / RECIPE).is_file():
         with suppress(UserError):  # its method may be a plug-in's, which is not needed here
@@ -195,6 +195,8 @@ def _remedy(named: str, choice: Choice) -> str:
             if theirs == _spelled(choice):
                 return "the run's has these options on samples of another size or other channels: give such data"
             return f"the run's is {theirs}: give these options"
+    if any(each.startswith("conv1.") for each in apart):
+        return "a ResNet's first layers are others for small images: give --encoder.stem large, which is timm's own"
     return "give the encoder that it was trained with"
 
 
