@@ -204,7 +204,8 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True) -> Recipe:
     written, and an option that is newer has the default that is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
-    was there with its options; options alone change it, whatever its name.
+    was there with its options; options alone change it, whatever its name. A warm-up goes with the optimiser that a paper
+    prescribes it for, and not with another.
 
     Raises:
         UserError: an unknown field, name or option, or a value that cannot be.
@@ -217,7 +218,10 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True) -> Recipe:
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    given = _merge(_nested(entry.prescribed(whose)) if prescribe else {}, given)
+    prescribed = _nested(entry.prescribed(whose)) if prescribe else {}
+    if given.get("optimizer", {}).get("name", "") not in ("", prescribed.get("optimizer", {}).get("name")):
+        prescribed.pop("warmup_epochs", None)
+    given = _merge(prescribed, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))
