@@ -38,11 +38,6 @@ def its_libraries() -> float:
 
 
 @pytest.mark.parametrize("words", [[], *[[verb] for verb in VERBS], ["methods"], ["recipes"]], ids=" ".join)
-def test_an_option_s_earlier_name_is_told_apart() -> None:
-    assert "--looks is now --tta" in mistake("pretrain", "digits", "--looks", "2")
-    assert "--average is now --ema" in mistake("pretrain", "digits", "--average=0.9")
-
-
 def test_help_is_fast_and_imports_no_torch(words: list[str], its_libraries: float) -> None:
     program = (
         "import sys; from unlabeled.cli import main\n"
@@ -185,3 +180,8 @@ def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(importlib.import_module("unlabeled.inspecting.views"), "draw", broken)
     with pytest.raises(ZeroDivisionError):
         unlabeled("views", "digits", "--out", tmp_path / "v.png")
+
+
+def test_an_option_s_earlier_name_is_told_apart() -> None:
+    assert "--looks is now --tta" in mistake("pretrain", "digits", "--looks", "2")
+    assert "--average is now --ema" in mistake("pretrain", "digits", "--average=0.9")

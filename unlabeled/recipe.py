@@ -219,7 +219,9 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | N
     that a run kept was whole when it was written, and an option that is newer has the default that is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
-    was there with its options; options alone change it, whatever its name. `{"paper": True}` leaves out what is usual.
+    was there with its options; options alone change it, whatever its name. Warm-up, and the rule by which a learning rate
+    follows the batch size, go with the optimiser that a paper prescribes them for, and not with another. `{"paper": True}`
+    leaves out what is usual.
 
     Raises:
         UserError: an unknown field, name or option, or a value that cannot be.
@@ -232,10 +234,12 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | N
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    under = _nested(entry.prescribed(whose)) if prescribe else {}
+    paper = _nested(entry.prescribed(whose)) if prescribe else {}
     if usual and not coerce(given.get("paper", False), bool, "paper"):
-        under = _merge(under, _nested(usual(entry, whose, under)))
-    given = _merge(under, given)
+        given = _merge(_nested(usual(entry, whose, paper)), given)
+    if given.get("optimizer", {}).get("name", "") not in ("", paper.get("optimizer", {}).get("name")):
+        paper = {name: value for name, value in paper.items() if name not in ("lr_scaling", "warmup_epochs")}
+    given = _merge(paper, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))

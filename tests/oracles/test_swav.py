@@ -112,6 +112,8 @@ def test_the_defaults_are_the_published_codes_for_batches_of_256() -> None:
     given = {"queue": 3840, "queue_from": 15, "epsilon": 0.05, "temperature": 0.1, "frozen_epochs": 1, "prototypes": 3000}
     assert given.items() <= recipe.method.options.items()
     assert {"lr": 0.6, "weight_decay": 1e-6, "momentum": 0.9, "trust": 1e-3}.items() <= recipe.optimizer.options.items()
+    assert compose({"method": "swav", "optimizer.lr": 0.3}).warmup_epochs == 0
+    assert compose({"method": "swav", "optimizer": "sgd"}).warmup_epochs is None
     assert compose(read("cifar10/swav")).warmup_epochs is None, "as it was when the recipe was tried"
 
 

@@ -195,7 +195,7 @@ def _remedy(named: str, choice: Choice, apart: list[str]) -> str:
             if theirs == _spelled(choice):
                 return "the run's has these options on samples of another size or other channels: give such data"
             return f"the run's is {theirs}: give these options"
-    if any(each.startswith("conv1.") for each in apart):
+    if "conv1.weight is missing there" in apart:
         return "a ResNet's first layers are others for small images: give --encoder.stem large, which is timm's own"
     return "give the encoder that it was trained with"
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled import registry
 from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds.jpeg import SPARE, START, Jpeg
 from unlabeled.data.kinds.kind import Array, Form
@@ -41,8 +42,6 @@ USUAL_CROP = 0.2
 """Least area of a crop where nothing is asked for: MoCo's (He et al. 2020, published code) in place of SimCLR's 0.08, which
 loses small pictures' things (`results/defaults`)."""
 AFFINE = {"name": "affine"}
-PAIRS = ("simclr", "moco-v1", "moco-v2", "byol")
-"""Policies of two whole views, in whose place others may stand."""
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 
@@ -132,7 +131,9 @@ class ImageKind:
 
     def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> tuple[str, Mapping[str, Any]] | None:
         """Moves and bends grey pictures that may not be mirrored, crops small ones less, changes colours by half."""
-        if views.name in PAIRS and form.channels == 1 and "mirror" not in invariances:
+        policy = registry.get("views", views.name).make
+        pair = getattr(policy, "distorts_whole", False) and views.options.get("views", 2) == 2
+        if pair and form.channels == 1 and "mirror" not in invariances:
             return "shifted, turned and sheared, as grey pictures that may not be mirrored bear little else", AFFINE
         scale, strength = views.options.get("scale"), views.options.get("strength", 0.0)
         given: dict[str, Any] = {}

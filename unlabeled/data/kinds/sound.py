@@ -131,7 +131,7 @@ class SoundKind:
         return max(1, round(self.rate * self.seconds))
 
     def usual(self, views: Choice, form: Form, invariances: frozenset[str]) -> None:
-        """Leaves the paper's."""
+        """Gives nothing: the paper's views are as good."""
 
     def milder(self, views: Choice) -> tuple[str, dict[str, str]] | None:
         """Advises windows of twice the length."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,9 @@ _JITTER = 0.8
 
 class Composition:
     """Views that are drawn independently, each from its own `View`."""
+
+    distorts_whole: ClassVar[bool] = False
+    """Whether each view is of a whole picture and of the same size, so that another way to distort one may stand there."""
 
     def __init__(self, *views: View) -> None:
         self.parts = list(views)
@@ -46,6 +51,8 @@ class Distorted(Composition):
     - `multi-patch` (Tong et al. 2023, EMP-SSL, published code): 20 patches of 25% of the area, jitter with probability 0.8
       and 0.4, 0.4, 0.4, 0.2, grey 0.2, blur 0.1, solarisation 0.1. There they are square.
     """
+
+    distorts_whole = True
 
     def __init__(
         self,
@@ -109,6 +116,8 @@ class Byol(Composition):
     Crops of 8 to 100% of the area, mirror 0.5, jitter with probability 0.8 and 0.4, 0.4, 0.2, 0.1, grey 0.2; blur 1.0 and
     0.1 with sigma 0.1 to 2, solarisation 0 and 0.2. Under 64 pixels neither is blurred, as in SimCLR's appendix B.9.
     """
+
+    distorts_whole = True
 
     def __init__(
         self,
