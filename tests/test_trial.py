@@ -52,9 +52,7 @@ def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_
 def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is an epoch, after which a run may look at kNN; a row looks a few times in all."""
     looks: list[int] = []
-    monkeypatch.setattr(
-        "unlabeled.training.monitor.Monitor._look", lambda self, encoder, at, more=None: looks.append(at.step)
-    )
+    monkeypatch.setattr("unlabeled.training.monitor.Monitor._measure", lambda self, encoder, at: looks.append(at.step))
     layer = {
         "encoder": {"name": "resnet10t", "width": 4},
         "batch_size": 16,
