@@ -240,6 +240,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
+        if value is not None and value >= 2**63:
+            raise UserError(f"{name.replace('_', '-')} is {value}, and must be a number of at most 63 bits")
     if recipe.tta not in (1, 2, 4):
         raise UserError(f"tta is {recipe.tta}, and must be 1, 2 (the mirror image too) or 4 (both smaller, too)")
     if not 0 <= recipe.ema < 1:
@@ -276,7 +278,10 @@ def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
         elif option:
             nested.setdefault(head, {})[option] = value
         else:
-            nested[head] = nested.get(head, {}) | (dict(value) if isinstance(value, Mapping) else {"name": str(value)})
+            chosen = {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {"name": str(value)}
+            if not isinstance(chosen.get("name", ""), str):
+                raise UserError(f"the name of {head} is {chosen['name']!r}, and must be text")
+            nested[head] = nested.get(head, {}) | chosen
     return nested
 
 

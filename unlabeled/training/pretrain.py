@@ -7,7 +7,7 @@ import importlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from unlabeled.console import console
 from unlabeled.data import Data, Source, open_data, told
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
-from unlabeled.files import alone
+from unlabeled.files import alone, clear_leftovers
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
-from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
 from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
@@ -39,6 +39,8 @@ def reserved(out: Path, devices: int | None) -> Iterator[int]:
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     with alone(out) if number == 0 else nullcontext():
+        if number == 0:
+            clear_leftovers(out, FILES)
         yield processes if devices is None else devices
 
 
@@ -60,7 +62,7 @@ def pretrain(
     existing = _existing(out, resume)
     writers = _loggers(logger, out)
     recipe = _continued(run, layers) if existing else compose(*layers)
-    if existing and run.finished:
+    if existing and run.finished and recipe.epochs == run.recipe.epochs:
         console().print(f"{str(out)!r} is finished: nothing is left to do", soft_wrap=True)
         return run
     named_data = recipe.data if data is None else data
@@ -70,6 +72,11 @@ def pretrain(
     recipe = resolved(recipe, opened.train)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
+        if run.older:
+            raise UserError(
+                f"{run.older}, which knew data in another way, so that nobody can tell whether {opened.train.name!r} is the "
+                "same: finish it with that version, or start a new run with another --out"
+            )
         raise UserError(
             f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
         )
@@ -86,7 +93,7 @@ def pretrain(
     finally:
         if rank() == 0:
             _tell_skipped(run, opened)
-    return run
+    return Run(out)
 
 
 def _existing(out: Path, resume: bool) -> bool:
@@ -96,6 +103,7 @@ def _existing(out: Path, resume: bool) -> bool:
         UserError: it holds one, and `resume` was not asked for; or it holds something else.
     """
     if (out / CHECKPOINT).is_file():
+        Run.open(out)
         if not resume:
             raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
         return True
@@ -107,24 +115,25 @@ def _existing(out: Path, resume: bool) -> bool:
 
 
 def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
-    """The recipe of a run to be resumed, once what was said again agrees with it."""
+    """The recipe of a run to be resumed, once what was said again agrees with it; with the epochs that are asked for now."""
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
     chosen = {"speed"} if now["speed"] == "auto" else set()
-    for name in now.keys() - {"about", "monitor_every", "data"} - chosen:
+    for name in now.keys() - {"about", "monitor_every", "data", "epochs"} - chosen:
         if now[name] != before[name]:
             raise UserError(
                 f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
                 "leave it out, or start a new run with another --out"
             )
-    return run.recipe
+    return replace(run.recipe, epochs=now["epochs"])
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
     if trial:
         gain = trial.gain(Speed.parse(recipe.speed))
         said = f"speed: {recipe.speed}, {gain:.1f} times the slowest way by timed steps; `unlabeled tune` shows them"
-        console(quiet=rank() > 0).print(said, soft_wrap=True)
+        for line in [*trial.warnings(), said]:
+            console(quiet=rank() > 0).print(line, soft_wrap=True)
 
 
 def _identity(data: Data) -> dict[str, Any]:

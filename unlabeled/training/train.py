@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unlabeled.data import Data
@@ -17,7 +19,8 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.training.batches import batches, seed_of
-from unlabeled.training.checkpoints import restore, save
+from unlabeled.training.checkpoints import restore, save, tell_changes
+from unlabeled.training.failing import explained
 from unlabeled.training.interrupt import stoppable
 from unlabeled.training.monitor import Monitor
 from unlabeled.training.setup import Setup, finished_encoder, make_fabric, set_up
@@ -63,31 +66,56 @@ def train(
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
+    with explained(recipe):
+        return _train(recipe, data, run, about, fabric, watch, begin)
+
+
+def _train(
+    recipe: Recipe,
+    data: Data,
+    run: Run,
+    about: Mapping[str, Any],
+    fabric: Fabric,
+    watch: Callable[[int], bool],
+    begin: int,
+) -> bool:
     state = run.read_checkpoint()
     made = set_up(recipe, data.train, fabric, resumed=state is not None)
     method, clock = made.method, made.clock
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
-    taken = restore(state, method, optimizers, made.ema)
+    taken = restore(state, method, optimizers, made.ema, clock.total)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
     monitor.begin(method, taken, made.schedule)
-    if made.step and not _take_steps(made, made.step, recipe, run, monitor, watch, start):
-        return False
-    monitor.check(method, clock.total)
-    with made.speed.eager():
-        judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
-        monitor.end(judged, clock.at(max(0, clock.total - 1)))
-    save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, clock.total, finished=True)
-    wait_for_all()
+    if state is not None and rank() == 0:
+        tell_changes(run, recipe, state)
+        if recipe.epochs != run.recipe.epochs:
+            run.prolong(recipe, {**state, "total": clock.total, "finished": False}, about["command"])
+    with stoppable() as stop:
+        if made.step and not _take_steps(made, made.step, recipe, run, monitor, watch, start, stop):
+            return False
+        monitor.check(method, clock.total)
+        with made.speed.eager():
+            judged = finished_encoder(made.judged, data.train, made.chosen, fabric, tta=recipe.tta, whiten=recipe.whiten)
+            monitor.end(judged, clock.at(max(0, clock.total - 1)))
+        save(run, method, judged, made.classifier, made.ema, optimizers, clock.total, clock.total, finished=True)
+        wait_for_all()
     return True
 
 
 def _take_steps(
-    made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, watch: Callable[[int], bool], start: int
+    made: Setup,
+    step: Step,
+    recipe: Recipe,
+    run: Run,
+    monitor: Monitor,
+    watch: Callable[[int], bool],
+    start: int,
+    stop: Event,
 ) -> bool:
-    """Takes the steps from `start` on; whether the last was taken."""
+    """Takes the steps from `start` on until `stop` is set; whether the last was taken."""
     method, clock = made.method, made.clock
     saved = time.monotonic()
 
@@ -101,7 +129,7 @@ def _take_steps(
         recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
         np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
     )  # fmt: skip
-    with stoppable() as stop, coming_batches as coming, monitor:
+    with coming_batches as coming, monitor:
         for number in range(start, clock.total):
             at = clock.at(number)
             if watch(number):
@@ -119,7 +147,7 @@ def _take_steps(
             if done % clock.per_epoch == 0:
                 with made.speed.eager():
                     monitor.epoch(made.judged, at)
-            if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
+            if stopped or (time.monotonic() - saved > SAVE_EVERY):
                 monitor.check(method, done)
                 save(run, method, made.judged, made.classifier, made.ema, step.optimizers, done, clock.total)
                 saved = time.monotonic()
