@@ -177,13 +177,13 @@ def mutated(value: Any, draw: random.Random) -> Any:
 
 
 def test_whatever_stands_in_a_file_is_read_or_refused_in_one_line(made: Path, run: Path) -> None:
-    """Some hundred files of each kind, one part of each replaced."""
+    """Fifty files of each kind, one part of each replaced."""
     draw = random.Random(0)
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     evaluation, about = (json.loads((run / f"{name}.json").read_text()) for name in ("evaluation", "environment"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     refused = 0
-    for _ in range(150):
+    for _ in range(50):
         (run / "recipe.yaml").write_text(yaml.safe_dump(mutated(recipe, draw)))
         (run / "evaluation.json").write_text(json.dumps(mutated(evaluation, draw)))
         (run / "environment.json").write_text(json.dumps(mutated(about, draw)))
@@ -199,7 +199,7 @@ def test_whatever_stands_in_a_file_is_read_or_refused_in_one_line(made: Path, ru
                 refused += 1
                 assert "\n" not in str(error)
                 assert len(str(error)) <= LONGEST
-    assert refused > 200
+    assert refused > 60
 
 
 def test_a_form_is_checked_at_every_depth() -> None:

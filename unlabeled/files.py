@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 
 
 def clear_leftovers(folder: Path, names: Iterable[str] = ("*",)) -> None:
-    """Removes what `write_whole` had begun of files of these names when its process was killed."""
+    """Drops what `write_whole` had begun of files of these names when its process was killed."""
     for left in [path for name in names for path in folder.glob(f".{name}.*") if path.is_file()]:
         with suppress(OSError), lock(left, wait=False) as handle:
             if handle is not None:  # nobody writes it

@@ -87,7 +87,7 @@ class Subject:
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
-        if path is None or source in self._held:
+        if path is None or self.encoder is None or source in self._held:
             return self._held.get(source)
         if not path.is_file():
             return None
@@ -96,7 +96,7 @@ class Subject:
         except FormError:
             return None
         places = bad.dtype == np.int64 and bad.ndim == 1 and ((bad >= 0) & (bad < len(source))).all()
-        if h.dtype != np.float32 or h.shape != (len(source), getattr(self.encoder, "dim", None)) or not places:
+        if h.dtype != np.float32 or h.shape != (len(source), self.encoder.dim) or not places:
             return None
         if len(bad):
             source.fetch(bad)  # whoever reads the images finds out which are bad; `good` tells from then on

@@ -124,7 +124,7 @@ def tuned(recipe: Recipe, source: Source, accelerator: str, planned: int, *, com
         wanted = planned * best > WORTH_COMPILING if compiling is None else compiling
         if wanted and trial.compile is None and not trial.refused:
             trial = _compiled(trial, recipe, source, accelerator)
-    if trial != before:
+    if trial != before and "SIGKILL" not in trial.died.values():  # that is the system's, for memory, or somebody's
         with suppress(OSError, UserError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda p: p.write_text(json.dumps(asdict(trial)), encoding="utf-8"))
@@ -137,7 +137,7 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
     died: dict[str, str] = {}
     while True:
         ways = _Ways(recipe, source, accelerator, died)
-        found = apart(lambda tell, ways=ways: _timed(replace(ways, tell=tell), device), device)  # type: ignore[misc]
+        found = apart(partial(_timed, ways, device), device)
         if isinstance(found, Trial):
             return replace(found, died=died)
         if not found.at or found.at in died:
@@ -176,8 +176,8 @@ class _Ways:
         return {str(way): found[known] * again[str(way)] / again[known]} if len(again) == 2 else {}
 
 
-def _timed(ways: _Ways, device: torch.device) -> Trial:
-    recipe, source = ways.recipe, ways.source
+def _timed(ways: _Ways, device: torch.device, tell: Tell) -> Trial:
+    ways, recipe, source = replace(ways, tell=tell), ways.recipe, ways.source
     given = Speed(bf16=recipe.precision == "bf16")
     halves = [False, True] if recipe.precision == "auto" and computes_in_bf16(device) else [given.bf16]
     plain = [Speed(bf16=half, channels_last=last) for half in halves for last in (False, True)]
