@@ -48,11 +48,7 @@ class _Output(io.TextIOBase):
     def write(self, text: str) -> int:
         out = _stdout()
         try:
-            text.encode(self.encoding, getattr(out, "errors", None) or "strict")
-        except UnicodeError:
-            text = text.encode(self.encoding, "spelled").decode(self.encoding)
-        try:
-            out.write(text)
+            out.write(text.encode(self.encoding, "spelled").decode(self.encoding))
         except OSError:
             _let_go(out)
         return len(text)
