@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from command import ONE, file, ok
 from command import unlabeled as command
+
+from unlabeled.console import console
 
 
 def test_brackets_in_names_and_reasons_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +25,59 @@ def test_brackets_in_names_and_reasons_are_shown(tmp_path: Path, monkeypatch: py
     said = "".join(some.out.split())
     assert "pipinstall'unlabeled[umap]'" in said
     assert "[bold]x" in said
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "16×16 ± 2 → naïve \\udcff"),
+        ("ascii", "16x16 +- 2 -> na\\xefve \\udcff"),
+        ("latin-1", "16×16 ± 2 -> naïve"),
+    ],
+)
+def test_what_a_terminal_lacks_is_spelled(encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    console().print("16×16 ± 2 → naïve \udcff")
+    out.flush()
+    assert out.buffer.getvalue().decode(encoding).startswith(shown)  # type: ignore[attr-defined]
+
+
+def test_a_terminal_of_ascii_sees_the_help_and_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (("pretrain", "--help"), ("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")):
+        out = io.TextIOWrapper(io.BytesIO(), "ascii")
+        monkeypatch.setattr("contextlib.redirect_stdout", lambda _, out=out: _Into(out))
+        assert command(*words).code == 0
+        out.flush()
+        assert out.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+class _Into:
+    """Standard output, for as long as a command runs."""
+
+    def __init__(self, out: io.TextIOWrapper) -> None:
+        self.out = out
+
+    def __enter__(self) -> None:
+        self.before, sys.stdout = sys.stdout, self.out
+
+    def __exit__(self, *error: object) -> None:
+        sys.stdout = self.before
+
+
+def test_a_reader_that_goes_away_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `| head -1` does."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as out:
+        monkeypatch.setattr("contextlib.redirect_stdout", lambda _: _Into(out))
+        assert command("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run").code == 0
+    assert (tmp_path / "run" / "encoder.safetensors").is_file()
+
+
+def test_a_closed_standard_output_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for out in (None, io.StringIO()):
+        if out:
+            out.close()
+        monkeypatch.setattr(sys, "stdout", out)
+        console().print("nobody hears it")

@@ -41,9 +41,7 @@ def test_an_epoch_has_some_batches() -> None:
 def test_grey_images_that_may_not_be_mirrored_are_moved_and_bent() -> None:
     digits = open_data("digits", seed=0).train
     assert by_default(digits).views.name == "affine"
-    assert (
-        by_default(digits, {"method": "swav"}).views.name == "multi-crop"
-    )  # nothing stands in for sizes
+    assert by_default(digits, {"method": "swav"}).views.name == "multi-crop"  # nothing stands in for sizes
     assert by_default(source(500, channels=1)).views.name == "simclr"
 
 

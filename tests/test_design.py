@@ -29,7 +29,7 @@ ORDER = [
     ["encoders", "views", "data", "optim"],
     ["recipe", "parts", "compute"],
     ["losses"],
-    ["registry", "batch", "distributed", "files", "kept", "plots", "console", "errors"],
+    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "errors"],
 ]
 """From the top."""
 

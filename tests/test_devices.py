@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from command import ONE, file, mistake, ok
+from command import ONE, SMALL, file, mistake, ok
 
 import unlabeled
 from unlabeled.run import Run
@@ -51,3 +54,19 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("unlabeled.training.setup.world", lambda: 3)
     monkeypatch.setattr("unlabeled.training.setup.share_statistics", lambda method: method)
     assert "3 devices cannot share" in mistake("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not say who its children are")
+def test_the_end_of_one_process_ends_the_other_in_one_line(tmp_path: Path) -> None:
+    command, run = str(Path(sys.executable).with_name("unlabeled")), Run(tmp_path / "run")
+    words = ["pretrain", str(file(tmp_path / "x.npz")), *SMALL, "--epochs", "400", "--monitor-every", "0", "--devices", "2"]
+    process = subprocess.Popen([command, *words, "--out", str(run.path)], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while len(run.history) < 3 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    (other, *_) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(other), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert [line for line in errors.splitlines() if line.startswith("unlabeled: error: another process of this training")]

@@ -89,9 +89,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
     assert "add --resume" in mistake("pretrain", data, *ONE, "--out", out)
     assert "is finished: nothing is left to do" in ok("pretrain", data, *ONE, "--out", out, "--resume")
-    assert "began with epochs = 1, and cannot go on with 3" in mistake(
-        "pretrain", data, "--epochs", 3, "--out", out, "--resume"
-    )
+    assert "began with seed = 0, and cannot go on with 3" in mistake("pretrain", data, "--seed", 3, "--out", out, "--resume")
     assert "cannot go on with" in mistake("pretrain", data, "--method", "byol", "--out", out, "--resume")
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
 

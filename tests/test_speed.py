@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,7 @@ from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.training import tuning
+from unlabeled.training.apart import Death, Tell, apart, can_copy
 from unlabeled.training.tuning import Trial, tuned, workers
 
 WAYS = ["workers=1", "channels-last", "fused", "workers=3", "bf16 channels-last fused workers=2"]
@@ -190,3 +193,77 @@ def test_tune_shows_a_table(tmp_path: Path) -> None:
     json.loads(next((tmp_path / "cache" / "speed").glob("*.json")).read_text())
     with pytest.raises(UserError, match="no data"):
         unlabeled.tune()
+
+
+CPU = torch.device("cpu")
+COPIES = pytest.mark.skipif(not can_copy(CPU), reason="this system makes no copies of processes")
+
+
+@COPIES
+@pytest.mark.parametrize("name", ["SIGILL", "SIGSEGV", "SIGFPE", "SIGABRT"])
+def test_what_kills_a_copy_kills_nothing_else(name: str) -> None:
+    def dies(tell: Tell) -> None:
+        tell("first")
+        tell("second")
+        os.kill(os.getpid(), getattr(signal, name))
+
+    assert apart(dies, CPU) == Death("second", name)
+
+
+@COPIES
+def test_a_copy_gives_what_it_found_or_raised() -> None:
+    here = os.getpid()
+
+    def refuses(tell: Tell) -> None:
+        raise UserError("give another")
+
+    assert apart(lambda tell: os.getpid(), CPU) != here
+    with pytest.raises(UserError, match="give another"):
+        apart(refuses, CPU)
+
+
+@COPIES
+def test_a_copy_computes_on_all_threads() -> None:
+    """GNU's OpenMP would wait for ever for threads that are not in the copy."""
+
+    def learns(tell: Tell) -> list[float]:
+        torch.manual_seed(0)
+        x = torch.randn(8, 16, 32, 32, requires_grad=True)
+        weight = torch.randn(16, 16, 3, 3, requires_grad=True)
+        total = (nn.functional.conv2d(x, weight) ** 2).mean()
+        total.backward()
+        return [float(total), float(weight.grad.norm())]  # type: ignore[union-attr]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert apart(learns, CPU) == pytest.approx(learns(print), rel=1e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
+@COPIES
+def test_a_way_that_ends_its_process_is_ruled_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are timed, and the run is trained by one of them."""
+    monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
+    prepare = Speed.prepare
+
+    def deadly(way: Speed, *encoders: object) -> None:
+        if way.channels_last:
+            os.kill(os.getpid(), signal.SIGILL)
+        prepare(way, *encoders)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Speed, "prepare", deadly)
+    said = ok(
+        "pretrain", file(tmp_path / "x.npz", n=90), *SMALL, "--precision", "32", "--epochs", "1", "--out", tmp_path / "a"
+    )
+    assert "the way 'channels-last workers=1' ends its process on this machine (SIGILL): ruled out" in said
+    run = Run.open(tmp_path / "a")
+    assert run.finished
+    assert not Speed.parse(run.recipe.speed).channels_last
+    assert run.environment["speed"]["died"]["channels-last workers=1"] == "SIGILL"
+    monkeypatch.setattr(Speed, "prepare", lambda way, *encoders: os.kill(os.getpid(), signal.SIGILL))
+    more = ("--encoder.width", "5", "--batch-size", "16", "--image-size", "8", "--accelerator", "cpu")
+    assert "every way to compute ends its process" in mistake(
+        "pretrain", tmp_path / "x.npz", *more, "--epochs", "1", "--out", tmp_path / "b"
+    )

@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -15,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import unlabeled
 from unlabeled import api, registry
-from unlabeled.errors import UserError
+from unlabeled.errors import UserError, bounded, is_full_memory
 from unlabeled.recipe import RENAMED
 
 app = App(
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         words = plugged(sys.argv[1:] if arguments is None else arguments)
         words, options = dotted(words)
+        if "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower():  # the help has characters beyond
+            from unlabeled.console import console
+
+            app.console = console()
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
             raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
@@ -46,6 +51,14 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(renamed(" ".join(str(error).split())))
     except UserError as error:
         _fail(str(error))
+    except OSError as error:  # a name that is too long, a folder that nobody may look into: of files, not of the program
+        if error.filename is None:
+            raise
+        _fail(f"{str(error.filename)!r} cannot be used ({error.strerror or error}): give another, or permission for it")
+    except (MemoryError, RuntimeError) as error:
+        if not is_full_memory(error):
+            raise
+        _fail(f"this does not fit the memory ({error or 'no more'}): give a smaller --batch-size, smaller or fewer samples")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -170,7 +183,8 @@ def _without_result(verb: Any) -> Any:
 
 
 def _fail(message: str) -> None:
-    print(f"unlabeled: error: {message}", file=sys.stderr)
+    with suppress(OSError):  # nobody may be reading
+        print(f"unlabeled: error: {bounded(message)}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from unlabeled.errors import UserError
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Lets `write` fill a temporary file beside `path`, then moves it there; after a failure nothing is left.
+    """Lets `write` fill a temporary file beside `path`, which moves there once it is on the disk; after a failure nothing is
+    left.
 
     Args:
         path: the file; what was there is replaced.
@@ -26,15 +27,35 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
-        write(Path(temporary))
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        with lock(Path(temporary), wait=False):
+            write(Path(temporary))
+            Path(temporary).chmod(0o644)
+            _to_disk(temporary, os.O_RDWR)
+            Path(temporary).replace(path)
+        with suppress(OSError):  # not every system opens folders
+            _to_disk(path.parent, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def clear_leftovers(folder: Path, names: Iterable[str] = ("*",)) -> None:
+    """Drops what `write_whole` had begun of files of these names when its process was killed."""
+    for left in [path for name in names for path in folder.glob(f".{name}.*") if path.is_file()]:
+        with suppress(OSError), lock(left, wait=False) as handle:
+            if handle is not None:  # nobody writes it
+                left.unlink()
+
+
+def _to_disk(path: str | Path, how: int) -> None:
+    handle = os.open(path, how)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

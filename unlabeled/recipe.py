@@ -216,7 +216,7 @@ def read(recipe: str | Path) -> dict[str, Any]:
 def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | None = None) -> Recipe:
     """Composes one recipe from mappings, later ones over earlier ones, over what is usual with such data and this encoder,
     over what the method's paper prescribes with it, over the defaults. `prescribe=False` leaves these two out: the recipe
-    that a run kept was whole when it was written, and an option that is newer has the default that is how things were before.
+    that a run kept was whole when it was written, and a newer option has the default that is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name. Warm-up, and the rule by which a learning rate
@@ -286,6 +286,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         value = getattr(recipe, name)
         if value is not None and value < least:
             raise UserError(f"{name.replace('_', '-')} is {value}, and must be at least {least}")
+        if value is not None and value >= 2**63:
+            raise UserError(f"{name.replace('_', '-')} is {value}, and must be a number of at most 63 bits")
     if recipe.tta not in (1, 2, 4):
         raise UserError(f"tta is {recipe.tta}, and must be 1, 2 (the mirror image too) or 4 (both smaller, too)")
     if not 0 <= recipe.ema < 1:
@@ -322,7 +324,10 @@ def _nested(layer: Mapping[str, Any]) -> dict[str, Any]:
         elif option:
             nested.setdefault(head, {})[option] = value
         else:
-            nested[head] = nested.get(head, {}) | (dict(value) if isinstance(value, Mapping) else {"name": str(value)})
+            chosen = {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {"name": str(value)}
+            if not isinstance(chosen.get("name", ""), str):
+                raise UserError(f"the name of {head} is {chosen['name']!r}, and must be text")
+            nested[head] = nested.get(head, {}) | chosen
     return nested
 
 

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from unlabeled import __version__
+from unlabeled import __version__, forms
 from unlabeled.console import console
 from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
@@ -30,6 +30,7 @@ from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.encoder import renamed
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.files import cannot_write, write_whole
+from unlabeled.forms import FormError, check, parsed, read_json
 from unlabeled.kept import Kept
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
@@ -47,6 +48,22 @@ RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
 )
 LAST, EPOCHS = "last.safetensors", "epochs"
 """The encoder of the last epoch, where the run gives another's; and the folder of those kept beside, `10.safetensors`."""
+FILES = (
+    RECIPE,
+    ENVIRONMENT,
+    METRICS,
+    CHECKPOINT,
+    ENCODER,
+    CLASSIFIER,
+    LAST,
+    "skipped.csv",
+    "evaluation.json",
+    "transfer.json",
+)
+"""What may be half-written when a process is killed."""
+LAYOUT = 2
+"""Version of what stands in a run's folder, which `environment.json` says. 1: of runs that say none; their data is known by
+another fingerprint, and another part of it was held out."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,17 @@ class Run:
         """Opens the run in a folder.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is of a later version.
         """
         if not (Path(path) / RECIPE).is_file():
             raise UserError(f"{str(path)!r} holds no run (no {RECIPE}): give the folder that `pretrain --out` wrote")
-        return cls(Path(path))
+        run = cls(Path(path))
+        if (run.path / ENVIRONMENT).is_file() and run.layout > LAYOUT:
+            raise UserError(
+                f"{str(path)!r} was written by unlabeled {run._version}, which is later than this one ({__version__}), and "
+                f"in another layout ({run.layout}, and this one reads up to {LAYOUT}): install that version"
+            )
+        return run
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -94,17 +117,51 @@ class Run:
         """
         path = self.path / ENVIRONMENT
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found: dict[str, Any] = read_json(path, forms.ENVIRONMENT)
+        except FormError as error:
             raise _damaged(path, error) from error
         return found
 
     @property
+    def layout(self) -> int:
+        """The version of what stands in the folder."""
+        return int(self.environment.get("layout", 1))
+
+    @property
+    def older(self) -> str:
+        """Says what version of unlabeled wrote a run of an older layout; "" of one of today's."""
+        return f"{str(self.path)!r} was written by unlabeled {self._version}" if self.layout < LAYOUT else ""
+
+    @property
+    def _version(self) -> str:
+        return str(self.environment.get("versions", {}).get("unlabeled", "of a version that it does not say"))
+
+    @property
     def history(self) -> list[dict[str, Any]]:
-        """The metrics so far, one mapping per logged step, oldest first; less a last line that was cut off."""
-        path = self.path / METRICS
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        """The metrics so far, one mapping per logged step, oldest first; less a last line that was cut off.
+
+        Raises:
+            UserError: another line is damaged; it says which.
+        """
+        path, found = self.path / METRICS, []
+        *lines, _cut = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(parsed(line.decode("utf-8"), forms.METRICS))
+            except ValueError as error:
+                raise UserError(
+                    f"{str(path)!r}, line {number}, is damaged ({error}): take that line out, or start a new run with "
+                    "another --out"
+                ) from error
+        return found
+
+    def check(self) -> None:
+        """Checks the files that are read sooner or later, before anything long is begun.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        _ = self.recipe, self.environment, self.history
 
     @property
     def finished(self) -> bool:
@@ -197,6 +254,7 @@ class Run:
             )
         try:
             tensors, made = _read(path)
+            check(made, forms.CLASSIFIER)
             head = LinearClassifier(made["encoded"], len(made["classes"]), scaled=made["scaled"])
             head.load_state_dict(tensors)
         except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -267,6 +325,7 @@ class Run:
             if not mmap:
                 _check_archive(path)
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            check(state, forms.CHECKPOINT)
         except Exception as error:
             raise _damaged(path, error) from error
         return state
@@ -286,7 +345,13 @@ class Run:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self.write_text(RECIPE, recipe.to_yaml())
-        self.write_text(ENVIRONMENT, json.dumps(environment, indent=1) + "\n")
+        self.write_text(ENVIRONMENT, json.dumps({"layout": LAYOUT, **environment}, indent=1) + "\n")
+
+    def prolong(self, recipe: Recipe, state: Mapping[str, Any], command: Sequence[str]) -> None:
+        """Gives the run another number of epochs. Its checkpoint goes first: wherever this is cut off, the run can go on."""
+        self.write_checkpoint(state)
+        self.write_text(RECIPE, recipe.to_yaml())
+        self.write_text(ENVIRONMENT, json.dumps({**self.environment, "command": list(command)}, indent=1) + "\n")
 
     def keep_history(self, step: int) -> None:
         """Drops metrics of steps after `step`: those that a resumed run will take again."""
@@ -352,15 +417,21 @@ def read_encoder(path: Path) -> Encoder:
     try:
         tensors, made = _read(path)
         tensors, made = renamed(tensors), _described(made)
+        check(made, forms.ENCODER)
         kind, choice = (Choice(made[part].pop("name"), made[part]) for part in ("kind", "encoder"))
         channels, tta, whitened = made["channels"], made["tta"], made["whitened"]
     except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
-    encoder = build(kind).encoder(choice, channels, None).with_tta(tta)
-    encoder = encoder.whitened() if whitened else encoder
+    try:
+        encoder = build(kind).encoder(choice, channels, None).with_tta(tta)
+        encoder = encoder.whitened() if whitened else encoder
+    except UserError:
+        raise
+    except Exception as error:  # whatever a library raises at options that cannot be
+        raise _damaged(path, error) from error
     try:
         encoder.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{str(path)!r} holds weights of another network than this version builds: train it anew") from error
     return encoder.eval()
 
@@ -435,7 +506,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: they are not what was written; the library's own errors.
     """
     with safetensors.safe_open(path, "pt") as file:
-        made: dict[str, Any] = json.loads((file.metadata() or {})["unlabeled"])
+        made: dict[str, Any] = parsed((file.metadata() or {})["unlabeled"], dict)
     tensors = safetensors.torch.load_file(path)
     if made.pop("checksum", None) not in (None, _checksum(tensors, json.dumps(made))):
         raise ValueError("its checksum differs")
@@ -463,4 +534,5 @@ def _check_archive(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{str(path)!r} is missing or damaged ({type(error).__name__}): start a new run with another --out")
+    what = str(error) if isinstance(error, FormError) else type(error).__name__
+    return UserError(f"{str(path)!r} is missing or damaged ({what}): start a new run with another --out")

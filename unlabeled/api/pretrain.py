@@ -104,7 +104,7 @@ def pretrain(
         paper: whether what is not given is as in the method's paper, for large batches and long runs (default: false).
         out: folder of the run.
         recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
-        resume: go on from the run's last checkpoint.
+        resume: go on from the run's last checkpoint; with more `epochs`, on to these, also from a finished run.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
         devices: number of processes, one a device (default: those of the launcher, such as torchrun; else 1).

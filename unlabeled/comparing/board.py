@@ -23,6 +23,7 @@ from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, lock, write_whole
+from unlabeled.forms import Form, FormError, read_json
 from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
@@ -31,6 +32,9 @@ from unlabeled.training.setup import built, chosen_images
 QUESTION, TABLE, FOLDER = "question.json", "table.json", "rows"
 POINTS = 20
 """Looks at kNN accuracy in a run, at most; 10 at least, where there are so many epochs."""
+
+ROW = {"name": str, "kind?": str, "asked": dict, "failed?": str, "recipe?": dict, "environment?": dict}
+"""What stands in the file of a row, at least."""
 
 Figures = Mapping[str, Any]
 
@@ -89,7 +93,7 @@ class Board:
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{str(self.out)!r} is a file: give a folder as --out")
         if path.is_file():
-            self._same(json.loads(path.read_text(encoding="utf-8")))
+            self._same(_read(path, dict))
         elif self.out.is_dir() and any(self.out.iterdir()):
             raise UserError(f"{str(self.out)!r} is a folder that holds other things: give a new folder as --out")
         slugs = [row.slug for row in rows]
@@ -146,7 +150,7 @@ class Board:
     def finished(self) -> list[dict[str, Any]]:
         """Returns all rows that came to an end, by name."""
         paths = sorted(p for p in self.out.glob("*.json") if p.name not in (QUESTION, TABLE))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return [_read(path, ROW) for path in paths]
 
     def asked(self, recipe: Recipe) -> dict[str, Any]:
         """Returns what of a recipe makes a row another one."""
@@ -169,7 +173,7 @@ class Board:
         said = self.out / f"{row.slug}.json"
         begun = self.out / FOLDER / f"{row.slug}.yaml"
         if said.is_file():
-            written = json.loads(said.read_text(encoding="utf-8"))
+            written = _read(said, ROW)
             if "failed" in written:
                 return
             before = written["asked"]
@@ -188,7 +192,7 @@ class Board:
 
     def _kept(self, row: Row) -> bool:
         path = self.out / f"{row.slug}.json"
-        return path.is_file() and "failed" not in json.loads(path.read_text(encoding="utf-8"))
+        return path.is_file() and "failed" not in _read(path, ROW)
 
     def _fill(self, row: Row, handle: int, tell: Callable[[float, str], None]) -> None:
         if self._kept(row):
@@ -196,7 +200,7 @@ class Board:
         path = self.out / f"{row.slug}.json"
         about = {"name": row.name, **row.more, "asked": self.asked(row.recipe)}
         asked = about["asked"]
-        if path.is_file() and _filled(json.loads(path.read_text(encoding="utf-8"))["asked"], asked) != asked:
+        if path.is_file() and _filled(_read(path, ROW)["asked"], asked) != asked:
             self._forget(row)
         try:
             run = Run.open(row.run) if row.run else self._train(row, handle, tell)
@@ -285,6 +289,13 @@ def buildable(row: Row, source: Source) -> bool:
 def _filled(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """What a table says that was begun before some fields of the recipe existed: these had the value that is now usual."""
     return {**before, **{k: v for k, v in Recipe().to_dict().items() if k in now and k not in before}}
+
+
+def _read(path: Path, form: Form) -> Any:
+    try:
+        return read_json(path, form)
+    except FormError as error:
+        raise UserError(f"{str(path)!r} is damaged ({error}): remove it, and what it says is found anew") from error
 
 
 def _spell(value: Any) -> str:

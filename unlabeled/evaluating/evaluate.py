@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,12 +112,15 @@ class _Question:
 
     def check(self) -> None:
         """Refuses what cannot be meant, before any image is opened."""
+        self.run.check()
         for text in self.amounts:
             parse_amount(text)
         if self.draws is not None and self.draws < 1:
             raise UserError(f"draws = {self.draws}: must be at least 1")
         if not self.path.parent.is_dir():
             raise UserError(f"there is no folder {str(self.path.parent)!r}: make it, or write elsewhere")
+        if not os.access(self.path.parent, os.W_OK):
+            raise UserError(f"{str(self.path.parent)!r} cannot be written to: give a file elsewhere as --out")
         if self.path.is_dir():
             raise UserError(f"{str(self.path)!r} is a folder: give the name of a JSON file as --out")
         if "none" in self.against and self.rivals:

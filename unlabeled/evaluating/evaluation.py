@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from unlabeled.console import text
+from unlabeled.console import console, text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import BALANCED, answer, by_class, called, differences, spell
-from unlabeled.probes.paired import unpacked
+from unlabeled.forms import EVALUATION, FormError, check, read_json
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
@@ -49,32 +48,43 @@ class Earlier:
     saw_labels: Sequence[str] = ()
 
 
-def held(path: Path) -> list[dict[str, Any]]:
-    """Returns the evaluations in a file, of one set of images or of several; none if it is no such file."""
+def held(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns the evaluations in a file: one of one set of images, and those of several that share a table; none if there is
+    no such file.
+
+    Raises:
+        FormError: it is damaged.
+    """
+    if not path.is_file():
+        return [], []
+    found = read_json(path, dict)
+    check(found, {"transfer": [EVALUATION]} if "transfer" in found else EVALUATION)
+    alone, several = ([], found["transfer"]) if "transfer" in found else ([found], [])
+    for one in [*alone, *several]:
+        for line in one["scores"]:
+            Score.of(line)
+    return alone, several
+
+
+def recovered(path: Path) -> list[dict[str, Any]]:
+    """Returns all that a file holds that is about to be written anew; if it is damaged, that is said."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return [one for every in held(path) for one in every]
+    except FormError as error:
+        console().print(f"{str(path)!r} is damaged ({error}): what it held is not kept", soft_wrap=True)
         return []
-    every = found.get("transfer", [found]) if isinstance(found, dict) else []
-    return [one for one in every if isinstance(one, dict)]
 
 
 def earlier(path: Path, identity: str) -> Earlier:
     """Returns what a file holds of this identity; nothing if it is of another encoder, other images or other labels, or no
     such."""
-    try:
-        one = next(one for one in held(path) if one.get("identity") == identity)
-        commands = [list(map(str, words)) for words in one.get("commands", [one["command"]])]
-        names = {f.name for f in fields(Score)}
-        found: dict[tuple[str, str], list[Score]] = {}
-        for line in one["scores"]:
-            score = Score(**{name: value for name, value in line.items() if name in names})
-            for values in score.each:
-                unpacked(values)
-            found.setdefault((line["subject"], line["labels"]), []).append(score)
-    except (StopIteration, LookupError, TypeError, ValueError):
+    one = next((one for one in recovered(path) if one.get("identity") == identity), None)
+    if one is None:
         return Earlier()
-    return Earlier(found, commands, list(map(str, one.get("saw_labels", []))))
+    found: dict[tuple[str, str], list[Score]] = {}
+    for line in one["scores"]:
+        found.setdefault((line["subject"], line["labels"]), []).append(Score.of(line))
+    return Earlier(found, one.get("commands", [one.get("command", [])]), one.get("saw_labels", []))
 
 
 def lacks_supervised(protocols: Iterable[str], saw_labels: Sequence[str]) -> bool:

@@ -51,6 +51,12 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
+    own = opened.held_out and str(named) == recipe.data
+    if own and run.older and opened.train.fingerprint != run.environment["data"]["fingerprint"]:
+        raise UserError(
+            f"{run.older}, which held out others of {opened.train.name!r}: most of what would be tested on now was trained "
+            "on; give others as --data, or pretrain anew"
+        )
     if opened.test.fingerprint == opened.train.fingerprint:
         raise UserError(
             f"{opened.train.name!r}: training and test {opened.test.kind.nouns} are the same, so that all would be right: "

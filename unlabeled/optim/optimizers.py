@@ -94,7 +94,7 @@ class Optimizers:
             (loss.total * share if share < 1 else loss.total).backward()  # type: ignore[no-untyped-call]
             return
         if lacking := [part for part in loss.rivals if part not in self.held]:
-            raise UserError(f"the loss has a rival {lacking[0]!r}, and no part of the method is so called: add it to `parts`")
+            raise UserError(f"the loss has a rival {lacking[0]!r}, and the method no such part: add it to `parts`")
         rest = [*beside, *(p for part in self.held if part not in loss.rivals for p in self.parameters(part))]
         torch.autograd.backward(loss.total * share, inputs=rest, retain_graph=True)
         for part, rival in loss.rivals.items():

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.forms import FormError
+
 Array = np.ndarray[Any, Any]
 
 RESAMPLES = 2000
@@ -65,9 +67,9 @@ def unpacked(text: str) -> Array:
     """Returns the values of `packed`.
 
     Raises:
-        ValueError: text of another kind.
+        FormError: text of another kind.
     """
     try:
         return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), "<f4")
-    except zlib.error as error:
-        raise ValueError(f"no packed values: {error}") from error
+    except (zlib.error, ValueError) as error:
+        raise FormError(f"no packed values: {error}") from error

@@ -7,11 +7,12 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import fmean, stdev
 from typing import Any
 
-from unlabeled.probes.paired import apart
+from unlabeled.forms import SCORE, FormError, check
+from unlabeled.probes.paired import apart, unpacked
 from unlabeled.registry import Choice, get
 
 SHARES = ("top1", "top5")
@@ -64,6 +65,21 @@ class Score:
     def title(self) -> str:
         """The protocol as one asks for it, with the options that are not the defaults: `few-shot:shots=5`."""
         return title(Choice(self.protocol, self.options))
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Score:
+        """Reads what `json` returned, of this version or of an older one.
+
+        Raises:
+            FormError: it is no score.
+        """
+        check(line, SCORE)
+        score = cls(**{f.name: line[f.name] for f in fields(cls) if f.name in line})
+        if not score.metrics or not score.labelled or any(len(each) != score.draws for each in score.metrics.values()):
+            raise FormError(f"a score of {score.draws} draws has figures of others")
+        for values in score.each:
+            unpacked(values)
+        return score
 
     def mean(self, metric: str | None = None) -> float:
         """Returns the mean over the draws; of the first metric unless one is named."""

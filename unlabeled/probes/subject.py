@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ from torch import Tensor
 from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
+from unlabeled.errors import UserError
 from unlabeled.files import write_whole
+from unlabeled.forms import FormError, read_arrays
 from unlabeled.methods.base import Method
 from unlabeled.probes.extract import features, raw
 from unlabeled.registry import Choice
@@ -86,14 +87,16 @@ class Subject:
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
-        if path is None:
+        if path is None or self.encoder is None or source in self._held:
             return self._held.get(source)
         if not path.is_file():
             return None
         try:
-            with np.load(path) as file:
-                h, bad = file["h"], file["bad"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            h, bad = read_arrays(path, "h", "bad")
+        except FormError:
+            return None
+        places = bad.dtype == np.int64 and bad.ndim == 1 and ((bad >= 0) & (bad < len(source))).all()
+        if h.dtype != np.float32 or h.shape != (len(source), self.encoder.dim) or not places:
             return None
         if len(bad):
             source.fetch(bad)  # whoever reads the images finds out which are bad; `good` tells from then on
@@ -104,13 +107,16 @@ class Subject:
         if path is None:
             self._held[source] = h
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
 
         def save(at: Path) -> None:
             with at.open("wb") as file:
                 np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
 
-        write_whole(path, save)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, save)
+        except (OSError, UserError):  # someone else's run, or a full disk: features need no keeping
+            self._held[source] = h
 
 
 def weights(encoder: Encoder) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import tempfile
@@ -20,6 +19,8 @@ from unlabeled import registry
 from unlabeled.data import Data, open_data
 from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
+from unlabeled.evaluating.evaluation import held
+from unlabeled.forms import MAP, RANKING, FormError, read_json
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
 from unlabeled.reporting.makes import made_sheet
@@ -120,9 +121,9 @@ class Told:
     @cached_property
     def every(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What `evaluate` wrote of one set of images, and of several: of transfer to them."""
-        found = [self._read(self.run.path / name) for name in ("evaluation.json", "transfer.json")]
-        alone = [one for one in found if one and "transfer" not in one]
-        several = [each for one in found if one and "transfer" in one for each in one["transfer"]]
+        found = [self._read(self.run.path / name, held) or ([], []) for name in ("evaluation.json", "transfer.json")]
+        alone = [one for of_one, _ in found for one in of_one]
+        several = [one for _, of_several in found for one in of_several]
         failed = [(name, why) for one in [*alone, *several] for name, why in one.get("failed", {}).items()]
         self.missing += [f"Not judged by {name}: {why}" for name, why in failed]
         return alone, several
@@ -286,19 +287,19 @@ class Told:
         """What protocols wrote, in their order, each with every set of options that was asked for."""
         for path in sorted(self._files, key=lambda path: path.stem):
             protocol, options = of_file(path.stem)
-            if path.suffix == ".json" and protocol in protocols and (found := self._read(path)) is not None:
+            if path.suffix != ".json" or protocol not in protocols:
+                continue
+            form = MAP if protocol in MAPS else RANKING
+            if (found := self._read(path, partial(read_json, form=form))) is not None:
                 title = protocols[protocol] + f" ({options})" * bool(options)
                 yield Drawn(path.stem, re.sub(r"\W", "-", path.stem), title), found
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        if not path.is_file():
-            return None
+    def _read(self, path: Path, read: Callable[[Path], T]) -> T | None:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            self.missing.append(f"{path.name} cannot be read ({type(error).__name__}): evaluate again.")
+            return read(path)
+        except FormError as error:
+            self.missing.append(f"{path.name} cannot be read ({error}): evaluate again.")
             return None
-        return found if isinstance(found, dict) else None
 
     def _try(self, otherwise: str, make: Callable[[], T]) -> T | None:
         """What `make` gives; where it cannot, the reason is noted for the page."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +32,7 @@ class Table:
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
     """Returns one table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone
     it is seen without scrolling."""
-    scores = [(line["subject"], line["labels"], _score(line)) for line in evaluation.get("scores", [])]
+    scores = [(line["subject"], line["labels"], Score.of(line)) for line in evaluation.get("scores", [])]
     subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
     found = []
     for title in dict.fromkeys(score.title for _, _, score in scores):
@@ -66,7 +65,7 @@ def transfer_table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     supervised = list(dict.fromkeys(str(name) for one in evaluations for name in one.get("saw_labels", [])))
     for one in evaluations:
         for line in one.get("scores", []):
-            score = _score(line)
+            score = Score.of(line)
             row = cells.setdefault((str(one.get("data")), line["labels"]), {})
             row.setdefault((score.title, line["subject"]), score.text())
     order = ["run", *supervised]
@@ -116,11 +115,11 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
 
 def sentences(evaluation: Mapping[str, Any]) -> list[str]:
     """Returns what the evaluation opens with; found anew where an older file has none."""
-    if evaluation.get("answer"):
-        return list(map(str, evaluation["answer"]))
+    if opening := evaluation.get("answer"):
+        return [opening] if isinstance(opening, str) else list(opening)
     scores: dict[tuple[str, str], list[Score]] = {}
     for line in evaluation.get("scores", []):
-        scores.setdefault((line["subject"], line["labels"]), []).append(_score(line))
+        scores.setdefault((line["subject"], line["labels"]), []).append(Score.of(line))
     titles = list({score.title for (_, labels), found in scores.items() if labels != NONE for score in found})
     said = answer(scores, titles, kind_of(evaluation))
     return [said] if said else []
@@ -137,11 +136,6 @@ def side_by_side(runs: Mapping[str, Run], evaluations: Mapping[str, Mapping[str,
         if key == "method" or len(set(said)) > 1:
             rows.append([key, *said])
     return Table("What the runs ended with, and what their recipes differ in", ["", *runs], rows, 1)
-
-
-def _score(line: Mapping[str, Any]) -> Score:
-    known = {field.name for field in dataclasses.fields(Score)}
-    return Score(**{name: value for name, value in line.items() if name in known})
 
 
 def _ends(run: Run) -> dict[str, str]:
@@ -164,7 +158,7 @@ def _headlines(evaluation: Mapping[str, Any]) -> dict[str, str]:
     found = {"judged on": str(evaluation["data"])} if evaluation.get("data") else {}
     for line in evaluation.get("scores", []):
         if line["subject"] == "run":
-            score = _score(line)
+            score = Score.of(line)
             metric = next(iter(score.metrics))
             found[f"{score.title}, {spell(line['labels'])}: {metric}"] = score.text(metric)
     return found

@@ -16,10 +16,10 @@ from unlabeled.console import console
 from unlabeled.data import Data, Source, open_data, told
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
-from unlabeled.files import alone
+from unlabeled.files import alone, clear_leftovers
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
-from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
+from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
 from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import resolved
 from unlabeled.training.train import train
@@ -40,6 +40,8 @@ def reserved(out: Path, devices: int | None) -> Iterator[int]:
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     with alone(out) if number == 0 else nullcontext():
+        if number == 0:
+            clear_leftovers(out, FILES)
         yield processes if devices is None else devices
 
 
@@ -61,7 +63,7 @@ def pretrain(
     existing = _existing(out, resume)
     writers = _loggers(logger, out)
     recipe = _continued(run, layers) if existing else compose(*layers)
-    if existing and run.finished and not _goes_on(run, recipe):
+    if existing and run.finished and recipe.epochs == run.recipe.epochs and not _goes_on(run, recipe):
         early = f" ({run.kept.early}; with another, 0 for none, it goes on)" if run.kept and run.kept.early else ""
         console().print(f"{str(out)!r} is finished{early}: nothing is left to do", soft_wrap=True)
         return run
@@ -75,6 +77,11 @@ def pretrain(
     recipe = resolved(recipe, opened.train, begun=existing)
     about = {**environment(), "data": _identity(opened)}
     if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
+        if run.older:
+            raise UserError(
+                f"{run.older}, which knew data in another way, so that nobody can tell whether {opened.train.name!r} is the "
+                "same: finish it with that version, or start a new run with another --out"
+            )
         raise UserError(
             f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
         )
@@ -93,7 +100,7 @@ def pretrain(
     finally:
         if rank() == 0:
             _tell_skipped(run, opened)
-    return run
+    return Run(out)
 
 
 def _existing(out: Path, resume: bool) -> bool:
@@ -103,6 +110,7 @@ def _existing(out: Path, resume: bool) -> bool:
         UserError: it holds one, and `resume` was not asked for; or it holds something else.
     """
     if (out / CHECKPOINT).is_file():
+        Run.open(out)
         if not resume:
             raise UserError(f"{str(out)!r} already holds a run: add --resume to go on with it, or give another --out")
         return True
@@ -114,19 +122,19 @@ def _existing(out: Path, resume: bool) -> bool:
 
 
 def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
-    """The recipe of a run to be resumed, once what was said again agrees with it."""
+    """The recipe of a run to be resumed, once what was said again agrees with it; with the epochs that are asked for now."""
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
     chosen = {"speed"} if now["speed"] == "auto" else set()
     open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
     now["encoder"] |= {name: value for name, value in open_.items() if value is not None}
-    for name in now.keys() - {"about", "monitor_every", "data", "patience"} - chosen:
+    for name in now.keys() - {"about", "monitor_every", "data", "patience", "epochs"} - chosen:
         if now[name] != before[name]:
             raise UserError(
                 f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "
                 "leave it out, or start a new run with another --out"
             )
-    return replace(run.recipe, patience=now["patience"])
+    return replace(run.recipe, patience=now["patience"], epochs=now["epochs"])
 
 
 def _goes_on(run: Run, recipe: Recipe) -> bool:
@@ -147,7 +155,8 @@ def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
     if trial:
         gain = trial.gain(Speed.parse(recipe.speed))
         said = f"speed: {recipe.speed}, {gain:.1f} times the slowest way by timed steps; `unlabeled tune` shows them"
-        console(quiet=rank() > 0).print(said, soft_wrap=True)
+        for line in [*trial.warnings(), said]:
+            console(quiet=rank() > 0).print(line, soft_wrap=True)
 
 
 def _identity(data: Data) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from unlabeled.batch import Progress
 from unlabeled.compute.speed import Speed
 from unlabeled.data import Source
+from unlabeled.errors import is_full_memory
 from unlabeled.recipe import Recipe
 from unlabeled.training.batches import Drawn
 from unlabeled.training.setup import built, chosen_images, followers, growing_views, optimizers_of
@@ -77,7 +78,9 @@ def best_of(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, flo
         for key in list(found):
             try:
                 seconds = steps[key]()
-            except torch.OutOfMemoryError:
+            except (MemoryError, RuntimeError) as error:
+                if not is_full_memory(error):
+                    raise
                 del found[key]
                 continue
             if turn:  # the first of its kind is slow

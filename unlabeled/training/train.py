@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unlabeled.data import Data
@@ -17,7 +19,8 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.training.batches import batches, seed_of
-from unlabeled.training.checkpoints import restore, save
+from unlabeled.training.checkpoints import restore, save, tell_changes
+from unlabeled.training.failing import explained
 from unlabeled.training.interrupt import stoppable
 from unlabeled.training.keep import Keeper
 from unlabeled.training.monitor import Monitor
@@ -64,34 +67,53 @@ def train(
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
     fabric.launch()
+    with explained(recipe):
+        return _train(recipe, data, run, about, fabric, watch, begin)
+
+
+def _train(
+    recipe: Recipe,
+    data: Data,
+    run: Run,
+    about: Mapping[str, Any],
+    fabric: Fabric,
+    watch: Callable[[int], bool],
+    begin: int,
+) -> bool:
     state = run.read_checkpoint()
     made = set_up(recipe, data.train, fabric, resumed=state is not None)
     method, clock = made.method, made.clock
     monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
     optimizers = made.step.optimizers if made.step else None
-    taken = restore(state, method, optimizers, made.ema)
+    taken = restore(state, method, optimizers, made.ema, clock.total)
     keeper = Keeper(made, recipe, run, monitor, state)
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
     monitor.begin(method, taken, made.schedule)
-    done = _take_steps(made, made.step, recipe, run, monitor, keeper, watch, start) if made.step else 0
-    if done is None:
-        return False
-    monitor.check(method, done)
-    with made.speed.eager():
-        encoder, kept = keeper.end(done)
-        monitor.end(encoder, clock.at(max(0, done - 1)), kept)
-    save(run, made, keeper, done, encoder, kept, finished=True)
-    wait_for_all()
+    if state is not None and rank() == 0:
+        tell_changes(run, recipe, state)
+        if recipe.epochs != run.recipe.epochs:
+            run.prolong(recipe, {**state, "total": clock.total, "finished": False}, about["command"])
+    with stoppable() as stop:
+        done = _take_steps(made, made.step, recipe, run, monitor, keeper, watch, start, stop) if made.step else 0
+        if done is None:
+            return False
+        monitor.check(method, done)
+        with made.speed.eager():
+            encoder, kept = keeper.end(done)
+            monitor.end(encoder, clock.at(max(0, done - 1)), kept)
+        save(run, made, keeper, done, encoder, kept, finished=True)
+        wait_for_all()
     return True
 
 
 def _take_steps(
     made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, keeper: Keeper, watch: Callable[[int], bool],
-    start: int,
+    start: int, stop: Event,
 ) -> int | None:  # fmt: skip
-    """Takes the steps from `start` on; returns how many the run has at its end, early or not, None if it was stopped."""
+    """Takes the steps from `start` on until `stop` is set; returns how many the run has at its end, early or not, None if it
+    was stopped."""
     method, clock = made.method, made.clock
     if keeper.over(start):
         return start
@@ -107,7 +129,7 @@ def _take_steps(
         recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
         np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
     )  # fmt: skip
-    with stoppable() as stop, coming_batches as coming, monitor:
+    with coming_batches as coming, monitor:
         for number in range(start, clock.total):
             at = clock.at(number)
             if watch(number):
@@ -124,7 +146,7 @@ def _take_steps(
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
             if done % clock.per_epoch == 0 and keeper.epoch(at):
                 return done
-            if stopped or (time.monotonic() - saved > SAVE_EVERY and done < clock.total):
+            if stopped or (time.monotonic() - saved > SAVE_EVERY):
                 monitor.check(method, done)
                 save(run, made, keeper, done, keeper.encoder(), keeper.record(done))
                 saved = time.monotonic()

@@ -53,6 +53,7 @@ class Tuned:
             table.add_row(said, f"{1000 * seconds:.1f}", f"{self.batch_size / seconds:,.0f}", f"{slowest / seconds:.2f}")
         yield table
         yield f"fetching a batch takes {1000 * self.trial.fetch:.1f} ms"
+        yield from self.trial.warnings()
         if self.trial.compile is not None:
             yield f"compiling takes {self.trial.compile:.0f} s, once a run"
         if self.trial.refused:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.recipe import Recipe
 from unlabeled.run import environment
+from unlabeled.training.apart import Tell, apart
 from unlabeled.training.setup import make_fabric, planned_steps
 from unlabeled.training.timed_steps import TimedSteps, best_of
 
@@ -44,6 +46,7 @@ class Trial:
         compile: seconds that compiling took, None where it was not tried or cannot be had.
         refused: why compiling cannot be had, "" where it can or was not tried.
         usual: the words of what is usually fastest on such hardware.
+        died: ways that end their process here, and how.
     """
 
     steps: dict[str, float]
@@ -51,6 +54,7 @@ class Trial:
     usual: str
     compile: float | None = None
     refused: str = ""
+    died: dict[str, str] = field(default_factory=dict)
 
     def choose(self, planned: int) -> Speed:
         """Chooses the fastest way for so many steps; the usual one unless another is clearly faster; a compiled one only if
@@ -64,6 +68,10 @@ class Trial:
         if self.usual in self.steps and total(best) >= BETTER * total(self.usual):
             best = self.usual
         return replace(Speed.parse(best), workers=workers(self.fetch, self.steps[best]))
+
+    def warnings(self) -> list[str]:
+        """Returns a line for each way that was ruled out, as it ends its process."""
+        return [f"the way {words!r} ends its process on this machine ({how}): ruled out" for words, how in self.died.items()]
 
     def gain(self, speed: Speed) -> float:
         """Tells how many times as fast as the slowest way."""
@@ -116,7 +124,7 @@ def tuned(recipe: Recipe, source: Source, accelerator: str, planned: int, *, com
         wanted = planned * best > WORTH_COMPILING if compiling is None else compiling
         if wanted and trial.compile is None and not trial.refused:
             trial = _compiled(trial, recipe, source, accelerator)
-    if trial != before:
+    if trial != before and "SIGKILL" not in trial.died.values():  # that is the system's, for memory, or somebody's
         with suppress(OSError, UserError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda p: p.write_text(json.dumps(asdict(trial)), encoding="utf-8"))
@@ -124,13 +132,60 @@ def tuned(recipe: Recipe, source: Source, accelerator: str, planned: int, *, com
 
 
 def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
+    """The trial of all ways but the compiled, apart from this process; again without the way in which a copy died."""
     device = make_fabric(recipe, accelerator, 1).device
+    died: dict[str, str] = {}
+    while True:
+        ways = _Ways(recipe, source, accelerator, died)
+        found = apart(partial(_timed, ways, device), device)
+        if isinstance(found, Trial):
+            return replace(found, died=died)
+        if not found.at or found.at in died:
+            raise UserError(
+                f"the timed steps of --speed auto cannot be taken here ({found.how}): give --speed, such as fused"
+            )
+        died[found.at] = found.how
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """Makes a step of each way to compute; says which way it begins with."""
+
+    recipe: Recipe
+    source: Source
+    accelerator: str
+    died: Mapping[str, str] = field(default_factory=dict)
+    tell: Tell = lambda said: None
+
+    def timed(self, way: Speed) -> TimedSteps:
+        self.tell(str(way))
+        fabric = make_fabric(replace(self.recipe, speed=str(way)), self.accelerator, 1)
+        return TimedSteps(self.recipe, self.source, fabric, way)
+
+    def step(self, words: str, timed: TimedSteps) -> float:
+        self.tell(words)
+        return timed(self.recipe.batch_size // self.recipe.accumulate)
+
+    def best(self, timed: Mapping[str, TimedSteps]) -> dict[str, float]:
+        """Seconds of a step of each."""
+        return best_of({words: partial(self.step, words, steps) for words, steps in timed.items()}, ROUNDS)
+
+    def beside(self, way: Speed, known: str, found: Mapping[str, float]) -> dict[str, float]:
+        """Seconds of a step of another way, as its share of one that was timed before, timed again beside it."""
+        again = self.best({words: self.timed(Speed.parse(words)) for words in (known, str(way))})
+        return {str(way): found[known] * again[str(way)] / again[known]} if len(again) == 2 else {}
+
+
+def _timed(ways: _Ways, device: torch.device, tell: Tell) -> Trial:
+    ways, recipe, source = replace(ways, tell=tell), ways.recipe, ways.source
     given = Speed(bf16=recipe.precision == "bf16")
     halves = [False, True] if recipe.precision == "auto" and computes_in_bf16(device) else [given.bf16]
-    ways = [Speed(bf16=half, channels_last=last) for half in halves for last in (False, True)]
+    plain = [Speed(bf16=half, channels_last=last) for half in halves for last in (False, True)]
     common = usual(device, recipe.precision)
-    timed = {str(way): _timed_steps(recipe, source, accelerator, way) for way in dict.fromkeys([*ways, common])}
-    found = best_of({words: _step(r, recipe) for words, r in timed.items()}, ROUNDS)
+    timed = {str(way): ways.timed(way) for way in dict.fromkeys([*plain, common]) if str(way) not in ways.died}
+    if not timed:
+        raise UserError(f"every way to compute ends its process on this machine ({'; '.join(ways.died)})")
+    found = ways.best(timed)
     if not found:
         said = f"a batch of {recipe.batch_size} {source.kind.nouns} does not fit the memory"
         raise UserError(f"{said}: give a smaller --batch-size")
@@ -140,8 +195,8 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
     further = ["products"] * (device.type == "cpu") + ["norms"] * norms + ["fused"] * (recipe.optimizer.name in FUSABLE)
     for word in further:
         way = replace(Speed.parse(best), **{word: True})
-        if str(way) not in found:
-            found |= _beside(way, best, found, recipe, source, accelerator)
+        if str(way) not in {**found, **ways.died}:
+            found |= ways.beside(way, best, found)
             best = min(found, key=lambda words: found[words])
     return Trial(found, fetch, str(common))
 
@@ -149,33 +204,22 @@ def _eager(recipe: Recipe, source: Source, accelerator: str) -> Trial:
 def _compiled(trial: Trial, recipe: Recipe, source: Source, accelerator: str) -> Trial:
     """With the fastest way compiled, if that can be had."""
     best = min((words for words in trial.steps if not Speed.parse(words).compiled), key=lambda words: trial.steps[words])
-    way = replace(Speed.parse(best), norms=False, compiled=True)
-    refused = refusal(make_fabric(recipe, accelerator, 1).device.type)
-    if refused:
-        return replace(trial, refused=refused)
-    start = time.perf_counter()
-    _step(_timed_steps(recipe, source, accelerator, way), recipe)()
-    took = time.perf_counter() - start
-    found = _beside(way, best, trial.steps, recipe, source, accelerator)
-    return replace(trial, steps={**trial.steps, **found}, compile=took)
+    way, device = replace(Speed.parse(best), norms=False, compiled=True), make_fabric(recipe, accelerator, 1).device
 
+    def timed(tell: Tell) -> Trial:
+        ways = _Ways(recipe, source, accelerator, tell=tell)
+        if refused := refusal(device.type):
+            return replace(trial, refused=refused)
+        start = time.perf_counter()
+        ways.step(str(way), ways.timed(way))
+        took = time.perf_counter() - start
+        found = ways.beside(way, best, trial.steps)
+        return replace(trial, steps={**trial.steps, **found}, compile=took)
 
-def _beside(
-    way: Speed, known: str, found: Mapping[str, float], recipe: Recipe, source: Source, accelerator: str
-) -> dict[str, float]:
-    """Seconds of a step of another way, as its share of one that was timed before, timed again beside it."""
-    pair = {words: _timed_steps(recipe, source, accelerator, Speed.parse(words)) for words in (known, str(way))}
-    again = best_of({words: _step(timed, recipe) for words, timed in pair.items()}, ROUNDS)
-    return {str(way): found[known] * again[str(way)] / again[known]} if len(again) == 2 else {}
-
-
-def _step(timed: TimedSteps, recipe: Recipe) -> Callable[[], float]:
-    return lambda: timed(recipe.batch_size // recipe.accumulate)
-
-
-def _timed_steps(recipe: Recipe, source: Source, accelerator: str, way: Speed) -> TimedSteps:
-    fabric = make_fabric(replace(recipe, speed=str(way)), accelerator, 1)
-    return TimedSteps(recipe, source, fabric, way)
+    found = apart(timed, device)
+    return (
+        found if isinstance(found, Trial) else replace(trial, refused=f"it ends its process on this machine ({found.how})")
+    )
 
 
 def _key(recipe: Recipe, source: Source, accelerator: str) -> str:
