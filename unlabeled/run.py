@@ -49,17 +49,8 @@ RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
 LAST, EPOCHS = "last.safetensors", "epochs"
 """The encoder of the last epoch, where the run gives another's; and the folder of those kept beside, `10.safetensors`."""
 FILES = (
-    RECIPE,
-    ENVIRONMENT,
-    METRICS,
-    CHECKPOINT,
-    ENCODER,
-    CLASSIFIER,
-    LAST,
-    "skipped.csv",
-    "evaluation.json",
-    "transfer.json",
-)
+    RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER, LAST, "skipped.csv", "evaluation.json", "transfer.json",
+)  # fmt: skip
 """What may be half-written when a process is killed."""
 LAYOUT = 2
 """Version of what stands in a run's folder, which `environment.json` says. 1: of runs that say none; their data is known by
