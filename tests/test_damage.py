@@ -17,7 +17,7 @@ from command import ONE, file, mistake, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlabeled import run as run_module
+from unlabeled.encoders import files as encoder_files
 from unlabeled.errors import LONGEST, UserError, bounded
 from unlabeled.evaluating.evaluation import held
 from unlabeled.forms import FormError, check
@@ -105,8 +105,8 @@ def test_an_environment_of_another_form(run: Path, change: Any, said: str) -> No
 def test_an_encoder_of_odd_metadata(run: Path, change: dict[str, Any]) -> None:
     """With the sum that they should have: only their form tells."""
     path = run / "encoder.safetensors"
-    tensors, about = run_module._read(path)
-    run_module._save(path, tensors, {**about, **change})
+    tensors, about = encoder_files.read_tensors(path)
+    encoder_files.save_tensors(path, tensors, {**about, **change})
     with pytest.raises(UserError):
         load(run)
 

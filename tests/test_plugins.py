@@ -15,10 +15,11 @@ from command import ONE, file, mistake, ok
 from unlabeled import registry
 from unlabeled.comparing.board import Board, Row
 from unlabeled.data import open_data
+from unlabeled.encoders.files import save_encoder
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
-from unlabeled.run import Run, load, save_encoder
+from unlabeled.run import Run, load
 from unlabeled.testing import check_method
 from unlabeled.training.setup import resolved
 

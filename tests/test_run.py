@@ -14,10 +14,11 @@ import pytest
 import torch
 from command import ONE, SMALL, file, images, mistake, ok, unlabeled
 
+from unlabeled.encoders.files import save_encoder
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.registry import Choice
-from unlabeled.run import Run, load, save_encoder
+from unlabeled.run import Run, load
 
 
 @pytest.fixture(scope="module")

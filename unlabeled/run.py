@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import shlex
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,14 +19,12 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from unlabeled import __version__, forms
 from unlabeled.console import console
-from unlabeled.data.kinds.kind import build
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
-from unlabeled.encoders.encoder import renamed
+from unlabeled.encoders.files import FIRST_KIND, damaged, read_encoder, read_tensors, save_encoder, save_tensors, saying
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.forms import FormError, check, parsed, read_json
@@ -36,8 +33,6 @@ from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import Choice, get, plugins
 
-FIRST_KIND = "image"
-"""The kind of data of runs that name none, as version 0.1 knew no other."""
 RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
     "environment.json",
@@ -110,7 +105,7 @@ class Run:
         try:
             found: dict[str, Any] = read_json(path, forms.ENVIRONMENT)
         except FormError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return found
 
     @property
@@ -187,7 +182,7 @@ class Run:
                 plain = json.loads((file.metadata() or {})["unlabeled"]).get("kept")
             return Kept.of(plain) if plain else None
         except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     @property
     def remarks(self) -> list[str]:
@@ -244,12 +239,12 @@ class Run:
                 "finish; give a run of supervised or fixmatch, or one that `evaluate --protocol finetune:10% --keep` wrote"
             )
         try:
-            tensors, made = _read(path)
+            tensors, made = read_tensors(path)
             check(made, forms.CLASSIFIER)
             head = LinearClassifier(made["encoded"], len(made["classes"]), scaled=made["scaled"])
             head.load_state_dict(tensors)
         except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         encoder = self.encoder()
         encoder.whitening = None  # the head was trained on what is not whitened
         return Classifier(encoder, head, made["classes"]).eval()
@@ -275,7 +270,7 @@ class Run:
         """Writes what was trained on the encoder, with the names of the classes."""
         made = {"encoded": head.encoded, "scaled": head.scaled, "classes": list(classes)}
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
-        write_whole(self.path / CLASSIFIER, lambda p: _save(p, tensors, made))
+        write_whole(self.path / CLASSIFIER, lambda p: save_tensors(p, tensors, made))
 
     def write_encoder(self, encoder: Encoder, kept: Kept | None = None, name: str = ENCODER) -> None:
         """Writes the weights with what is needed to build the network again.
@@ -297,7 +292,7 @@ class Run:
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Writes everything that a resumed run needs."""
-        write_whole(self.path / CHECKPOINT, _saying(lambda p: torch.save(dict(state), p)))
+        write_whole(self.path / CHECKPOINT, saying(lambda p: torch.save(dict(state), p)))
 
     def read_checkpoint(self) -> dict[str, Any] | None:
         """Reads the last checkpoint, on the CPU; None if there is none.
@@ -318,7 +313,7 @@ class Run:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
             check(state, forms.CHECKPOINT)
         except Exception as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return state
 
     def write_text(self, name: str, text: str) -> Path:
@@ -383,63 +378,6 @@ def load(path: str | Path) -> Encoder:
     return read_encoder(Path(path)) if Path(path).is_file() else Run.open(path).encoder()
 
 
-def save_encoder(path: Path, encoder: Encoder, choice: Choice, kept: Kept | None = None) -> None:
-    """Writes the weights as safetensors, with what is needed to build the network again, and of which epoch it is, as
-    metadata."""
-    kind = encoder.front.kind
-    made = {
-        "kind": {"name": kind.name, **kind.options},
-        "encoder": {"name": choice.name, **choice.options},
-        "channels": encoder.front.channels,
-        "tta": encoder.front.tta,
-        "whitened": encoder.whitening is not None,
-        **({"kept": asdict(kept)} if kept else {}),
-    }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    _save(path, tensors, made)
-
-
-def read_encoder(path: Path) -> Encoder:
-    """Reads the encoder in a file that `save_encoder` wrote, on the CPU, in evaluation mode.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        tensors, made = _read(path)
-        tensors, made = renamed(tensors), _described(made)
-        check(made, forms.ENCODER)
-        kind, choice = (Choice(made[part].pop("name"), made[part]) for part in ("kind", "encoder"))
-        channels, tta, whitened = made["channels"], made["tta"], made["whitened"]
-    except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-    try:
-        encoder = build(kind).encoder(choice, channels, None).with_tta(tta)
-        encoder = encoder.whitened() if whitened else encoder
-    except UserError:
-        raise
-    except Exception as error:  # whatever a library raises at options that cannot be
-        raise _damaged(path, error) from error
-    try:
-        encoder.load_state_dict(tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{str(path)!r} holds weights of another network than this version builds: train it anew") from error
-    return encoder.eval()
-
-
-def _described(made: dict[str, Any]) -> dict[str, Any]:
-    """The description of an encoder as version 0.1 wrote it, in the words of today; that of today as it is."""
-    if "kind" in made:
-        return made
-    return {
-        "kind": {"name": FIRST_KIND, "size": made["size"], "eval_size": made["eval_size"]},
-        "encoder": {"name": made["name"], **made["options"]},
-        "channels": made["channels"],
-        "tta": made.get("looks", 1),
-        "whitened": made.get("whitened", False),
-    }
-
-
 def environment() -> dict[str, Any]:
     """Returns versions, hardware and the command of this process, and its plug-ins if it has some, for a run to keep."""
     program = Path(sys.argv[0]).name
@@ -471,47 +409,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _saying(write: Callable[[Path], Any]) -> Callable[[Path], None]:
-    """`write` of a library that has its own words for a full disk."""
-
-    def written(path: Path) -> None:
-        try:
-            write(path)
-        except (RuntimeError, safetensors.SafetensorError) as error:
-            raise OSError(" ".join(str(error).split())) from error
-
-    return written
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
-    """Writes tensors as safetensors, with a description and the sum of both."""
-    sum_of_both = _checksum(tensors, json.dumps(made))
-    about = {"unlabeled": json.dumps({**made, "checksum": sum_of_both})}  # one key: the library writes several in any order
-    _saying(lambda p: safetensors.torch.save_file(dict(tensors), p, about))(path)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `_save` wrote. Files of earlier versions have no sum.
-
-    Raises:
-        ValueError: they are not what was written; the library's own errors.
-    """
-    with safetensors.safe_open(path, "pt") as file:
-        made: dict[str, Any] = parsed((file.metadata() or {})["unlabeled"], dict)
-    tensors = safetensors.torch.load_file(path)
-    if made.pop("checksum", None) not in (None, _checksum(tensors, json.dumps(made))):
-        raise ValueError("its checksum differs")
-    return tensors, made
-
-
-def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _check_archive(path: Path) -> None:
     """Compares the sums that PyTorch writes into its archive, and does not look at when it reads one.
 
@@ -522,8 +419,3 @@ def _check_archive(path: Path) -> None:
         damaged = archive.testzip()
     if damaged:
         raise ValueError(f"{damaged} is not what was written")
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    what = str(error) if isinstance(error, FormError) else type(error).__name__
-    return UserError(f"{str(path)!r} is missing or damaged ({what}): start a new run with another --out")

@@ -19,11 +19,11 @@ import torchvision
 from torch import Tensor, nn
 
 from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders.files import save_encoder
 from unlabeled.encoders.image import timm_options
 from unlabeled.errors import UserError
 from unlabeled.exporting.graphs import Images, Recordings, graph_of
 from unlabeled.registry import Choice
-from unlabeled.run import save_encoder
 
 FILE = "FILE"
 """Stands in the lines for the file, as Python text."""
