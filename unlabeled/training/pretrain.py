@@ -20,7 +20,7 @@ from unlabeled.files import alone
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, RECIPE, Run, environment
-from unlabeled.training.setup import resolved
+from unlabeled.training.setup import capped, resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
@@ -78,6 +78,9 @@ def pretrain(
             f"the labels of {opened.train.name!r} have changed since {str(out)!r} began: start a new run with another --out"
         )
     if not existing:
+        recipe, asked = capped(recipe, opened.train)
+        about |= {"capped": asked} if asked else {}
+        _tell_capped(recipe, asked, opened.train)
         recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
         _tell_speed(recipe, trial)
@@ -110,6 +113,9 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     """The recipe of a run to be resumed, once what was said again agrees with it."""
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
+    for option, asked in run.environment.get("capped", {}).items():
+        if now["method"].get(option) == asked:  # the same command again
+            now["method"][option] = before["method"][option]
     chosen = {"speed"} if now["speed"] == "auto" else set()
     for name in now.keys() - {"about", "monitor_every", "data"} - chosen:
         if now[name] != before[name]:
@@ -118,6 +124,15 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
                 "leave it out, or start a new run with another --out"
             )
     return run.recipe
+
+
+def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> None:
+    for option, value in asked.items():
+        said = (
+            f"--method.{option.replace('_', '-')} is {recipe.method.options[option]:,} in place of {value:,}: there are no "
+            f"more {source.kind.nouns} to train on, and none is to be a negative of itself or to count twice"
+        )
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
