@@ -95,7 +95,8 @@ class Recipe:
         hold_out_classes: how many classes, drawn by the seed, are kept out of training: images and labels. `evaluate` judges
             verification and few-shot on them.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
-        lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
+        lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size: `linear`, `sqrt` or `none`; by
+            default as the method's paper has it with its optimiser, else `linear`.
         precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
         speed: `auto` (a few timed steps choose), or how to compute, such as `bf16 channels-last workers=1`; see `Speed`. The
             recipe that a run keeps says what was chosen.
@@ -203,7 +204,8 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
     encoder, over the defaults.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
-    was there with its options; options alone change it, whatever its name.
+    was there with its options; options alone change it, whatever its name. The rule by which a learning rate follows the
+    batch size goes with the optimiser that a paper prescribes it for, and not with another.
 
     Raises:
         UserError: an unknown field, name or option, or a value that cannot be.
@@ -216,7 +218,10 @@ def compose(*layers: Mapping[str, Any]) -> Recipe:
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    given = _merge(_nested(entry.prescribed(whose)), given)
+    prescribed = _nested(entry.prescribed(whose))
+    if given.get("optimizer", {}).get("name", "") not in ("", prescribed.get("optimizer", {}).get("name")):
+        prescribed.pop("lr_scaling", None)
+    given = _merge(prescribed, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
     return _checked(_merge(plain, given))
