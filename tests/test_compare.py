@@ -22,6 +22,7 @@ from unlabeled.comparing.history import History
 from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
 from unlabeled.files import lock
+from unlabeled.probes.paired import packed
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
@@ -242,10 +243,38 @@ def test_a_child_says_why_it_failed(tmp_path: Path) -> None:
 
 
 def test_a_collapsed_row_is_named() -> None:
-    spreads = {"a": 0.0, "b": 0.05, "c": 0.9, "d": None}
-    rows = [{"name": name, "kind": "method", "z_std": spread} for name, spread in spreads.items()]
-    said = remarks(rows)
-    assert [line.partition(" ")[0] for line in said if "collapsed" in line] == ["a", "b"]
+    wrong = "the run 'runs/a' went wrong: complete collapse: all images get nearly the same embedding z (step 9); try less"
+    assert f"a: {wrong}." in remarks([{"name": "a", "kind": "method", "alarm": wrong}, {"name": "b", "kind": "method"}])
+    assert not any("wrong" in line for line in remarks([{"name": "b", "kind": "method"}]))
+
+
+def test_a_defeat_is_named_and_so_is_who_is_as_good_as_the_best() -> None:
+    """Judged on the same 400 images: who is wrong where the other is right decides, not the accuracies alone."""
+    right = {"random": range(200), "lost": range(150), "even": range(2, 202), "won": range(300), "close": range(1, 300)}
+    each = {name: np.isin(np.arange(400), list(those)).astype(float) for name, those in right.items()}
+    rows = [
+        {
+            "name": name,
+            "kind": "baseline" if name == "random" else "method",
+            "figures": {"knn": [x.mean()]},
+            "each": [packed(x)],
+        }
+        for name, x in each.items()
+    ]
+    said = " ".join(remarks(rows))
+    assert "raw pixels" not in said
+    rows[0]["raw"] = {"name": "raw pixels", "figures": {"knn": [0.9]}, "each": [packed(np.arange(400) % 10 > 0)]}
+    beaten = " ".join(remarks(rows))
+    assert (
+        "Worse than raw pixels by kNN with 100% of the labels (95% interval of the difference): lost, even, won, close."
+        in beaten
+    )
+    assert "Points above raw pixels there: lost -52.5 ± " in beaten
+    assert "Worse than `random` by kNN with 100% of the labels (95% interval of the difference): lost." in said
+    assert "Not clearly better than `random` by kNN with 100% of the labels (95% interval of the difference): even." in said
+    assert "lost -12.5 ± " in said
+    assert "Not clearly worse than won, the best by kNN with 100% of the labels: close (-0.2 ± " in said
+    assert "All methods clearly beat" in remarks([row for row in rows if row["name"] in ("random", "won")])[0]
 
 
 def test_rows_off_the_budget_are_named() -> None:

@@ -29,7 +29,7 @@ ENVIRONMENT = {
         "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
     },
 }  # fmt: skip
-METRICS = {"step": COUNT, "epoch?": NUMBER, ...: (*NUMBER, None)}
+METRICS = {"step": COUNT, "epoch?": NUMBER, "alarm?": str, "remedy?": str, ...: (*NUMBER, None)}
 CHECKPOINT = {
     "step": COUNT, "total?": COUNT, "finished": bool, "processes?": range(1, 2**20), "method": dict, "average?": dict,
     "optimizers": dict,
@@ -48,6 +48,7 @@ EVALUATION = {
     "scores": [SCORE], "answer?": (str, *NAMES), "run?": str, "data?": (str, None), "split?": str, "saw_labels?": [str],
     "skipped?": [str], "new_classes?": [str], "failed?": {...: str}, "identity?": str, "recipe?": {"kind?": {"name?": str}},
     "command?": [str], "commands?": [[str]], "learned?": bool, "advice?": str, "classes?": [str], "unfinished?": str,
+    "kept?": str, "alarm?": str,
 }  # fmt: skip
 PLACE = {"position": COUNT, "label?": int, "number?": (int, None), "similarity?": (*NUMBER, None)}
 RANKED = [{**PLACE, "average_precision?": (*NUMBER, None), "neighbours": [PLACE]}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -185,10 +186,25 @@ class Run:
             raise damaged(path, error) from error
 
     @property
+    def alarm(self) -> str:
+        """Says what was wrong when the encoder that the run gives was looked at, or later, why, and what to type; "" where
+        nothing was."""
+        looks = [line for line in self.history if "alarm" in line or "h_std" in line]
+        epoch = self.kept.epoch if self.kept else math.inf
+        given = [line for line in looks if line["epoch"] <= epoch]
+        last = next((line for line in (*given[-1:], *looks[-1:]) if "alarm" in line), None)
+        if last is None:
+            return ""
+        where = f" (step {last['step']:,})" if last["step"] else ""
+        after = f" after epoch {epoch:g}, whose encoder it gives" if last["epoch"] > epoch else ""
+        return f"the run {str(self.path)!r} went wrong{after}: {last['alarm']}{where}; {last['remedy']}"
+
+    @property
     def remarks(self) -> list[str]:
-        """Says how far a run came that was stopped, and of which epoch its encoder is where that is not the last."""
+        """Says how far a run came that was stopped, of which epoch its encoder is where that is not the last, and what went
+        wrong."""
         kept = self.kept.said if self.kept else ""
-        return [said for said in (self.unfinished, kept and f"the run {str(self.path)!r}: {kept}") if said]
+        return [said for said in (self.unfinished, kept and f"the run {str(self.path)!r}: {kept}", self.alarm) if said]
 
     @property
     def learned(self) -> bool:
@@ -198,8 +214,8 @@ class Run:
 
     @classmethod
     def judged(cls, path: str | Path) -> Run:
-        """Opens a run for what it learned, and says so if it was stopped before its end, or gives the encoder of another
-        epoch than the last.
+        """Opens a run for what it learned, and says so if it was stopped before its end, gives the encoder of another epoch
+        than the last, or went wrong.
 
         Raises:
             UserError: as `open`, or a damaged file.

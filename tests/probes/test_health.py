@@ -10,15 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlabeled.probes.health import effective_rank, std_ratio, verdict
+from unlabeled.probes.health import Look, collapse, effective_rank, fewest_dimensions, look, std_ratio
 
 
 def gaussian(n: int, d: int, seed: int = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
 
-def judge(z: Tensor) -> str | None:
-    return verdict(std_ratio(z), effective_rank(z), min(z.shape))
+def judge(z: Tensor, classes: int = 0, untrained: Look | None = None) -> str | None:
+    """As `kind: seen`."""
+    found = collapse("z", look(z), untrained, fewest_dimensions(min(z.shape), classes))
+    return found and f"{found.kind}: {found.seen}"
 
 
 @pytest.mark.parametrize("d", [2, 16, 128])
@@ -67,12 +69,29 @@ def test_dimensional_collapse_is_named() -> None:
     z = gaussian(256, 2) @ gaussian(2, 128, seed=1)
     assert std_ratio(z) > 0.5
     assert "dimensional collapse" in str(judge(z))
-    assert "of 128 dimensions" in str(judge(z))
+    assert "dimensions of 128" in str(judge(z))
+    alone = gaussian(256, 1) @ gaussian(1, 128, seed=1) + gaussian(1, 128, seed=2)
+    assert judge(alone) == "dimensional collapse: the embedding z has rank 1 of 128"
+    before = look(gaussian(256, 128))
+    assert str(judge(alone, untrained=before)).endswith(f"has rank 1 of 128, untrained {before.rank:.1f}")
 
 
-@pytest.mark.parametrize(("spread", "rank"), [(math.nan, 5.0), (1.0, math.nan), (math.inf, 5.0)])
-def test_numbers_that_are_not_finite_are_named(spread: float, rank: float) -> None:
-    assert "not finite" in str(verdict(spread, rank, 64))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_named(value: float) -> None:
+    z = gaussian(64, 8)
+    z[3, 4] = value
+    assert judge(z) == "complete collapse: the embedding z holds numbers that are not finite"
+
+
+def test_a_small_spread_that_was_there_before_is_no_collapse() -> None:
+    """An untrained network whose biases outweigh what they are added to; one point is one whatever was before."""
+    z = gaussian(500, 64) + 20
+    assert look(z).spread < 0.1
+    assert "complete collapse: all images get nearly the same embedding z (spread 0.0" in str(judge(z))
+    assert judge(z, untrained=look(z)) is None
+    assert judge(z, untrained=look(2 * z)) is None
+    assert "untrained 0.9" in str(judge(z, untrained=look(gaussian(500, 64))))
+    assert "complete collapse" in str(judge(z + 1e5, untrained=look(z + 1e5)))
 
 
 def test_ten_tight_clusters_are_healthy() -> None:
@@ -84,11 +103,10 @@ def test_ten_tight_clusters_are_healthy() -> None:
 def test_classes_that_were_told_may_fall_on_points() -> None:
     """Three classes use two dimensions of 128; one point is a collapse all the same."""
     z = gaussian(3, 128)[torch.arange(500) % 3] + 0.001 * gaussian(500, 128, seed=1)
-    rank = effective_rank(z)
-    assert "dimensional collapse" in str(verdict(std_ratio(z), rank, 128))
-    assert verdict(std_ratio(z), rank, 128, classes=3) is None
-    assert "dimensional collapse" in str(verdict(std_ratio(z), rank, 128, classes=10))
-    assert "complete collapse" in str(verdict(0.01, rank, 128, classes=3))
+    assert "dimensional collapse" in str(judge(z))
+    assert judge(z, classes=3) is None
+    assert "dimensional collapse" in str(judge(z, classes=10))
+    assert "complete collapse" in str(judge(z + 1e3, classes=3))
 
 
 def trained(contrast: bool) -> Tensor:

@@ -20,7 +20,8 @@ from unlabeled.encoders.image import ImageFront
 from unlabeled.errors import UserError
 from unlabeled.probes import health
 from unlabeled.probes.base import Figure
-from unlabeled.probes.label_free import Health, Look, fewest_dimensions, judge, pair, untrained
+from unlabeled.probes.health import Look, fewest_dimensions
+from unlabeled.probes.label_free import Health, judge, pair, untrained
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice
 
@@ -73,7 +74,7 @@ def test_an_encoder_that_says_zero_of_everything() -> None:
     blank = Encoder(ImageFront(8, 8, torch.zeros(1), torch.ones(1)), Zero(), 32).eval()
     figures, probe = judged(Subject("run", blank))
     assert probe.verdict_.state == "complete collapse"
-    assert "nearly the same h" in probe.verdict_.reason
+    assert "nearly the same representation h" in probe.verdict_.reason
     assert figures["dead h"].value == 1
     assert figures["rankme share h"].value == 0
 
@@ -85,7 +86,7 @@ def test_an_encoder_of_rank_three(trained: bool) -> None:
     flat = Encoder(ImageFront(8, 8, made.front.mean, made.front.std), nn.Sequential(made.backbone, squeeze), 64).eval()
     _, probe = judged(Subject("run", flat, views=VIEWS))
     assert probe.verdict_.state == "dimensional collapse"
-    assert "of 64 dimensions" in probe.verdict_.reason
+    assert "dimensions of 64" in probe.verdict_.reason
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 5])

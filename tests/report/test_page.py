@@ -86,6 +86,7 @@ def test_several_runs_side_by_side(made: Path, run: Path, tmp_path: Path) -> Non
     said = " ".join(tags.text.split())
     assert "Side by side" in said
     assert re.search(r"seed 0 7\b", said)
+    assert " beside 'other': +0.0 ± " in said
     assert "hidden 0 0" not in said
 
 

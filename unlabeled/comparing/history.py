@@ -19,7 +19,7 @@ class History:
         epochs: that were trained.
         kept: of which epoch the encoder is; None of a run of an older version.
         curve: (minutes, epoch, kNN accuracy within the training split), one a look.
-        z_std: `health.std_ratio` of the last batch of embeddings; None of a method without.
+        alarm: what was wrong when the run was last looked at; "" for nothing.
     """
 
     def __init__(self, run: Run) -> None:
@@ -37,7 +37,7 @@ class History:
         self.peak_memory_mib = next((x["peak_memory_mib"] for x in reversed(lines) if "peak_memory_mib" in x), None)
         self.epochs = lines[-1]["epoch"] if speeds else 0
         self.kept = run.kept
-        self.z_std = next((x["z_std"] for x in reversed(lines) if "z_std" in x), None)
+        self.alarm = run.alarm
 
     def json(self) -> dict[str, Any]:
         """Returns what a row says of it."""
@@ -50,7 +50,7 @@ class History:
             "seconds_per_epoch": 60 * self.minutes / self.epochs if self.epochs else None,
             "peak_memory_mib": self.peak_memory_mib,
             "curve": self.curve,
-            "z_std": self.z_std,
+            **({"alarm": self.alarm} if self.alarm else {}),
             "recipe": self.recipe.to_dict(),
         }
 
@@ -59,4 +59,5 @@ class History:
         knn = f", kNN {100 * self.curve[-1][2]:.1f}% within the training split" if self.curve else ""
         looks = self.kept.looks if self.kept and self.kept.epoch != self.kept.trained else ""
         knn = f", {looks}: the best is kept" if looks else knn
-        return f" after {self.epochs:g} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn
+        wrong = f"; {self.alarm}" if self.alarm else ""
+        return (f" after {self.epochs:g} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn) + wrong

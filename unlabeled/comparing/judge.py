@@ -10,9 +10,11 @@ import numpy as np
 from unlabeled.console import console
 from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
+from unlabeled.evaluating.answer import RAW
 from unlabeled.evaluating.evaluate import labelled
+from unlabeled.probes.base import check_classes
 from unlabeled.probes.draws import evaluate_features
-from unlabeled.probes.extract import features, precision_of
+from unlabeled.probes.extract import features, precision_of, raw
 from unlabeled.probes.finetune import Finetune
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
@@ -76,7 +78,17 @@ class Judge:
             figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"].value]
         notes = dict.fromkeys(note for score in scores.values() for note in score.notes)
         about = {"tested": scores["knn"].tested, "largest": scores["knn"].guess["top1"], "notes": list(notes)}
-        return {"figures": figures, "each": scores["knn"].each, **about}
+        unlearned = {} if run.learned else {"raw": self.raw()}
+        return {"figures": figures, "each": scores["knn"].each, **about, **unlearned}
+
+    def raw(self) -> dict[str, Any]:
+        """Measures by kNN what needs no encoder, such as pixels: what stands in the row of the untrained encoder."""
+        assert self.data.test is not None
+        score = evaluate_features(
+            *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed
+        )
+        name = RAW[self.data.train.kind.raw]
+        return {"name": name, "figures": {"knn": score.metrics["top1"]}, "each": score.each, "tested": score.tested}
 
 
 def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
@@ -94,6 +106,8 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
             f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "
             f"with one sub-folder a class{train.candidates}"
         )
+    for source, where in ((train, "the training split"), (test, "the test split")):
+        check_classes(_good(source)[1], f"{source.name!r}, {where}")
     for remark in data.remarks():
         console().print(remark, soft_wrap=True)
     return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)

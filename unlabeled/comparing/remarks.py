@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.comparing.judge import mean
-from unlabeled.probes.health import COMPLETE
 from unlabeled.probes.paired import apart
 
 UNTRAINED = "random"
@@ -19,28 +18,20 @@ OFF = 0.15
 
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Tells who does not clearly beat the untrained encoder, who failed, and what else is to be said."""
+    """Tells who does not clearly beat the untrained encoder and raw features, who failed, and what else is to be said."""
     judged = {row["name"]: row for row in rows if "figures" in row}
     said = []
     base = judged.get(UNTRAINED)
     methods = [row for row in judged.values() if row["kind"] == "method"]
     if base and methods:
-        apart = {row["name"]: _apart(row, base) for row in methods}
-        weak = [name for name, (gap, spread) in apart.items() if gap <= spread]
-        spelled = f"`{UNTRAINED}` by kNN with 100% of the labels (95% interval of the difference)"
-        said.append(
-            f"Not clearly better than {spelled}: {', '.join(weak)}." if weak else f"All methods clearly beat {spelled}."
-        )
-        points = ", ".join(f"{name} {100 * gap:+.1f} ± {100 * spread:.1f}" for name, (gap, spread) in apart.items())
-        said.append(f"Points above `{UNTRAINED}` there: {points}.")
+        said += _beside(methods, base, f"`{UNTRAINED}`")
+    if base and methods and "raw" in base:
+        said += _beside(methods, base["raw"], base["raw"]["name"])
+    said += rivals_of_the_best(methods)
     largest = next((row["largest"] for row in judged.values() if "largest" in row), None)
     said += [] if largest is None else [f"Always naming the largest class gives {100 * largest:.1f}%."]
     said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
-    said += [
-        f"{row['name']} collapsed: all images have nearly the same embedding (spread {row['z_std']:.3f} of 1)"
-        for row in rows
-        if row.get("z_std") is not None and row["z_std"] < COMPLETE
-    ]
+    said += wrong(rows)
     earlier = [
         f"{row['name']} {row['kept_epoch']:g} of {row['epochs']:g}"
         for row in judged.values()
@@ -49,6 +40,41 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     said += [f"Judged with the encoder of the best epoch, not of the last: {', '.join(earlier)}."] if earlier else []
     said += [row["note"] for row in rows if "note" in row]
     return said + notes(rows)
+
+
+def _beside(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], called: str) -> list[str]:
+    """Who is worse than a baseline, who is not clearly better, and by how much each is above it."""
+    apart = {row["name"]: _apart(row, base) for row in rows}
+    worse = [name for name, (gap, spread) in apart.items() if gap < -spread]
+    weak = [name for name, (gap, spread) in apart.items() if -spread <= gap <= spread]
+    spelled = f"{called} by kNN with 100% of the labels (95% interval of the difference)"
+    said = [f"Worse than {spelled}: {', '.join(worse)}."] if worse else []
+    said += [f"Not clearly better than {spelled}: {', '.join(weak)}."] if weak else []
+    points = ", ".join(f"{name} {_points(gap, spread)}" for name, (gap, spread) in apart.items())
+    return [*(said or [f"All methods clearly beat {spelled}."]), f"Points above {called} there: {points}."]
+
+
+def rivals_of_the_best(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tells which rows are not clearly worse by kNN than the one that is printed bold; nothing where all are, or where there
+    is no other."""
+    judged = [row for row in rows if "figures" in row]
+    if len(judged) < 2:
+        return []
+    best = max(judged, key=lambda row: mean(row["figures"]["knn"]))
+    apart = {row["name"]: _apart(best, row) for row in judged if row is not best}
+    close = [f"{name} ({_points(-gap, spread)})" for name, (gap, spread) in apart.items() if gap <= spread]
+    return [f"Not clearly worse than {best['name']}, the best by kNN with 100% of the labels: {', '.join(close)}."] * bool(
+        close
+    )
+
+
+def wrong(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tells which trainings went wrong, and how."""
+    return [f"{row['name']}: {row['alarm']}." for row in rows if "alarm" in row]
+
+
+def _points(gap: float, spread: float) -> str:
+    return f"{100 * gap:+.1f} ± {100 * spread:.1f}"
 
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

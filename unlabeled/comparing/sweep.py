@@ -17,7 +17,7 @@ from unlabeled import plots
 from unlabeled.comparing import matrix
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
-from unlabeled.comparing.remarks import hardware, notes, short
+from unlabeled.comparing.remarks import hardware, notes, rivals_of_the_best, short, wrong
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
@@ -205,7 +205,8 @@ def _competes(row: Mapping[str, Any]) -> bool:
 
 
 def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row] + notes(rows)
+    failed = [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
+    return [*rivals_of_the_best(rows), *failed, *wrong(rows), *notes(rows)]
 
 
 def _title(question: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from unlabeled.data.kinds.kind import build
 from unlabeled.recipe import Recipe
-from unlabeled.run import RECIPE, Run
+from unlabeled.run import Run
+from unlabeled.training.remedy import Change, command
 
 LARGE = 1024
 """Samples a batch from which on LARS is worth its trouble: below, SimCLR learns as well without (Chen et al. 2020, appendix
@@ -18,38 +19,34 @@ COLD = 0.15
 RISE = 0.01
 """Of kNN accuracy, over the second half of the looks: more is still learning."""
 
-Change = tuple[str, dict[str, str]]
-"""Why, and options as one types them."""
-
 
 def advice(run: Run, called: str) -> str:
     """Returns one sentence: what to try where a run did not help, and the command.
 
     Views, optimiser and length that this run had are changed where milder, plainer or longer is known to help; if nothing is
-    left of these, another method is advised.
+    left of these, another method is advised. A run that went wrong has its own remedy (`Run.alarm`), and none of these;
+    one that was stopped has its steps before it.
 
     Args:
         run: that was judged.
         called: its folder as the user calls it.
     """
-    recipe, found, folder = run.recipe, [*_changes(run.recipe, run.history)], called.rstrip("/")
+    if run.alarm:
+        return ""
+    recipe, folder = run.recipe, called.rstrip("/")
+    found = [*_changes(recipe, run.history, not run.unfinished)]
     if found:
         given = {key: value for _, options in found for key, value in options.items()}
-        words = ["--recipe", f"{folder}/{RECIPE}"]
-        words += [word for key, value in given.items() for word in (f"--{key}", value)]
-        return f"To try: {', '.join(why for why, _ in found)}: {_pretrain(words, folder)}"
+        return f"To try: {', '.join(why for why, _ in found)}: {command(recipe, folder, given)}"
     method = build(recipe.kind).method
     if recipe.method.name == method or not recipe.data:
         return "To try: another method; `unlabeled methods` lists them."
-    words = [recipe.data, "--method", method, "--epochs", str(recipe.epochs)]
-    return f"To try: another method than {recipe.method.name}: {_pretrain(words, folder)}"
+    words = ["unlabeled", "pretrain", recipe.data, "--method", method, "--epochs", str(recipe.epochs)]
+    words += ["--out", f"{folder}-2"]
+    return f"To try: another method than {recipe.method.name}: {shlex.join(words)}"
 
 
-def _pretrain(words: Sequence[str], folder: str) -> str:
-    return shlex.join(["unlabeled", "pretrain", *words, "--out", f"{folder}-2"])
-
-
-def _changes(recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Iterator[Change]:
+def _changes(recipe: Recipe, history: Sequence[Mapping[str, Any]], finished: bool) -> Iterator[Change]:
     milder = build(recipe.kind).milder(recipe.views)
     if milder:
         yield milder[0], {f"views.{name}": value for name, value in milder[1].items()}
@@ -58,7 +55,7 @@ def _changes(recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> Iterator[C
     temperature = recipe.method.options.get("temperature")
     if not milder and isinstance(temperature, float) and temperature <= COLD:
         yield f"a temperature above {temperature:g}", {"method.temperature": f"{2 * temperature:g}"}
-    if rising(history):
+    if finished and rising(history):
         yield "more steps, as the accuracy was still rising", {"epochs": str(2 * recipe.epochs)}
 
 

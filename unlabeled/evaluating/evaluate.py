@@ -201,7 +201,8 @@ def _about(question: _Question, train: Source, before: Earlier) -> dict[str, Any
     commands = [*(words for words in before.commands if words != about["command"]), about["command"]]
     said: dict[str, Any] = {"learned": run.learned, "advice": advice(run, question.called), "classes": list(train.classes)}
     which = run.kept.said if run.kept else ""
-    said |= {name: value for name, value in (("unfinished", run.unfinished), ("kept", which)) if value}
+    state = {"unfinished": run.unfinished, "kept": which, "alarm": run.alarm}
+    said |= {name: words for name, words in state.items() if words}
     return {**about, "commands": commands, **said}
 
 

@@ -106,7 +106,8 @@ class Evaluation:
             `"new classes"`, those that need no labels under `"no labels"`, those that only the labels of test images judge
             under `"test labels"`.
         metadata: recipe, versions and hardware; whether the run `learned` anything, `advice` on what to try, and how far it
-            came where it is `unfinished`, and of which epoch the encoder is that was `kept`, where not of the last.
+            came where it is `unfinished`, of which epoch the encoder is that was `kept`, where not of the last, and the
+            `alarm` where it went wrong.
         new: the classes whose labels the encoder never saw, where any protocol asks for such.
         pictures: files that protocols drew.
         earlier: likewise `scores`, those of other protocols or labels that the file held of the same encoder and labelled
@@ -145,9 +146,9 @@ class Evaluation:
 
     @property
     def opening(self) -> list[str]:
-        """What is said first: that the run is not finished, of which epoch its encoder is where that is not the last, and
-        whether pretraining helped."""
-        about = [str(self.metadata.get(name, "")) for name in ("unfinished", "kept")]
+        """What is said first: that the run is not finished, of which epoch its encoder is where that is not the last, that
+        it went wrong, and whether pretraining helped."""
+        about = [str(self.metadata.get(name, "")) for name in ("unfinished", "kept", "alarm")]
         return [*(f"{said[0].upper()}{said[1:]}" for said in about if said), *([self.answer] if self.answer else [])]
 
     @property

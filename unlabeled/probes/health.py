@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +15,10 @@ from torch import Tensor
 
 from unlabeled.losses import info_nce, info_nce_bound
 
-COMPLETE = 0.1  # std_ratio below which all images are said to have the same embedding
+COMPLETE = 0.1
+"""`std_ratio` below which all images are said to have the same embedding."""
+ONE = 1.5
+"""`effective_rank` up to which an embedding is said to have rank 1."""
 
 
 def std_ratio(z: Tensor) -> float:
@@ -127,34 +132,65 @@ def jackknife(figure: Callable[..., float], *rows: Tensor, groups: int = 10) -> 
     return float(stdtrit(groups - 1, 0.975)) * error
 
 
-def of_told(rank: float, classes: int) -> float:
-    """Returns the least rank that is healthy in a method that was told so many classes, if `rank` is that of one that saw no
-    label: K classes that fall on K points use K - 1 dimensions, and that is no collapse."""
-    return min(rank, 0.9 * (classes - 1)) if classes else rank
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a collapse is judged by in one output, of images as they are: `std_ratio`, `effective_rank`, `view_variance` (NaN
+    where no views were drawn), and min(N, D)."""
+
+    spread: float
+    rank: float
+    view_variance: float
+    dim: int
 
 
-def verdict(std_ratio: float, rank: float, dim: int, classes: int = 0) -> str | None:
-    """Names a collapse in plain words, with what usually helps; None for a healthy embedding.
+def look(z: Tensor, view_variance: float = math.nan) -> Look:
+    """Looks at the rows of z (N, D); all NaN where a number of it is not finite."""
+    if not z.isfinite().all():
+        return Look(math.nan, math.nan, math.nan, min(z.shape))
+    return Look(std_ratio(z), effective_rank(z), view_variance, min(z.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """Its name, and what was seen, in words."""
+
+    kind: Literal["complete collapse", "dimensional collapse"]
+    seen: str
+
+
+def collapse(name: str, own: Look, untrained: Look | None, least: float) -> Collapse | None:
+    """Names the collapse of an output in plain words; None where there is none.
+
+    1. *complete*: a spread below a tenth of an isotropic one, unless spread and rank are those of the untrained network, at
+       least half of them: its biases may outweigh what they are added to. Below a thousandth it is one in any case.
+    2. *dimensional*: a rank below `least`, as `fewest_dimensions` has it.
 
     Args:
-        std_ratio: of `std_ratio`; below 0.1 the collapse is complete.
-        rank: of `effective_rank`; below sqrt(dim) / 3 the collapse is dimensional.
-        dim: the rank that is possible, min(N, D).
-        classes: how many the method was told, 0 if it saw no label.
+        name: of the output, `h` or `z`.
+        own: what is judged.
+        untrained: the same of the network before it was trained; None where that is not known.
+        least: rank below which the collapse is dimensional.
     """
-    if not (math.isfinite(std_ratio) and math.isfinite(rank)):
-        return (
-            "the embedding holds numbers that are not finite (NaN or infinity); "
-            "a smaller learning rate, a longer warm-up or precision float32 usually helps"
-        )
-    if std_ratio < COMPLETE:
-        return (
-            f"complete collapse: all images get nearly the same embedding (spread {std_ratio:.3f} of 1); without negatives "
-            "a predictor, the stop-gradient and an EMA momentum near 1 prevent it, else try a smaller learning rate"
-        )
-    if rank < of_told(math.sqrt(dim) / 3, classes):
-        return (
-            f"dimensional collapse: the embedding uses about {rank:.1f} of {dim} dimensions; usually helps: a larger batch "
-            "or more negatives, a smaller learning rate, batch norm in the head, a check that the views are not too strong"
-        )
+    what = {"h": "representation h", "z": "embedding z"}.get(name, name)
+    if not (math.isfinite(own.spread) and math.isfinite(own.rank)):
+        return Collapse("complete collapse", f"the {what} holds numbers that are not finite")
+    untouched = untrained is not None and own.rank >= untrained.rank / 2 and own.spread >= untrained.spread / 2
+    before = "" if untrained is None else f", untrained {untrained.spread:.3f}"
+    if own.spread < COMPLETE / 100 or (own.spread < COMPLETE and not untouched):
+        return Collapse("complete collapse", f"all images get nearly the same {what} (spread {own.spread:.3f} of 1{before})")
+    if own.rank < least:
+        before = "" if untrained is None else f", untrained {untrained.rank:.1f}"
+        uses = f"has rank {own.rank:.0f}" if own.rank < ONE else f"uses about {own.rank:.1f} dimensions"
+        return Collapse("dimensional collapse", f"the {what} {uses} of {own.dim}{before}")
     return None
+
+
+def fewest_dimensions(dim: int, classes: int = 0) -> float:
+    """Returns the effective rank below which `dim` dimensions count as collapsed: √dim/3, but at least 6 and at most 8, and
+    never more than a quarter of `dim`.
+
+    Ten classes that fall on ten points use 9 dimensions, and that is no collapse; a method that was told K `classes` may do
+    with 0.9 (K - 1).
+    """
+    least = float(min(dim / 4, np.clip(dim**0.5 / 3, 6, 8)))
+    return min(least, 0.9 * (classes - 1)) if classes else least

@@ -19,6 +19,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.probes import health
 from unlabeled.probes.base import Figure
+from unlabeled.probes.health import Look, fewest_dimensions
 from unlabeled.probes.projection import project, projector_of
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, register
@@ -35,6 +36,14 @@ TWINS = 3
 BETTER = 0.9
 """A trained network's `view_variance` is below this share of the best untrained one's."""
 
+ADVICE: dict[State, str] = {
+    "complete collapse": "without negatives a predictor, the stop-gradient and an EMA momentum near 1 prevent it, else try "
+    "a smaller learning rate",
+    "dimensional collapse": "what usually helps: a larger batch or more negatives, a smaller learning rate, views that are "
+    "less strong",
+}
+"""What helps in general, the worst first."""
+
 FEWEST, ROUGH, BATCH = 8, 200, 256
 
 
@@ -48,17 +57,6 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.state}: {self.reason}{'; ' if self.advice else ''}{self.advice}"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the verdict looks at in one embedding: `health.std_ratio` and `health.effective_rank` of images as they are,
-    `health.view_variance`, and min(N, D)."""
-
-    spread: float
-    rank: float
-    view_variance: float
-    dim: int
 
 
 @register("health")
@@ -234,36 +232,26 @@ def judge(looks: dict[str, list[Look]], classes: int = 0) -> Verdict:
 
     `classes` is how many the method was told, 0 if it saw no label.
     """
-    for name, (own, *others) in looks.items():
-        rank, spread = np.mean([o.rank for o in others]), np.mean([o.spread for o in others])
-        untouched = own.rank >= rank / 2 and own.spread >= spread / 2
-        if own.spread < health.COMPLETE / 100 or (own.spread < health.COMPLETE and not untouched):
-            return Verdict(
-                "complete collapse",
-                f"all images get nearly the same {name} (spread {own.spread:.3f} of 1)",
-                "without negatives a predictor, the stop-gradient and an EMA momentum near 1 prevent it, else try a smaller "
-                "learning rate",
-            )
-    for name, (own, *_) in looks.items():
-        if own.rank < fewest_dimensions(own.dim, classes):
-            return Verdict(
-                "dimensional collapse",
-                f"{name} uses about {own.rank:.1f} of {own.dim} dimensions",
-                "what usually helps: a larger batch or more negatives, a smaller learning rate, views that are less strong",
-            )
+    found = [
+        health.collapse(name, own, _mean(others), fewest_dimensions(own.dim, classes))
+        for name, (own, *others) in looks.items()
+    ]
+    for kind in ADVICE:
+        for one in found:
+            if one is not None and one.kind == kind:
+                return Verdict(kind, one.seen, ADVICE[kind])
     own, *others = looks["h"]
     least = min(o.view_variance for o in others)
     said = f"two views of an image are {own.view_variance:.2f} as far apart as views of two images, untrained {least:.2f}"
     if own.view_variance >= BETTER * least:
-        return Verdict("under-trained", said, "what usually helps: more epochs, a larger learning rate, gentler views")
+        return Verdict("under-trained", said, "what usually helps: gentler views, a larger learning rate")
     return Verdict("healthy", f"{said}; h uses about {own.rank:.0f} of {own.dim} dimensions")
 
 
-def fewest_dimensions(dim: int, classes: int = 0) -> float:
-    """Returns the effective rank below which `dim` dimensions count as collapsed, in a method that was told so many
-    classes."""
-    least = min(dim / 4, np.clip(dim**0.5 / 3, 6, 8))
-    return float(health.of_told(least, classes))
+def _mean(looks: Sequence[Look]) -> Look:
+    """The spread and the rank of several networks."""
+    spread, rank = (float(np.mean([getattr(one, name) for one in looks])) for name in ("spread", "rank"))
+    return Look(spread, rank, math.nan, looks[0].dim)
 
 
 def untrained(encoder: Encoder, projector: nn.Module | None, seed: int) -> tuple[Encoder, nn.Module | None]:
@@ -296,7 +284,7 @@ def pair(policy: Any, x: Fields, generator: torch.Generator) -> Sequence[Tensor]
 
 
 def _look(x: Tensor, a: Tensor, b: Tensor) -> Look:
-    return Look(health.std_ratio(x), health.effective_rank(x), health.view_variance(a, b), min(x.shape))
+    return health.look(x, health.view_variance(a, b))
 
 
 def _check_finite(*embeddings: Tensor) -> None:

@@ -152,8 +152,8 @@ class Told:
         said = [f"{one.get('data')}: {said}" if several else str(said) for one in every for said in sentences(one)]
         asked = f"unlabeled evaluate {self.run.path}"
         said = said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
-        stopped = self.run.unfinished[:1].upper() + self.run.unfinished[1:]
-        return [stopped, *said] if stopped and stopped not in said else said
+        state = [words[0].upper() + words[1:] for words in (self.run.unfinished, self.run.alarm) if words]
+        return [*(words for words in state if words not in said), *said]
 
     @property
     def commands(self) -> list[tuple[str, str]]:

@@ -20,6 +20,8 @@ TITLES = {
     "loss": "Loss",
     "knn": "kNN accuracy within the training split",
     "h_rank": "Effective rank of the representation h",
+    "h_dims": "Effective rank of h, of the samples that are watched",
+    "h_std": "Spread of h over the sphere (1: even)",
     "z_rank": "Effective rank of the embedding z",
     "z_std": "Spread of z over the sphere (1: even)",
     "lr": "Learning rate",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from unlabeled.evaluating.answer import BALANCED, SUBJECTS, answer, by_class, called, differences, spell
@@ -135,7 +136,23 @@ def side_by_side(runs: Mapping[str, Run], evaluations: Mapping[str, Mapping[str,
         said = [options.get(key, "") for options in flat.values()]
         if key == "method" or len(set(said)) > 1:
             rows.append([key, *said])
-    return Table("What the runs ended with, and what their recipes differ in", ["", *runs], rows, 1)
+    title = "What the runs ended with, and what their recipes differ in"
+    return Table(title, ["", *runs], rows, 1, below=tuple(_between(evaluations)))
+
+
+def _between(evaluations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """By how much each run is above each later one, sample by sample, where both were judged on the same images."""
+    judged = {name: one for name, one in evaluations.items() if one.get("identity")}
+    for (name, one), (other, its) in combinations(judged.items(), 2):
+        if str(one["identity"]).split()[1:] != str(its["identity"]).split()[1:]:  # the first word is the encoder's
+            continue
+        scores: dict[tuple[str, str], list[Score]] = {}
+        for subject, found in (("run", one), (repr(other), its)):
+            for line in found.get("scores", []):
+                if line["subject"] == "run":
+                    scores.setdefault((subject, line["labels"]), []).append(Score.of(line))
+        for title in dict.fromkeys(score.title for found in scores.values() for score in found):
+            yield from (f"{name!r} {said}, by {title}" for said in differences(scores, title))
 
 
 def _ends(run: Run) -> dict[str, str]:

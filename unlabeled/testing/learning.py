@@ -11,7 +11,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.methods.base import Method
 from unlabeled.parts.memory import Bank, Ema, Queue
 from unlabeled.probes.extract import features
-from unlabeled.probes.health import effective_rank, std_ratio, verdict
+from unlabeled.probes.health import collapse, look
 from unlabeled.probes.knn import KNN
 from unlabeled.testing.rule import require, rule
 from unlabeled.testing.trial import Trial, optimizer
@@ -81,9 +81,10 @@ def lacking(trial: Trial, method: Method, losses: list[Loss], untrained: float) 
         return f"the loss goes from {first:g} to {last:g}"  # the first step's queue is noise
     z = losses[-1].memory.get("z")
     if z is not None:  # an objective that sees no embedding is not met by one that is the same for all
-        spread, rank = std_ratio(z), effective_rank(z)
-        collapse = verdict(spread, rank, min(z.shape))
-        if collapse or spread <= 0.3:
-            return collapse or f"embeddings spread by {spread:.2f}, where 1 is evenly"
+        seen = look(z.float())
+        collapsed = collapse("z", seen, None, seen.dim**0.5 / 3)
+        if collapsed or not seen.spread > 0.3:
+            said = f"embeddings spread by {seen.spread:.2f}, where 1 is evenly"
+            return said if collapsed is None else f"{collapsed.kind}: {collapsed.seen}"
     trained = knn(trial, method.encoder)
     return "" if trained > untrained + 0.08 else f"kNN finds {trained:.1%} of the clusters, and {untrained:.1%} before"

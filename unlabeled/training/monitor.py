@@ -31,6 +31,8 @@ from unlabeled.probes.extract import features, precision_of
 from unlabeled.probes.knn import KNN
 from unlabeled.recipe import Recipe
 from unlabeled.run import ENCODER, LAST, Run, go_on
+from unlabeled.training.remedy import fast, remedy
+from unlabeled.training.watch import Alarm, Watch
 
 BANK, QUERIES = 10_000, 2_000
 """Images that the kNN monitor compares at most: its time and memory do not grow with the data."""
@@ -50,8 +52,8 @@ class Monitor:
         self.console = console(quiet=rank() > 0)
         self.looked: dict[str, float] = {}
         self.terms: dict[str, float] = {}
-        self.suspected, self.warned = "", ""
-        self.told = 0
+        self.watch: Watch | None = None
+        self.alarm: Alarm | None = None
         self.clock, self.counted = time.monotonic(), 0
         columns = (
             BarColumn(None),
@@ -62,10 +64,10 @@ class Monitor:
         self.bar = Bar(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
         self.task = self.bar.add_task("", total=total, said="")
 
-    def begin(self, method: Method, start: int, schedule: str) -> None:
-        """Prints the first lines: what runs, on what, with which learning rate."""
+    def begin(self, method: Method, encoder: Encoder, start: int, schedule: str) -> None:
+        """Prints the first lines: what runs, on what, with which learning rate; and looks at the encoder before it is
+        trained."""
         recipe, source = self.recipe, self.data.train
-        self.told = len(source.classes) if method.needs_labels else 0
         parameters = sum(p.numel() for p in method.encoder.parameters())
 
         say = self._say
@@ -90,6 +92,8 @@ class Monitor:
             say(f"resumed after step {start:,}")
         if rank() == 0:
             self.run.keep_history(start)
+        if rank() == 0 and self.total:
+            self._watch(method, encoder, start)
         self.bar.update(self.task, completed=start)
         self.clock, self.counted = time.monotonic(), start
 
@@ -121,7 +125,6 @@ class Monitor:
         if "z" in loss.memory:
             z = loss.memory["z"].float()
             line |= {"z_std": health.std_ratio(z), "z_rank": health.effective_rank(z)}
-            self._warn(health.verdict(line["z_std"], line["z_rank"], min(z.shape), self.told), at)
         self._record(line)
         self.looked["loss"], self.looked["speed"] = value, speed
         self._show()
@@ -129,6 +132,26 @@ class Monitor:
     def due(self, done: int) -> bool:
         """Tells whether tensors are read after so many steps."""
         return done % self.every == 0 or done in (1, self.total)
+
+    def watches(self, done: int) -> bool:
+        """Tells whether the encoder is looked at after so many steps, to see whether the run goes wrong."""
+        return self.watch is not None and self.watch.due(done)
+
+    def look(self, encoder: Encoder, loss: Loss, at: Progress) -> None:
+        """Looks at h and z, and says what is wrong.
+
+        Raises:
+            UserError: h is not finite.
+        """
+        assert self.watch is not None
+        done, began = at.step + 1, time.monotonic()
+        h = self.watch.look(encoder)
+        if not math.isfinite(h.rank):
+            raise self._diverged("the representation holds numbers that are not finite", done)
+        z = health.look(loss.memory["z"].float()) if "z" in loss.memory else None
+        alarm = self.watch.judge(done, float(loss.total.detach()), h, z)
+        self._seen({"step": done, "epoch": done / self.per_epoch}, h, alarm)
+        self.clock += time.monotonic() - began
 
     def check(self, method: Method, done: int) -> None:
         """Checks the run before a checkpoint is written over the last good one.
@@ -179,6 +202,9 @@ class Monitor:
         if kept.looks:
             which = f": {ENCODER} is of epoch {kept.epoch:g}, {LAST} of the last" if kept.epoch != kept.trained else ""
             self._say(kept.looks + which)
+        if self.alarm is not None:
+            how = "; do not use its encoder as it is" * (kept.epoch == kept.trained)
+            self._say(f"warning: so the run ended: {self.alarm.seen}{how}", style="yellow")
         if kept.early:
             self._say(f"{kept.early}; with --resume and another --patience, 0 for none, it goes on")
 
@@ -196,7 +222,7 @@ class Monitor:
             raise self._diverged("the representation holds numbers that are not finite", at.step + 1)
         h = h.to(device)
         found = {"h_rank": health.effective_rank(h[:1024])}
-        if queries and source.labels is not None:
+        if queries and source.labels is not None and len(np.unique(source.labels[taken])) > 1:
             y = torch.from_numpy(source.labels[taken]).to(device)
             probe = KNN().fit(h[queries:], y[queries:])
             found["knn"] = probe.score(h[:queries], y[:queries])["top1"]
@@ -211,8 +237,8 @@ class Monitor:
         knn = f"kNN {100 * found['knn']:.1f}% (within the training split{beside}), " if "knn" in found else ""
         return f"{knn}rank of h {found['h_rank']:.1f} of {dim}"
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True)
+    def _say(self, line: str, style: str | None = None) -> None:
+        self.console.print(line, style=style, soft_wrap=True)
 
     def _show(self) -> None:
         knn = f"kNN {100 * self.looked['knn']:.1f}%  " if "knn" in self.looked else ""
@@ -223,21 +249,40 @@ class Monitor:
     def _record(self, line: dict[str, Any]) -> None:
         if rank() == 0:
             self.run.log(line)
-            self.fabric.log_dict({k: v for k, v in line.items() if k != "step"}, step=line["step"])
+            figures = {k: v for k, v in line.items() if k != "step" and not isinstance(v, str)}
+            self.fabric.log_dict(figures, step=line["step"])
 
-    def _warn(self, said: str | None, at: Progress) -> None:
-        """Says a collapse once, when two looks in a row have seen it and the first steps are over: a queue of random keys
-        or a cold head looks like one at first."""
-        kind = (said or "").split(":")[0]
-        if said and kind == self.suspected != self.warned and at.fraction > 0.05:
-            self.console.print(f"warning after step {at.step + 1:,}: {said}", style="yellow", soft_wrap=True)
-            self.warned = kind
-        self.suspected = kind
+    def _watch(self, method: Method, encoder: Encoder, start: int) -> None:
+        """Begins to watch."""
+        recipe, source = self.recipe, self.data.train
+        learns_labels = method.needs_labels or method.label_head is not None
+        self.watch = Watch(
+            source, recipe.seed, self.total, len(source.classes) if learns_labels else 0, fast(recipe),
+            self.fabric.device, precision_of(self.fabric), self.run.history,
+        )  # fmt: skip
+        if not start:
+            self._seen({"step": 0, "epoch": 0}, *self.watch.begin(encoder))
+
+    def _seen(self, line: dict[str, Any], h: health.Look, alarm: Alarm | None) -> None:
+        """Records a look; says an alarm when it is new, and when it is over."""
+        line |= {"h_std": h.spread, "h_dims": h.rank}
+        if alarm is not None:
+            why = remedy(self.recipe, str(self.run.path), alarm.kind, few=alarm.few)
+            line |= {"alarm": alarm.seen, "remedy": why}
+            if self.alarm is None or self.alarm.kind != alarm.kind:
+                when = f"after step {line['step']:,}" if line["step"] else "before the first step"
+                self._say(f"warning {when}: {alarm.seen}; {why}", style="yellow")
+        elif self.alarm is not None:
+            self._say(f"after step {line['step']:,} no longer so: {self.alarm.seen}")
+        self.alarm = alarm
+        self._record(line)
 
     def _diverged(self, what: str, step: int) -> UserError:
+        why = remedy(self.recipe, str(self.run.path), "loss")
+        self._record({"step": step, "epoch": step / self.per_epoch, "alarm": f"{what} at step {step:,}", "remedy": why})
         return UserError(
             f"{what} at step {step:,} of {self.total:,}: start a new run with another --out; what usually helps "
-            "is a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32"
+            f"is a smaller --optimizer.lr, a longer --warmup-epochs, or --precision 32; {why}"
         )
 
 

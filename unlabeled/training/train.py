@@ -91,7 +91,8 @@ def _train(
     start = taken or begin * clock.per_epoch
     if state is None and rank() == 0:
         run.start(recipe, {**about, **({"start": asdict(made.origin)} if made.origin else {})})
-    monitor.begin(method, taken, made.schedule)
+    with made.speed.eager():
+        monitor.begin(method, made.judged, taken, made.schedule)
     if state is not None and rank() == 0:
         tell_changes(run, recipe, state)
         if recipe.epochs != run.recipe.epochs:
@@ -144,6 +145,9 @@ def _take_steps(
             loss = step(drawn, at, made.labels, labelled)
             done = number + 1
             monitor.step(loss, at, step.optimizers.lr)
+            if monitor.watches(done):
+                with made.speed.eager():
+                    monitor.look(made.judged, loss, at)
             stopped = (world() == 1 or monitor.due(done)) and any_process(stop.is_set())
             if done % clock.per_epoch == 0 and keeper.epoch(at):
                 return done
