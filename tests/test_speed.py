@@ -232,7 +232,7 @@ def test_a_copy_computes_on_all_threads() -> None:
         weight = torch.randn(16, 16, 3, 3, requires_grad=True)
         total = (nn.functional.conv2d(x, weight) ** 2).mean()
         total.backward()
-        return [float(total), float(weight.grad.norm())]  # type: ignore[union-attr]
+        return [float(total.detach()), float(weight.grad.norm())]  # type: ignore[union-attr]
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -263,7 +263,7 @@ def test_a_way_that_ends_its_process_is_ruled_out_and_said(tmp_path: Path, monke
     assert not Speed.parse(run.recipe.speed).channels_last
     assert run.environment["speed"]["died"]["channels-last workers=1"] == "SIGILL"
     monkeypatch.setattr(Speed, "prepare", lambda way, *encoders: os.kill(os.getpid(), signal.SIGILL))
-    more = ("--encoder.width", "5", "--batch-size", "16", "--image-size", "8", "--accelerator", "cpu")
+    more = ("--encoder.width", "6", "--batch-size", "16", "--image-size", "8", "--accelerator", "cpu")
     assert "every way to compute ends its process" in mistake(
         "pretrain", tmp_path / "x.npz", *more, "--epochs", "1", "--out", tmp_path / "b"
     )
