@@ -317,8 +317,8 @@ class Run:
         return state
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a small file of the run."""
-        return write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+        """Writes a small file of the run; names of files in it that are no UTF-8 keep their bytes."""
+        return write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8", errors="surrogateescape"))
 
     def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
         """Writes what the run is, before its first step.

@@ -72,8 +72,9 @@ class Data:
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self) -> list[str]:
-        """Returns what the user should know of labels and groups, in sentences."""
+        """Returns what the user should know of labels, groups and the cache, in sentences."""
         said = [f"No labels: {self.train.remark}."] if self.train.remark else []
+        said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
@@ -222,6 +223,8 @@ def _open_path(path: Path, name: str, asked: str) -> Splits:
         raise UserError(_missing(path, name))
     if path.is_dir():
         return open_folder(path, name, asked)
+    if not path.is_file():
+        raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return open_zip(path, name, asked)

@@ -43,6 +43,9 @@ def splits(
     opened = _opened(
         partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed), run, asked, data is None
     )
+    if data is None and opened.train.same_as(run.environment["data"]) is False:
+        told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
+        console().print(told, soft_wrap=True)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
@@ -80,7 +83,7 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
     opened = None
     with nullcontext() if own else suppress(UserError):  # other data need not bear what the run's do
         opened = how(roles=then)
-    if opened is None or opened.train.fingerprint != run.environment["data"]["fingerprint"] or not opened.held_out:
+    if opened is None or opened.train.same_as(run.environment["data"]) is False or not opened.held_out:
         return how(roles=anew)
     if asked.group not in (None, recipe.group):
         before = f"by {recipe.group!r}" if recipe.group else "without a group"

@@ -123,8 +123,8 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
         UserError: there is no checkpoint, or it is not of this method.
     """
     recipe, data = run.recipe, run.environment["data"]
-    same = source.fingerprint == data["fingerprint"]
-    n = len(chosen_images(recipe, source.labelled_by(recipe.label))[0]) if same else data["train"]
+    same = source.same_as(data)
+    n = data["train"] if same is False else len(chosen_images(recipe, source.labelled_by(recipe.label))[0])
     size = build(recipe.kind).view_size(Progress(1, 1, 0))
     invariances = frozenset(data["invariances"])
     shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)

@@ -140,6 +140,7 @@ def _split(census: Census) -> dict[str, Any]:
     return {
         "images": len(census),
         "unreadable": [{"path": s.path, "reason": s.reason} for s in source.skipped],
+        "damaged": [{"path": s.path, "reason": s.reason} for s in source.damaged],
         "labelled": int((census.labels >= 0).sum()),
         "channels": source.channels,
         "kept_at": source.size,

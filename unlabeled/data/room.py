@@ -1,0 +1,48 @@
+"""Memory that threads share: who needs much waits until the others leave so much."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MiB = 1 << 20
+RAW, DECODING = 256 * MiB, 768 * MiB
+"""Bytes of samples as they are stored, and of those that are being decoded, in all threads together: a GiB. Ours."""
+
+
+class Room:
+    """So many bytes.
+
+    Args:
+        limit: how many there are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.clear()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.clear)
+
+    def clear(self) -> None:
+        """Forgets all that hold it: a child process has none of its parent's threads."""
+        self._left, self._changed = self._limit, threading.Condition()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Waits for so many bytes and keeps them for a while; who wants more than there are gets all."""
+        count = min(count, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= count)
+            self._left -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += count
+                self._changed.notify_all()
+
+
+raw_room, decoding_room = Room(RAW), Room(DECODING)
+"""Of samples as they are stored, and of those that are being decoded. The first is taken first, and held meanwhile."""
