@@ -51,7 +51,7 @@ def test_a_mistake_leaves_no_folder_behind(tmp_path: Path) -> None:
 def test_the_first_lines_and_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     said = ok("pretrain", file(tmp_path / "x.npz"), *ONE, "--precision", "32", "--seed", "0", "--resume", "--out", out)
-    assert "48 images of 8×8, 3 channels, views of 8 px; a fifth of the images is held out" in said
+    assert "48 images of 8×8, 3 channels, views of 8 px; 12 of 60 images are held out" in said
     assert "the stem is one 3×3 convolution of stride 1, without max-pool; small stem at 8 px: " in said
     assert (
         "sgd, learning rate 0.00375 = 0.06 for 256 samples, linear scaling to 16; 0.1 epochs of warm-up, then cosine" in said

@@ -22,6 +22,7 @@ import torch
 
 from unlabeled import __version__, forms
 from unlabeled.console import console
+from unlabeled.data.split import BALANCED, BY_CONTENT
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.files import FIRST_KIND, damaged, read_encoder, read_tensors, save_encoder, save_tensors, saying
@@ -121,6 +122,11 @@ class Run:
     @property
     def _version(self) -> str:
         return str(self.environment.get("versions", {}).get("unlabeled", "of a version that it does not say"))
+
+    @property
+    def split(self) -> str:
+        """How test samples are held out where data have none: as they were when it was trained."""
+        return str(self.environment["data"].get("split", BALANCED)) or BY_CONTENT
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -24,9 +24,12 @@ from unlabeled.data.kinds.kind import build, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
+from unlabeled.data.split import BALANCED, BY_CONTENT, hold_out, hold_out_by
 from unlabeled.errors import UserError
 from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
+
+Array = np.ndarray[Any, Any]
 
 ANY = Choice("")
 """A kind that is found from the data."""
@@ -42,14 +45,25 @@ class Data:
     Attributes:
         train: what is learned from.
         test: what is judged on; None if there is none.
-        held_out: test is a seeded, class-balanced fifth of the only split there was; say so beside every figure.
+        split: how test was held out of the only split there was, say so beside every figure; "" where it was not.
         group: the column whose values the splits must not share, "" for none.
     """
 
     train: Source
     test: Source | None
-    held_out: bool
+    split: str = ""
     group: str = ""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether test is a part of the only split there was."""
+        return bool(self.split)
+
+    def same_as(self, recorded: Mapping[str, Any]) -> bool | None:
+        """Tells whether a run that recorded this of its data was trained on `train`; see `Source.same_as`."""
+        if recorded.get("held_out") and recorded.get("split", BALANCED) != self.split:
+            return False
+        return self.train.same_as(recorded)
 
     def labelled_by(self, label: str) -> Data:
         """Returns the same splits with the labels of another column, or with their own for "".
@@ -66,7 +80,7 @@ class Data:
         if not self.held_out or self.test is None:
             return ""
         if not self.group:
-            return f"a fifth of the {nouns} is held out"
+            return f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns} are held out"
         kept, held = (len(numbered(source.columns[self.group])[1]) for source in (self.train, self.test))
         share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
@@ -93,12 +107,26 @@ class Data:
         if self.test is not None and self.test.labels is not None and self.train.labels is not None:
             tested = self.test.labels[self.test.labels >= 0]
             strange = int((~np.isin(tested, self.train.labels)).sum())
+            if self.held_out:
+                said += self._missing(tested)
             if strange:
                 said.append(
                     f"Of {len(tested):,} labelled test {self.train.kind.nouns}, {strange:,} are of classes of which "
                     "none is trained on: no classifier can know them."
                 )
         return said
+
+    def _missing(self, tested: Array) -> list[str]:
+        """Says which classes have no sample on the side that is held out."""
+        train = self.train
+        missing = [c for i, c in enumerate(train.classes) if (train.labels == i).any() and not (tested == i).any()]
+        if not missing:
+            return []
+        which = f"{', '.join(missing[:3])}{', ...' * (len(missing) > 3)}"
+        return [
+            f"Of {len(missing):,} of the {len(train.classes):,} classes ({which}) no {train.kind.noun} is held out, as each "
+            "is by its content alone: figures say nothing of them. Another --seed, or more of them, may help."
+        ]
 
 
 def open_data(
@@ -109,6 +137,7 @@ def open_data(
     root: str | Path | None = None,
     seed: int | None = 0,
     roles: Roles = USUAL,
+    split: str = BY_CONTENT,
 ) -> Data:
     """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
 
@@ -122,6 +151,8 @@ def open_data(
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
         roles: which of its columns are labels and groups.
+        split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
+            earlier versions.
 
     Raises:
         UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
@@ -132,7 +163,7 @@ def open_data(
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
     roles = _possible(roles, train)
-    groups = numbered(column(train.columns, roles.group, "--group", train.name))[0] if roles.group else None
+    group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     made = build(Choice(train.kind, kind.options))
@@ -140,12 +171,27 @@ def open_data(
     if test is not None:
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
-        return Data(source, second, held_out=False, group=roles.group)
+        return Data(source, second, group=roles.group)
     if seed is None:
-        return Data(source, None, held_out=False, group=roles.group)
-    name = source.name if groups is None else f"{source.name}: column {roles.group!r}"
-    rest, held = made.hold_out(len(source), source.labels, groups, seed, name)
-    return Data(source.subset(rest), source.subset(held), held_out=True, group=roles.group)
+        return Data(source, None, group=roles.group)
+    rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
+    return Data(source.subset(rest), source.subset(held), split, roles.group)
+
+
+def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array]:
+    """Positions of train and test."""
+    kind = source.kind
+    if split == BALANCED:
+        groups = None if group is None else numbered(group)[0]
+        return hold_out(len(source), source.labels, seed, name, noun=kind.noun, groups=groups)
+    return hold_out_by(source.contents() if group is None else group_keys(group), seed, name, kind.nouns)
+
+
+def group_keys(group: Array) -> list[bytes | None]:
+    """Returns by what groups are held out: their names; None where there is none."""
+    which, names = numbered(group)
+    keys: list[bytes | None] = [name.encode("utf-8", "surrogateescape") for name in names]
+    return [keys[i] if i >= 0 else None for i in which.tolist()]
 
 
 def _possible(roles: Roles, train: Listing) -> Roles:

@@ -41,9 +41,10 @@ def splits(
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = recipe.data if data is None else data
     opened = _opened(
-        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed), run, asked, data is None
-    )
-    if data is None and opened.train.same_as(run.environment["data"]) is False:
+        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
+        run, asked, data is None,
+    )  # fmt: skip
+    if data is None and opened.same_as(run.environment["data"]) is False:
         told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
         console().print(told, soft_wrap=True)
     for remark in opened.remarks():
@@ -55,10 +56,15 @@ def splits(
             f"with one sub-folder a class{opened.train.candidates}"
         )
     own = opened.held_out and str(named) == recipe.data
-    if own and run.older and opened.train.fingerprint != run.environment["data"]["fingerprint"]:
+    if own and run.older and opened.same_as(run.environment["data"]) is False:
         raise UserError(
             f"{run.older}, which held out others of {opened.train.name!r}: most of what would be tested on now was trained "
             "on; give others as --data, or pretrain anew"
+        )
+    if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
+        raise UserError(
+            f"{opened.train.name!r}: none of the {len(opened.test):,} test {opened.test.kind.nouns} is labelled: label "
+            "more, or give train=PATH,test=PATH"
         )
     if opened.test.fingerprint == opened.train.fingerprint:
         raise UserError(
@@ -83,7 +89,7 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
     opened = None
     with nullcontext() if own else suppress(UserError):  # other data need not bear what the run's do
         opened = how(roles=then)
-    if opened is None or opened.train.same_as(run.environment["data"]) is False or not opened.held_out:
+    if opened is None or opened.same_as(run.environment["data"]) is False or not opened.held_out:
         return how(roles=anew)
     if asked.group not in (None, recipe.group):
         before = f"by {recipe.group!r}" if recipe.group else "without a group"

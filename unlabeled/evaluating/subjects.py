@@ -12,6 +12,7 @@ import torch
 from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import usual
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
@@ -54,6 +55,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
         _check_alike(name, encoder, judged, kind)
+        _tell_torn(name, of, run)
         return lambda source: replace(
             shared, name=name, encoder=placed(encoder), method=lambda: whole(of, encoder, source).to(fabric.device),
             saw_labels=of.recipe.labels if learned_from_labels(of) else "", fresh=fresh(of, source),
@@ -102,6 +104,18 @@ def _check_alike(name: str, encoder: Encoder, judged: Encoder, kind: Kind) -> No
         raise UserError(
             f"{name!r} was trained on {kind.nouns} with {theirs.channels} channels, and the run on {kind.nouns} with "
             f"{ours.channels}: leave it out"
+        )
+
+
+def _tell_torn(name: str, rival: Run, run: Run) -> None:
+    """Says so where a rival held out other samples of the same data, and is judged on what it was trained on."""
+    theirs, ours = rival.environment["data"], run.environment["data"]
+    held = [(of.recipe.seed, of.recipe.group, of.split) for of in (rival, run)]
+    if theirs["held_out"] and rival.recipe.data and rival.recipe.data == run.recipe.data and held[0] != held[1]:
+        console().print(
+            f"{name!r} held out other samples of {ours['name']!r} than the run, and is judged on some that it learned from: "
+            f"pretrain it with --seed {run.recipe.seed}" + f" --group {run.recipe.group}" * bool(run.recipe.group),
+            soft_wrap=True,
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
 from unlabeled.data import Data, Source, counted, open_data, told
+from unlabeled.data.split import BY_CONTENT
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone, clear_leftovers
@@ -68,7 +69,8 @@ def pretrain(
         console().print(f"{str(out)!r} is finished{early}: nothing is left to do", soft_wrap=True)
         return run
     named_data = recipe.data if data is None else data
-    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
+    split = run.split if existing else BY_CONTENT
+    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles, split=split)
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
     if not existing:
@@ -180,6 +182,7 @@ def _identity(data: Data) -> dict[str, Any]:
         "train": len(source),
         "test": split(data.test),
         "held_out": data.held_out,
+        "split": data.split,
         "channels": source.channels,
         "native": list(source.native),
         "classes": list(source.classes),

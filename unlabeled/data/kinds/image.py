@@ -22,7 +22,6 @@ from unlabeled.data.kinds.jpeg import ORIENTATION, SPARE, START, UPRIGHT, Jpeg
 from unlabeled.data.kinds.kind import Form
 from unlabeled.data.reader import NATURAL, Raw, Reader, in_a_line
 from unlabeled.data.room import DECODING, RAW, decoding_room
-from unlabeled.data.split import hold_out
 from unlabeled.errors import UserError
 from unlabeled.files import open_regular
 from unlabeled.registry import Choice, Range, register
@@ -205,10 +204,6 @@ class ImageKind:
     def features(self, x: Fields, form: Form) -> Tensor:
         """Returns the pixels, (B, C * S * S) in [0, 1]."""
         return x[self.name].flatten(1).float().div_(255)
-
-    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Returns a seeded fifth, balanced over the classes."""
-        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
 def _wanted(own: int | None, wanted: int | None) -> int | None:

@@ -22,7 +22,6 @@ from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds.kind import Form
 from unlabeled.data.reader import Reader, in_a_line
 from unlabeled.data.room import decoding_room
-from unlabeled.data.split import hold_out
 from unlabeled.errors import UserError
 from unlabeled.files import check_regular
 from unlabeled.registry import Choice, Range, register
@@ -178,10 +177,6 @@ class SoundKind:
     def features(self, x: Fields, form: Form) -> Tensor:
         """Computes mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
         return log_mel_statistics(x[self.name].float() / 32768, form.rate)
-
-    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Returns a seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
-        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
 def _picture(x: Tensor, rate: int) -> Tensor:
