@@ -52,8 +52,8 @@ def test_digits() -> None:
     assert (len(data.train), len(data.test)) == (1434, 363)
     assert (data.train.channels, data.train.size) == (1, 8)
     assert data.train.invariances == {"intensity"}
-    assert data.train.seen(range(1438)).max() == 255
-    assert np.ptp(np.bincount(data.test.labels)) <= 1
+    assert data.train.seen(range(1434)).max() == 255
+    assert np.bincount(data.test.labels).min() > 20
 
 
 @pytest.mark.parametrize("name", [n for n in EVERY.split() if n != "digits"])

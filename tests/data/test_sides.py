@@ -152,7 +152,7 @@ def test_classes_without_a_held_out_sample_are_told(tmp_path: Path) -> None:
     shutil.move(trained[0], tmp_path / "small")
     shutil.move(trained[1], tmp_path / "small")
     (said,) = open_data(tmp_path.parent / tmp_path.name).remarks()
-    assert said.startswith("Of 1 of the 2 classes (small) no image is held out, as each is by its content alone")
+    assert said.startswith("Of 1 of the 2 classes (small) no image is held out, as content alone decides")
 
 
 def test_a_run_of_an_earlier_version_is_judged_on_what_it_held_out(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Data:
             tested = self.test.labels[self.test.labels >= 0]
             strange = int((~np.isin(tested, self.train.labels)).sum())
             if self.held_out:
-                said += self._missing(tested)
+                said += self._missing(self.train.labels, tested)
             if strange:
                 said.append(
                     f"Of {len(tested):,} labelled test {self.train.kind.nouns}, {strange:,} are of classes of which "
@@ -116,16 +116,16 @@ class Data:
                 )
         return said
 
-    def _missing(self, tested: Array) -> list[str]:
+    def _missing(self, trained: Array, tested: Array) -> list[str]:
         """Says which classes have no sample on the side that is held out."""
         train = self.train
-        missing = [c for i, c in enumerate(train.classes) if (train.labels == i).any() and not (tested == i).any()]
+        missing = [c for i, c in enumerate(train.classes) if i in trained and i not in tested]
         if not missing:
             return []
         which = f"{', '.join(missing[:3])}{', ...' * (len(missing) > 3)}"
         return [
-            f"Of {len(missing):,} of the {len(train.classes):,} classes ({which}) no {train.kind.noun} is held out, as each "
-            "is by its content alone: figures say nothing of them. Another --seed, or more of them, may help."
+            f"Of {len(missing):,} of the {len(train.classes):,} classes ({which}) no {train.kind.noun} is held out, as "
+            "content alone decides: figures say nothing of them. Another --seed, or more of them, may help."
         ]
 
 

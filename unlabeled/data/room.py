@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,9 @@ from contextlib import contextmanager
 MiB = 1 << 20
 RAW, DECODING = 256 * MiB, 768 * MiB
 """Bytes of samples as they are stored, and of those that are being decoded, in all threads together: a GiB. Ours."""
+
+LARGE = 256 * MiB
+"""Bytes before which others that were freed are given back. Ours."""
 
 
 class Room:
@@ -36,12 +41,20 @@ class Room:
         with self._changed:
             self._changed.wait_for(lambda: self._left >= count)
             self._left -= count
+        if count >= LARGE:
+            _give_back()
         try:
             yield
         finally:
             with self._changed:
                 self._left += count
                 self._changed.notify_all()
+
+
+def _give_back() -> None:
+    """Gives the system what was freed in all threads, which glibc keeps for the next time."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 raw_room, decoding_room = Room(RAW), Room(DECODING)

@@ -46,10 +46,8 @@ def separating_seed(keys: Sequence[bytes | None]) -> int | None:
     def share(seed: int) -> float:
         return float(weights[on_test_side(different, seed)].sum() / len(keys))
 
-    near = (seed for seed in range(100) if abs(share(seed) - HELD_OUT) <= HELD_OUT / 2)
-    best = next(near, None)
-    best = min(range(100), key=lambda seed: abs(share(seed) - HELD_OUT)) if best is None else best
-    return best if 0 < share(best) < 1 else None
+    usable = [(abs(held - HELD_OUT), seed) for seed in range(100) if 0 < (held := share(seed)) < 1]
+    return next((seed for off, seed in usable if off <= HELD_OUT / 2), min(usable, default=(0.0, None))[1])
 
 
 def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) -> tuple[Array, Array]:

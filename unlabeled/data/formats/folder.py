@@ -52,7 +52,7 @@ class FileReader:
         return len(self._paths)
 
     def size(self, index: int) -> int:
-        return os.stat(self._root / self._paths[index]).st_size  # noqa: PTH116
+        return max(0, stamp((self._root / self._paths[index]).stat)[0])
 
     def read(self, index: int) -> Raw:
         return self._open(self._root / self._paths[index])

@@ -72,13 +72,13 @@ class ParquetReader:
     def _stored(self, index: int) -> bytes | Path:
         """The bytes of a sample, or the file that has them."""
         group = bisect_right(self._starts, index) - 1
-        cell = self._group(group)[index - self._starts[group]].as_py()
+        cell: Any = self._group(group)[index - self._starts[group]].as_py()
         if isinstance(cell, bytes):
-            return cell
+            return bytes(cell)
         if cell is not None and cell.get("bytes") is not None:
             return bytes(cell["bytes"])
         if cell is not None and cell.get("path"):
-            return self._paths[self._groups[group][0]].parent / cell["path"]
+            return self._paths[self._groups[group][0]].parent / str(cell["path"])
         raise ValueError("null: neither bytes nor a path")
 
     def path(self, index: int) -> str:

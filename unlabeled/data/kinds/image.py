@@ -238,10 +238,13 @@ def open_image(source: bytes | Path) -> Image.Image | Jpeg:
         data = source
     if not data:
         raise BadImageError("empty file (0 bytes)")
+    jpeg = None
     if data.startswith(START):
         with suppress(ValueError):  # Pillow may know better, or what is wrong
-            return _bounded(Jpeg(data))
-    return _bounded(_by_pillow(io.BytesIO(data)))
+            jpeg = Jpeg(data)
+    image = jpeg or _by_pillow(io.BytesIO(data))
+    _check(image)
+    return image
 
 
 def _not_read_yet(path: Path) -> Image.Image:
@@ -249,20 +252,22 @@ def _not_read_yet(path: Path) -> Image.Image:
     image = _by_pillow(path)
     if image.format not in _READ_BY_PARTS:
         raise BadImageError(f"a file of more than {RAW >> 20} MiB: {_SMALLER}")
-    return _bounded(image)
+    _check(image)
+    return image
 
 
 def _by_pillow(source: io.BytesIO | Path) -> Image.Image:
     try:
-        return Image.open(source)
+        image: Image.Image = Image.open(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?): {_SMALLER}") from None
     except UnidentifiedImageError:
         raise BadImageError("not an image, or of a format that Pillow does not know") from None
+    return image
 
 
-def _bounded(image: Image.Image | Jpeg) -> Any:
-    """The image, unless it is too large."""
+def _check(image: Image.Image | Jpeg) -> None:
+    """Refuses one that is too large."""
     if image.width * image.height > MAX_PIXELS:
         raise BadImageError(f"{image.width}x{image.height} pixels by its header, more than {MAX_PIXELS:,}: {_SMALLER}")
     if isinstance(image, Image.Image) and (needed := weight(image, 1)) > DECODING:
@@ -270,7 +275,6 @@ def _bounded(image: Image.Image | Jpeg) -> Any:
             f"{image.width}x{image.height} pixels of {image.format} take {needed >> 20:,} MiB to decode, more than "
             f"{DECODING >> 20}: {_SMALLER}"
         )
-    return image
 
 
 def weight(raw: Raw, size: int) -> int:
