@@ -238,7 +238,9 @@ def many_bad(root: Path, n: int) -> Path:
 
 
 def test_a_thousand_bad_files_are_told_in_a_line_that_can_be_read(tmp_path: Path) -> None:
-    message = refused(many_bad(tmp_path / "d", 1000), "images looked at are bad, more than a tenth", " more. Repair or remove")
+    message = refused(
+        many_bad(tmp_path / "d", 1000), "images looked at are bad, more than a tenth", " more. Repair or remove"
+    )
     assert len(message) < 1000
 
 

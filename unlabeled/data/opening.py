@@ -63,7 +63,9 @@ class Data:
         """Tells whether a run that recorded this of its data was trained on `train`; see `Source.same_as`."""
         if recorded.get("held_out") and recorded.get("split", BALANCED) != self.split:
             return False
-        return self.train.same_as(recorded)
+        same = self.train.same_as(recorded)
+        numbers = len(self.train), 0 if self.test is None else len(self.test)
+        return False if same is None and numbers != (recorded["train"], recorded.get("test")) else same
 
     def labelled_by(self, label: str) -> Data:
         """Returns the same splits with the labels of another column, or with their own for "".

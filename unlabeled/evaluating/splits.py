@@ -13,6 +13,7 @@ import numpy as np
 
 from unlabeled.console import console
 from unlabeled.data import Data, Source, held_out_classes, open_data
+from unlabeled.data.split import BALANCED
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import learned_from_labels
 from unlabeled.run import Run
@@ -55,12 +56,8 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
-    own = opened.held_out and str(named) == recipe.data
-    if own and run.older and opened.same_as(run.environment["data"]) is False:
-        raise UserError(
-            f"{run.older}, which held out others of {opened.train.name!r}: most of what would be tested on now was trained "
-            "on; give others as --data, or pretrain anew"
-        )
+    if opened.split == BALANCED and opened.same_as(run.environment["data"]) is False:
+        _tell_moved(run, opened, str(named) == recipe.data)
     if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
         raise UserError(
             f"{opened.train.name!r}: none of the {len(opened.test):,} test {opened.test.kind.nouns} is labelled: label "
@@ -76,6 +73,19 @@ def splits(
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+
+
+def _tell_moved(run: Run, opened: Data, own: bool) -> None:
+    """Says that other data than the run's are held out as earlier versions did, where the side of a sample hangs on all
+    others; refuses that where they are its own, which have changed."""
+    name, nouns, called = opened.train.name, opened.train.kind.nouns, str(run.path)
+    if own:
+        raise UserError(
+            f"{name!r} has changed since {called!r} was trained, by a version that held out others of it then: {nouns} to "
+            "test on now were trained on; give others as --data, or pretrain anew"
+        )
+    told = f"{called!r} held out {nouns} as earlier versions did: some of {name!r} may have been trained on"
+    console().print(told, soft_wrap=True)
 
 
 def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Data:

@@ -79,7 +79,7 @@ def pretrain(
     recipe = resolved(recipe, opened.train, begun=existing)
     about = {**environment(), "data": _identity(opened)}
     if existing:
-        _check_same(run, opened.train, about["data"]["labels"])
+        _check_same(run, opened, about["data"]["labels"])
         if recipe.patience != run.recipe.patience and rank() == 0:
             run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
@@ -94,23 +94,19 @@ def pretrain(
     return Run(out)
 
 
-def _check_same(run: Run, source: Source, labels: str) -> None:
+def _check_same(run: Run, data: Data, labels: str) -> None:
     """Refuses to go on with other data than the run began with; says so where that cannot be told."""
-    recorded, out = run.environment["data"], str(run.path)
-    same = source.same_as(recorded)
-    if same is False or recorded["train"] != len(source):
+    recorded, out, name = run.environment["data"], str(run.path), data.train.name
+    same = data.same_as(recorded)
+    if same is False:
         raise UserError(
-            f"the data {source.name!r} has changed since {out!r} began, or is other data of that name: give what it began "
+            f"the data {name!r} has changed since {out!r} began, or is other data of that name: give what it began "
             "with, or start a new run with another --out"
         )
     if recorded.get("labels", labels) != labels:
-        raise UserError(
-            f"the labels of {source.name!r} have changed since {out!r} began: start a new run with another --out"
-        )
+        raise UserError(f"the labels of {name!r} have changed since {out!r} began: start a new run with another --out")
     if same is None:
-        so_far = (
-            f"{out!r} was begun by an earlier version, which knew files by their times: that {source.name!r} is what it was"
-        )
+        so_far = f"{out!r} was begun by an earlier version, which knew files by their times: that {name!r} is what it was"
         console(quiet=rank() > 0).print(f"{so_far} is known by number and labels only", soft_wrap=True)
 
 
