@@ -16,6 +16,9 @@ from unlabeled.cli import main
 SMALL = ("--encoder.width", "4", "--batch-size", "16", "--image-size", "8", "--accelerator", "cpu")
 """Options of a pretraining that takes a moment, but for its epochs."""
 
+EVEN = 21249
+"""A seed of images of which a fifth of each class is held out, as an array and as files."""
+
 ONE = (*SMALL, "--epochs", "1")
 
 
@@ -55,7 +58,7 @@ def mistake(*words: object) -> str:
     return result.err
 
 
-def images(n: int = 60, classes: int = 3, channels: int = 3, side: int = 8, seed: int = 0) -> tuple[Any, Any]:
+def images(n: int = 60, classes: int = 3, channels: int = 3, side: int = 8, seed: int = EVEN) -> tuple[Any, Any]:
     """Noise around a picture of each class: uint8 (n, side, side, channels) and labels (n,)."""
     random = np.random.default_rng(seed)
     y = np.arange(n) % classes

@@ -17,6 +17,7 @@ from command import ONE, file, mistake, ok
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlabeled.data import open_data, told
 from unlabeled.encoders import files as encoder_files
 from unlabeled.errors import LONGEST, UserError, bounded
 from unlabeled.evaluating.evaluation import held
@@ -248,20 +249,25 @@ def test_a_run_of_a_later_layout_says_what_to_install(made: Path, run: Path) -> 
         assert "was written by unlabeled 9.1, which is later than this one" in mistake(*verb)
 
 
-def test_a_run_of_an_older_layout_is_gone_on_with_or_told_truly_why_not(made: Path, run: Path) -> None:
-    def older(about: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-        del about["layout"]
-        return {**about, "versions": {"unlabeled": "0.1"}, "data": {**about["data"], "fingerprint": fingerprint}}
+def test_a_run_of_an_older_layout_is_gone_on_with_and_judged_or_told_truly_why_not(made: Path, run: Path) -> None:
+    """It held out a fifth of each class, and knew files by their times."""
+    then = open_data(made / "x.npz", split="balanced")
+
+    def older(about: dict[str, Any], **data: Any) -> dict[str, Any]:
+        about.pop("layout", None)
+        about["data"].pop("split", None)
+        known = {"fingerprint": "as it was known then", "labels": told(then.train, then.test)}
+        return {**about, "versions": {"unlabeled": "0.1"}, "data": {**about["data"], **known, **data}}
 
     words = ("pretrain", made / "x.npz", *ONE, "--method", "supervised", "--out", run, "--resume")
     begun = Run(run)
     begun.write_checkpoint({**(begun.read_checkpoint() or {}), "step": 1, "finished": False})
-    known = begun.environment["data"]["fingerprint"]
-    edited(run / "environment.json", lambda about: older(about, "as it was known then"))
-    error = mistake(*words)
-    assert "was written by unlabeled 0.1, which knew data in another way" in error
-    assert "has changed" not in error
-    assert "which held out others of" in mistake("evaluate", run)
+    edited(run / "environment.json", lambda about: older(about, train=50))
+    assert "has changed since" in mistake(*words)
+    assert "was trained, by a version that held out others of it then" in mistake("evaluate", run)
+    edited(run / "environment.json", lambda about: older(about, train=len(then.train)))
+    said = ok(*words)
+    assert "was begun by an earlier version, which knew files by their times" in said
+    assert "resumed after step 1" in said
     ok("embed", run, made / "x.npz", "--out", run / "e.npz")
-    edited(run / "environment.json", lambda about: {**about, "data": {**about["data"], "fingerprint": known}})
-    assert "resumed after step 1" in ok(*words)
+    assert "not what the run was trained on" not in ok("evaluate", run, "--protocol", "knn", "--against", "none")

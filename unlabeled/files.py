@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unlabeled.errors import UserError
 
@@ -110,6 +112,47 @@ def alone(folder: Path) -> Iterator[None]:
         for place in made:
             with suppress(OSError):
                 place.rmdir()
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Opens a file to read its bytes, unbuffered, and nothing that is waited for, as a pipe is.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe, a device or a folder.
+    """
+    check_regular(path)
+    return Path(path).open("rb", buffering=0)
+
+
+def check_regular(path: str | Path) -> None:
+    """Checks that there is a file, itself or by a link; names that no file can have are missing files.
+
+    Raises:
+        OSError: there is none, or a pipe, a device or a folder.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except ValueError as error:  # a NUL byte
+        raise FileNotFoundError(errno.ENOENT, f"no file can have this name ({error})") from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
+        raise OSError(errno.EINVAL, f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+
+
+def reserve(path: Path, length: int) -> None:
+    """Makes a file of that length, which keeps what it holds, and whose bytes have their room on the disk: writing to a map
+    of a file that has none ends the process once the disk is full.
+
+    Raises:
+        OSError: there is no such room.
+    """
+    with path.open("ab") as file:
+        if os.fstat(file.fileno()).st_size > length:
+            file.truncate(length)
+        if length and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, length)
+        else:
+            file.write(bytes(max(0, length - os.fstat(file.fileno()).st_size)))
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

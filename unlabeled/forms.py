@@ -26,7 +26,7 @@ ENVIRONMENT = {
     "hardware?": {"gpu?": [str]},
     "data": {
         "name?": (str, None), "fingerprint": str, "labels?": str, "train": COUNT, "test?": (COUNT, None), "held_out?": bool,
-        "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
+        "split?": str, "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
     },
 }  # fmt: skip
 METRICS = {"step": COUNT, "epoch?": NUMBER, "alarm?": str, "remedy?": str, ...: (*NUMBER, None)}

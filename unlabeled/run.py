@@ -23,6 +23,7 @@ import torch
 
 from unlabeled import __version__, forms
 from unlabeled.console import console
+from unlabeled.data.split import BALANCED, BY_CONTENT
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
 from unlabeled.encoders.files import FIRST_KIND, damaged, read_encoder, read_tensors, save_encoder, save_tensors, saying
@@ -122,6 +123,11 @@ class Run:
     @property
     def _version(self) -> str:
         return str(self.environment.get("versions", {}).get("unlabeled", "of a version that it does not say"))
+
+    @property
+    def split(self) -> str:
+        """How test samples are held out where data have none: as they were when it was trained."""
+        return str(self.environment["data"].get("split", BALANCED)) or BY_CONTENT
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -333,8 +339,8 @@ class Run:
         return state
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a small file of the run."""
-        return write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+        """Writes a small file of the run; names of files in it that are no UTF-8 keep their bytes."""
+        return write_whole(self.path / name, lambda p: p.write_text(text, encoding="utf-8", errors="surrogateescape"))
 
     def start(self, recipe: Recipe, environment: Mapping[str, Any]) -> None:
         """Writes what the run is, before its first step.

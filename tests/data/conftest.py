@@ -10,13 +10,16 @@ import pytest
 
 from .pictures import write
 
+FIRST = 150
+"""Seed of the first of these images, so that two of each class are held out."""
+
 
 @pytest.fixture
 def class_folder(tmp_path: Path) -> Path:
     """30 images 16x16 in three classes of ten."""
     for c, name in enumerate(("ant", "bee", "cat")):
         for i in range(10):
-            write(tmp_path / "pictures" / name / f"{i}.png", seed=10 * c + i)
+            write(tmp_path / "pictures" / name / f"{i}.png", seed=FIRST + 10 * c + i)
     return tmp_path / "pictures"
 
 

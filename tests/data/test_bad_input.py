@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from unlabeled.data import open_data
@@ -84,7 +86,7 @@ def test_classes(tmp_path: Path) -> None:
     for i in range(3):
         write(tmp_path / "d" / "a" / f"{i}.png")
     write(tmp_path / "d" / "b" / "0.png")
-    refused(tmp_path / "d", "single image", "train=PATH,test=PATH")
+    refused(tmp_path / "d", "none of its 4 images (1 different) would be held out", "train=PATH,test=PATH")
     for split, classes in (("train", "ab"), ("test", "ac")):
         for c in classes:
             write(tmp_path / "e" / split / c / "0.png")
@@ -226,3 +228,121 @@ def test_datasets() -> None:
     refused([], "empty")
     refused(TensorDataset(torch.randn(10, 3, 8, 8)), "normalised")
     refused(["a.png"] * 10, "an item of type str")
+
+
+def many_bad(root: Path, n: int) -> Path:
+    folder(root, 20)
+    for i in range(n):
+        (root / f"broken-picture-{i}.png").write_bytes(b"x" * (1 + i % 3))
+    return root
+
+
+def test_a_thousand_bad_files_are_told_in_a_line_that_can_be_read(tmp_path: Path) -> None:
+    message = refused(
+        many_bad(tmp_path / "d", 1000), "images looked at are bad, more than a tenth", " more. Repair or remove"
+    )
+    assert len(message) < 1000
+
+
+def test_a_list_with_a_nul_byte(tmp_path: Path) -> None:
+    """No file has such a name."""
+    for i in range(30):
+        write(tmp_path / f"{i}.png", seed=i)
+    (tmp_path / "a.csv").write_text("".join(f"{i}.png\n" for i in range(30)) + "a\0b.png\n")
+    (tmp_path / "a.txt").write_text("".join(f"{i}.png\n" for i in range(30)) + "\0\n")
+    for name in ("a.csv", "a.txt"):
+        source = open_data(tmp_path / name, seed=None).train
+        assert [s.reason for s in source.skipped] == ["no file can have this name (embedded null byte)"]
+
+
+def broken_archives() -> dict[str, bytes]:
+    """A deflate stream, a header and a shape of NumPy's, a member of a zip without name and one of an unknown version."""
+    x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    packed, plain, huge, unnamed, version = (io.BytesIO() for _ in range(5))
+    np.savez_compressed(packed, x=x)
+    deflate = bytearray(packed.getvalue())
+    deflate[len(deflate) // 2] ^= 255
+    np.save(plain, x)
+    np.lib.format.write_array_header_1_0(huge, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 1000, 1000, 3)})
+    for file in (unnamed, version):
+        with zipfile.ZipFile(file, "w") as archive:
+            for i in range(20):
+                archive.writestr(f"{i}.png", encoded(noise(i)))
+            if file is unnamed:
+                member = zipfile.ZipInfo("x")
+                member.filename = ""
+                archive.writestr(member, b"")
+    newer = bytearray(version.getvalue())
+    newer[newer.index(b"PK\x01\x02") + 6] = 99
+    return {
+        "deflate.npz": bytes(deflate),
+        "header.npy": plain.getvalue().replace(b"'shape': (", b"'shape': ([", 1),
+        "huge.npy": huge.getvalue() + b"x" * 100,
+        "version.zip": bytes(newer),
+        "unnamed.zip": unnamed.getvalue(),
+    }
+
+
+def test_broken_archives(tmp_path: Path) -> None:
+    for name, data in broken_archives().items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        if name == "unnamed.zip":
+            assert len(open_data(path, seed=None).train) == 20
+        else:
+            assert len(refused(path, "cannot be read as")) < 500
+
+
+CONTAINERS = ("npz", "npy", "zip", "sounds.zip", "parquet", "csv", "txt")
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_mutated_container_is_used_or_refused_in_a_line(tmp_path: Path, container: str) -> None:
+    """Cut, with bytes changed, taken out, put in or made zero: nothing but the project's own error."""
+    good = whole_container(tmp_path, container)
+    random = np.random.default_rng(CONTAINERS.index(container))
+    path = tmp_path / f"mutated.{container}"
+    for _ in range(25):
+        path.write_bytes(mutated(good, random))
+        try:
+            source = open_data(path, seed=None).train
+            source.fetch(range(len(source)))
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 1500
+
+
+def whole_container(root: Path, container: str) -> bytes:
+    x, made = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8), io.BytesIO()
+    if container == "npz":
+        np.savez(made, x=x, y=np.arange(24) % 3)
+    elif container == "npy":
+        np.save(made, x)
+    elif container == "parquet":
+        cells = [{"bytes": encoded(image), "path": ""} for image in x]
+        pq.write_table(
+            pa.table({"image": cells, "label": [i % 3 for i in range(24)], "f": [i / 7 for i in range(24)]}), made
+        )
+    elif container in ("csv", "txt"):
+        for i, image in enumerate(x):
+            write(root / f"{i}.png", image)
+        lines = ["path,label,weight", *(f"{i}.png,{'ab'[i % 2]},{i / 7}" for i in range(24))]
+        made.write("\n".join(lines).replace(",", "," if container == "csv" else "\t").encode())
+    else:
+        with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+            for i, image in enumerate(x):
+                sound = io.BytesIO()
+                soundfile.write(sound, image.ravel() / 256 - 0.5, 8000, format=("FLAC", "WAV")[i % 2])
+                content = sound.getvalue() if container.startswith("sound") else encoded(image)
+                archive.writestr(f"{i}.{('flac', 'wav')[i % 2] if container.startswith('sound') else 'png'}", content)
+    return made.getvalue()
+
+
+def mutated(data: bytes, random: np.random.Generator) -> bytes:
+    at, count = int(random.integers(len(data))), int(random.integers(1, 60))
+    at = len(data) - 1 - at % min(len(data), 300) if random.random() < 0.5 else at  # directories are at the end
+    put = {0: b"", 1: random.bytes(count), 2: random.bytes(1), 3: bytes(count), 4: random.bytes(count)}
+    how = int(random.integers(6))
+    if how == 5:
+        return data[:at]
+    return data[:at] + put[how] + data[at + (0 if how == 4 else max(1, len(put[how]) or count)) :]

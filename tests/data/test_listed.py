@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +68,7 @@ def test_a_changed_file_or_list_is_other_data(tmp_path: Path, monkeypatch) -> No
     listed.write_text("\n".join(numbered(tmp_path / "d", 6)))
     first = open_data(listed, seed=None).train.fingerprint
     assert open_data(listed, seed=None).train.fingerprint == first
-    os.utime(tmp_path / "d" / "2.png", (1, 1))
+    write(tmp_path / "d" / "2.png", seed=99)
     second = open_data(listed, seed=None).train.fingerprint
     listed.write_text(listed.read_text() + "\nd/0.png")
     assert len({first, second, open_data(listed, seed=None).train.fingerprint}) == 3

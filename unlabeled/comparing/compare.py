@@ -155,7 +155,7 @@ def _row(
     if _is_run(text):
         run = Run.open(text)
         row = Row(Path(text).resolve().name, run.recipe, run=Path(text))
-        if run.environment["data"]["fingerprint"] != data.train.fingerprint:
+        if data.same_as(run.environment["data"]) is False:
             others = f"other {data.train.kind.nouns} than {data.train.name!r}"
             raise UserError(f"the run {text!r} was trained on {others}: leave it out")
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))

@@ -21,10 +21,19 @@ _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})")  # fewer digits than a float64 hol
 _REAL = re.compile(r"[+-]?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan", re.IGNORECASE)
 
 
+def printable(text: str) -> str:
+    """Returns text that can be written and drawn: bytes of a name that are no UTF-8 become escapes.
+
+    >>> printable("caf\\udce9")
+    'caf\\\\xe9'
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def typed(cells: Sequence[str]) -> Array:
     """Returns a column of text (n,) as whole numbers if all cells are such, as real ones if all are numbers or empty, else
     as it is, less the blanks around. What begins with a needless 0, or has more than 15 digits, is a name."""
-    words = {cell: cell.strip() for cell in set(cells)}
+    words = {cell: printable(cell.strip()) for cell in set(cells)}
     filled = set(words.values()) - {""}
     if filled and all(map(_WHOLE.fullmatch, filled)) and "" not in words.values():
         return np.array([int(cell) for cell in cells], np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.data.columns import printable
 from unlabeled.data.reader import Listing, Reader, Splits
 from unlabeled.errors import UserError
 
@@ -71,7 +72,7 @@ def label_paths(paths: Sequence[str]) -> Labelled:
     Files beside class folders are unlabelled (-1). One folder only, or none, is no class: (None, ()).
     """
     start = len(_wrapper(paths))
-    names = [parts[start] if len(parts := p.split("/")) > start + 1 else "" for p in paths]
+    names = [printable(parts[start]) if len(parts := p.split("/")) > start + 1 else "" for p in paths]
     classes = tuple(sorted(set(names) - {""}))
     if len(classes) < 2:
         return None, ()

@@ -24,9 +24,12 @@ from unlabeled.data.kinds.kind import build, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
+from unlabeled.data.split import BALANCED, BY_CONTENT, hold_out, hold_out_by
 from unlabeled.errors import UserError
 from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
+
+Array = np.ndarray[Any, Any]
 
 ANY = Choice("")
 """A kind that is found from the data."""
@@ -42,14 +45,27 @@ class Data:
     Attributes:
         train: what is learned from.
         test: what is judged on; None if there is none.
-        held_out: test is a seeded, class-balanced fifth of the only split there was; say so beside every figure.
+        split: how test was held out of the only split there was, say so beside every figure; "" where it was not.
         group: the column whose values the splits must not share, "" for none.
     """
 
     train: Source
     test: Source | None
-    held_out: bool
+    split: str = ""
     group: str = ""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether test is a part of the only split there was."""
+        return bool(self.split)
+
+    def same_as(self, recorded: Mapping[str, Any]) -> bool | None:
+        """Tells whether a run that recorded this of its data was trained on `train`; see `Source.same_as`."""
+        if recorded.get("held_out") and recorded.get("split", BALANCED) != self.split:
+            return False
+        same = self.train.same_as(recorded)
+        numbers = len(self.train), 0 if self.test is None else len(self.test)
+        return False if same is None and numbers != (recorded["train"], recorded.get("test")) else same
 
     def labelled_by(self, label: str) -> Data:
         """Returns the same splits with the labels of another column, or with their own for "".
@@ -66,14 +82,15 @@ class Data:
         if not self.held_out or self.test is None:
             return ""
         if not self.group:
-            return f"a fifth of the {nouns} is held out"
+            return f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns} are held out"
         kept, held = (len(numbered(source.columns[self.group])[1]) for source in (self.train, self.test))
         share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self) -> list[str]:
-        """Returns what the user should know of labels and groups, in sentences."""
+        """Returns what the user should know of labels, groups and the cache, in sentences."""
         said = [f"No labels: {self.train.remark}."] if self.train.remark else []
+        said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
@@ -92,12 +109,26 @@ class Data:
         if self.test is not None and self.test.labels is not None and self.train.labels is not None:
             tested = self.test.labels[self.test.labels >= 0]
             strange = int((~np.isin(tested, self.train.labels)).sum())
+            if self.held_out:
+                said += self._missing(self.train.labels, tested)
             if strange:
                 said.append(
                     f"Of {len(tested):,} labelled test {self.train.kind.nouns}, {strange:,} are of classes of which "
                     "none is trained on: no classifier can know them."
                 )
         return said
+
+    def _missing(self, trained: Array, tested: Array) -> list[str]:
+        """Says which classes have no sample on the side that is held out."""
+        train = self.train
+        missing = [c for i, c in enumerate(train.classes) if i in trained and i not in tested]
+        if not missing:
+            return []
+        which = f"{', '.join(missing[:3])}{', ...' * (len(missing) > 3)}"
+        return [
+            f"Of {len(missing):,} of the {len(train.classes):,} classes ({which}) no {train.kind.noun} is held out, as "
+            "content alone decides: figures say nothing of them. Another --seed, or more of them, may help."
+        ]
 
 
 def open_data(
@@ -108,6 +139,7 @@ def open_data(
     root: str | Path | None = None,
     seed: int | None = 0,
     roles: Roles = USUAL,
+    split: str = BY_CONTENT,
 ) -> Data:
     """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
 
@@ -121,6 +153,8 @@ def open_data(
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
         roles: which of its columns are labels and groups.
+        split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
+            earlier versions.
 
     Raises:
         UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
@@ -131,7 +165,7 @@ def open_data(
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
     roles = _possible(roles, train)
-    groups = numbered(column(train.columns, roles.group, "--group", train.name))[0] if roles.group else None
+    group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     made = build(Choice(train.kind, kind.options))
@@ -139,12 +173,27 @@ def open_data(
     if test is not None:
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
-        return Data(source, second, held_out=False, group=roles.group)
+        return Data(source, second, group=roles.group)
     if seed is None:
-        return Data(source, None, held_out=False, group=roles.group)
-    name = source.name if groups is None else f"{source.name}: column {roles.group!r}"
-    rest, held = made.hold_out(len(source), source.labels, groups, seed, name)
-    return Data(source.subset(rest), source.subset(held), held_out=True, group=roles.group)
+        return Data(source, None, group=roles.group)
+    rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
+    return Data(source.subset(rest), source.subset(held), split, roles.group)
+
+
+def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array]:
+    """Positions of train and test."""
+    kind = source.kind
+    if split == BALANCED:
+        groups = None if group is None else numbered(group)[0]
+        return hold_out(len(source), source.labels, seed, name, noun=kind.noun, groups=groups)
+    return hold_out_by(source.contents() if group is None else group_keys(group), seed, name, kind.nouns)
+
+
+def group_keys(group: Array) -> list[bytes | None]:
+    """Returns by what groups are held out: their names; None where there is none."""
+    which, names = numbered(group)
+    keys: list[bytes | None] = [name.encode("utf-8", "surrogateescape") for name in names]
+    return [keys[i] if i >= 0 else None for i in which.tolist()]
 
 
 def _possible(roles: Roles, train: Listing) -> Roles:
@@ -222,6 +271,8 @@ def _open_path(path: Path, name: str, asked: str) -> Splits:
         raise UserError(_missing(path, name))
     if path.is_dir():
         return open_folder(path, name, asked)
+    if not path.is_file():
+        raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return open_zip(path, name, asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,11 +16,14 @@ from torch import Tensor
 from unlabeled.batch import Fields
 from unlabeled.data.kinds.kind import Form, Kind
 from unlabeled.data.labels import Labels, labels_of
-from unlabeled.data.reader import Listing, Skipped
+from unlabeled.data.reader import Listing, Skipped, some
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError
 
 Array = np.ndarray[Any, Any]
+
+OF_CONTENT = "content-"
+"""Begins a fingerprint. That of an earlier version begins otherwise, and was of names, sizes and times of files."""
 
 
 class Source:
@@ -38,8 +41,9 @@ class Source:
         form: what they are once decoded.
         field: the one that the encoder sees.
         invariances: see `unlabeled.batch.DataShape`.
-        fingerprint: same content, same string.
-        lasting: whether the same string means the same content; not where only some of the samples were looked at.
+        fingerprint: same content, same string, wherever it lies.
+        key: likewise, of this content in this place: by it is kept what is computed from the samples.
+        lasting: whether the same key means the same content; not where only some of the samples were looked at.
     """
 
     def __init__(self, listing: Listing, labels: Labels, store: Store, first: int, rows: Array | None = None) -> None:
@@ -55,7 +59,8 @@ class Source:
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
         content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
-        self.fingerprint = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        self.fingerprint = OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        self.key = f"{self.fingerprint} {listing.reader.place}"
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -63,6 +68,14 @@ class Source:
     def __repr__(self) -> str:
         about = f"{len(self)} {self.kind.nouns}, {self.kind.describe(self.form)}"
         return f"Source({self.name!r}, {about}, {len(self.classes)} classes)"
+
+    def same_as(self, recorded: Mapping[str, Any]) -> bool | None:
+        """Tells whether these are the samples that a run was trained on, by what it recorded of its data; None where an
+        earlier version did, which knew files by their times, so that nobody can tell."""
+        then = str(recorded["fingerprint"])
+        if self.fingerprint in (then, OF_CONTENT + then):
+            return True
+        return False if then.startswith(OF_CONTENT) else None
 
     @property
     def columns(self) -> dict[str, Array]:
@@ -81,9 +94,25 @@ class Source:
         bad = np.flatnonzero(self._store.bad[self._rows])
         return [replace(self._store.skipped[int(self._rows[i])], index=int(i)) for i in bad]
 
+    @property
+    def uncached(self) -> str:
+        """Why its samples are decoded again each time, where the user can put that right; "" for nothing to say."""
+        return self._store.remark
+
+    @property
+    def damaged(self) -> list[Skipped]:
+        """The damaged samples met so far that are used all the same, by index in this source."""
+        found = np.flatnonzero(self._store.damaged[self._rows]).tolist()
+        return [Skipped(i, self.path(i), "damaged, and used as far as it can be decoded") for i in found]
+
     def path(self, index: int) -> str:
         """Tells where the sample came from, as its reader names it."""
         return self._listing.reader.path(int(self._rows[index]))
+
+    def contents(self) -> list[bytes]:
+        """Returns a digest of the content of each sample, all of which are read for it; see `Reader`."""
+        found = self._listing.reader.contents()
+        return found if self._whole else [found[row] for row in self._rows.tolist()]
 
     def good(self) -> Array:
         """Returns (n,) bool, False for the samples that are known to be bad; all of them, once everything has been
@@ -198,18 +227,18 @@ def open_source(
     return Source(listing, labels, store, first)
 
 
-NAMED = 3
-"""Bad samples that a line names."""
-
-
 def left_out(*sources: Source | None) -> list[str]:
-    """Returns a line of the bad samples that were met and left out, the first of them by path and reason; none if there are
-    none."""
+    """Returns a line of the bad samples that were met and left out, the first of them by path and reason, and one of those
+    that are damaged and were used all the same; none if there are none."""
     there = [source for source in sources if source is not None]
     skipped = [one for source in there for one in source.skipped]
-    if not skipped:
-        return []
-    kind = there[0].kind
-    named = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:NAMED])
-    more = f"; and {len(skipped) - NAMED:,} more" if len(skipped) > NAMED else ""
-    return [f"left out {len(skipped):,} bad {kind.noun if len(skipped) == 1 else kind.nouns}: {named}{more}"]
+    damaged = [one for source in there for one in source.damaged]
+    named = [f"{one.path}: {one.reason}" for one in skipped]
+    said = [f"left out {counted(there[0].kind, skipped, 'bad')}: {some(named)}"] if skipped else []
+    words = f"used as far as {'it' if len(damaged) == 1 else 'they'} can be decoded: {some([s.path for s in damaged])}"
+    return said + ([f"{counted(there[0].kind, damaged, 'damaged')}, {words}"] if damaged else [])
+
+
+def counted(kind: Kind, found: Sequence[Skipped], how: str) -> str:
+    """Returns `2 bad images`."""
+    return f"{len(found):,} {how} {kind.noun if len(found) == 1 else kind.nouns}"

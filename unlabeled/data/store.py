@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -19,13 +19,17 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.kinds.kind import Form, Kind
-from unlabeled.data.reader import Reader, Skipped
+from unlabeled.data.reader import Reader, Skipped, in_a_line, some
+from unlabeled.data.room import raw_room
 from unlabeled.errors import UserError
+from unlabeled.files import reserve
 
 MAX_CACHE_BYTES = 4 << 30
 BAD_FRACTION = 0.1
 ENOUGH = 4096
 """Samples that tell whether a tenth is bad: their fraction is then known to half a percent (standard deviation)."""
+DAMAGED = 2
+"""State of a sample that is damaged and decoded all the same."""
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
@@ -34,7 +38,8 @@ Arrays = dict[str, Array]
 class Store:
     """What a kind makes of the samples, (n, ...) for each of its fields, filled as they are asked for.
 
-    The cache is a file for each field and one byte a sample (0 unknown, 1 decoded), written after the fields. Writing is
+    The cache is a file for each field and one byte a sample (0 unknown, 1 decoded, 2 decoded though damaged), written after
+    the fields. Writing is
     idempotent, so processes may share a cache while they fill it. Bad samples are remembered by the process only: a
     file that could not be read today is tried again tomorrow.
 
@@ -43,17 +48,28 @@ class Store:
         kind: decodes them.
         form: what they are then.
         name: of the data, for messages.
+
+    Attributes:
+        remark: why nothing that is decoded is kept though it could be, "" for nothing to say.
     """
 
     def __init__(self, reader: Reader, kind: Kind, form: Form, name: str) -> None:
         self.reader, self.kind, self.form, self.name = reader, kind, form, name
         self.bad = np.zeros(len(reader), bool)
         self.skipped: dict[int, Skipped] = {}
+        self._damaged = np.zeros(len(reader), bool)
+        self.remark = ""
         self._lock = threading.Lock()
         self._held: Arrays | None = kind.ready(reader, form)
         self._decoded = np.full(len(reader), self._held is not None, np.uint8)
         if self._held is None:
             self._open_cache()
+
+    @property
+    def damaged(self) -> Array:
+        """Returns (n,) bool: which are known to be damaged and were decoded all the same."""
+        found: Array = self._damaged | (self._decoded == DAMAGED)
+        return found
 
     def read(self, rows: Array) -> tuple[Arrays, Array]:
         """Reads the fields (B, ...) of the samples `rows` (B,), and (B,) bool: whether each is good. Bad ones are undefined.
@@ -103,20 +119,29 @@ class Store:
     def _decode_each(self, pairs: Iterable[tuple[int, int]], fields: Arrays) -> None:
         for row, place in pairs:
             try:
-                for name, values in self.kind.decode(self.reader.read(row), self.form).items():
+                decoded, damaged = self._decoded_one(row)
+                for name, values in decoded.items():
                     fields[name][place] = values
             except Exception as error:  # decoders raise anything on broken data
-                reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+                reason = in_a_line(error)
                 with self._lock:
                     self.bad[row] = True
                     self.skipped.setdefault(row, Skipped(row, self.reader.path(row), reason))
             else:
-                self._decoded[row] = fields is self._held
+                self._damaged[row] = damaged
+                if fields is self._held:
+                    self._decoded[row] = DAMAGED if damaged else 1
+
+    def _decoded_one(self, row: int) -> tuple[Mapping[str, Any], bool]:
+        """The fields of a sample, and whether it is damaged. The raw one, which may hold much, ends with this call."""
+        with raw_room.hold(self.reader.size(row)):
+            raw = self.reader.read(row)
+            return self.kind.decode(raw, self.form), bool(getattr(raw, "damaged", False))
 
     def _refuse_if_bad(self, looked_at: int) -> None:
         count = len(self.skipped)
         if count > BAD_FRACTION * looked_at:
-            listed = "; ".join(f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items()))
+            listed = some([f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items())])
             raise UserError(
                 f"{self.name}: {count} of {looked_at} {self.kind.nouns} looked at are bad, more than a tenth: {listed}. "
                 "Repair or remove them"
@@ -124,11 +149,12 @@ class Store:
 
     def _open_cache(self) -> None:
         """Maps fields and state, if they fit: in the cache folder, or in a temporary one."""
-        content = f"{self.kind.name} {self.kind.version} {self.reader.identity}"
-        key = hashlib.blake2b(content.encode(), digest_size=10).hexdigest()
+        content = f"{self.kind.name} {self.kind.version} {self.reader.identity} {self.reader.place}"
+        key = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest()
         shapes = ["x".join(map(str, shape)) for _, shape in self.form.fields.values() if shape]
         folder = cache_folder() / "-".join([key, *shapes, *([str(self.form.rate)] if self.form.rate else [])])
-        if sum(map(self._bytes, self.form.fields)) > MAX_CACHE_BYTES:
+        size = sum(map(self._bytes, self.form.fields))
+        if size > MAX_CACHE_BYTES:
             return
         if self.reader.lasting:
             try:
@@ -140,8 +166,14 @@ class Store:
         weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
         try:
             self._map(temporary)
-        except OSError:
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
             self._held, self._decoded = None, np.zeros(len(self.reader), np.uint8)
+            self.remark = (
+                f"The {self.kind.nouns} are decoded each time anew: there is no room for {size >> 20:,} MiB of them in "
+                f"{cache_folder()}, nor among temporary files ({error.strerror or error}). Make room, or name another "
+                "folder with $UNLABELED_CACHE"
+            )
 
     def _bytes(self, field: str) -> int:
         """Of all samples."""
@@ -154,9 +186,14 @@ class Store:
         lengths = {folder / f"{field}.bin": self._bytes(field) for field in self.form.fields} | {state: n}
         if not state.exists() and sum(lengths.values()) >= shutil.disk_usage(folder).free / 2:
             raise OSError("less than half of the free disk would be left")
-        for path, length in lengths.items():
-            with path.open("ab") as file:
-                file.truncate(length)
+        fresh = not state.exists()
+        try:
+            for path, length in lengths.items():
+                reserve(path, length)
+        except OSError:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._held = {
             field: np.asarray(np.memmap(folder / f"{field}.bin", kind, "r+", shape=(n, *shape)))
             for field, (kind, shape) in self.form.fields.items()

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from unlabeled.batch import Fields
 from unlabeled.data import Source, open_data
+from unlabeled.data.columns import printable
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import FEATURES
@@ -107,7 +108,7 @@ def search(
     h = F.normalize(torch.cat([subject.features(source) for source in sources]), dim=1)
     if number is None:
         with torch.no_grad():
-            asked, label, said = encoder(query[kind.name].to(device)).float().cpu(), "", str(image)
+            asked, label, said = encoder(query[kind.name].to(device)).float().cpu(), "", printable(str(image))
     else:
         asked, label, said = h[number : number + 1], everything.label(number), f"{kind.noun} {number} of {opened.train.name}"
     found = _nearest(asked, h, everything, number, k)

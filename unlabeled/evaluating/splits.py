@@ -13,6 +13,7 @@ import numpy as np
 
 from unlabeled.console import console
 from unlabeled.data import Data, Source, held_out_classes, open_data
+from unlabeled.data.split import BALANCED
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import learned_from_labels
 from unlabeled.run import Run
@@ -41,8 +42,12 @@ def splits(
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = recipe.data if data is None else data
     opened = _opened(
-        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed), run, asked, data is None
-    )
+        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
+        run, asked, data is None,
+    )  # fmt: skip
+    if data is None and opened.same_as(run.environment["data"]) is False:
+        told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
+        console().print(told, soft_wrap=True)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
@@ -51,11 +56,12 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
-    own = opened.held_out and str(named) == recipe.data
-    if own and run.older and opened.train.fingerprint != run.environment["data"]["fingerprint"]:
+    if opened.split == BALANCED and opened.same_as(run.environment["data"]) is False:
+        _tell_moved(run, opened, str(named) == recipe.data)
+    if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
         raise UserError(
-            f"{run.older}, which held out others of {opened.train.name!r}: most of what would be tested on now was trained "
-            "on; give others as --data, or pretrain anew"
+            f"{opened.train.name!r}: none of the {len(opened.test):,} test {opened.test.kind.nouns} is labelled: label "
+            "more, or give train=PATH,test=PATH"
         )
     if opened.test.fingerprint == opened.train.fingerprint:
         raise UserError(
@@ -69,6 +75,19 @@ def splits(
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
 
 
+def _tell_moved(run: Run, opened: Data, own: bool) -> None:
+    """Says that other data than the run's are held out as earlier versions did, where the side of a sample hangs on all
+    others; refuses that where they are its own, which have changed."""
+    name, nouns, called = opened.train.name, opened.train.kind.nouns, str(run.path)
+    if own:
+        raise UserError(
+            f"{name!r} has changed since {called!r} was trained, by a version that held out others of it then: {nouns} to "
+            "test on now were trained on; give others as --data, or pretrain anew"
+        )
+    told = f"{called!r} held out {nouns} as earlier versions did: some of {name!r} may have been trained on"
+    console().print(told, soft_wrap=True)
+
+
 def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Data:
     """The data. Of those that the run was trained on the same is held out as then, by the run's label and group, so that
     nothing is judged on that it was trained on; only then are they labelled by another column."""
@@ -80,7 +99,7 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
     opened = None
     with nullcontext() if own else suppress(UserError):  # other data need not bear what the run's do
         opened = how(roles=then)
-    if opened is None or opened.train.fingerprint != run.environment["data"]["fingerprint"] or not opened.held_out:
+    if opened is None or opened.same_as(run.environment["data"]) is False or not opened.held_out:
         return how(roles=anew)
     if asked.group not in (None, recipe.group):
         before = f"by {recipe.group!r}" if recipe.group else "without a group"

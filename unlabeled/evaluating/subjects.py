@@ -12,6 +12,7 @@ import torch
 from unlabeled import registry
 from unlabeled.batch import DataShape, Progress
 from unlabeled.compute.speed import usual
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
@@ -54,6 +55,7 @@ def subjects(run: Run, rivals: Sequence[str], accelerator: str) -> list[Callable
     def trained(name: str, of: Run) -> Callable[[Source], Subject]:
         encoder = of.encoder()
         _check_alike(name, encoder, judged, kind)
+        _tell_torn(name, of, run)
         return lambda source: replace(
             shared, name=name, encoder=placed(encoder), method=lambda: whole(of, encoder, source).to(fabric.device),
             saw_labels=of.recipe.labels if learned_from_labels(of) else "", fresh=fresh(of, source),
@@ -105,6 +107,18 @@ def _check_alike(name: str, encoder: Encoder, judged: Encoder, kind: Kind) -> No
         )
 
 
+def _tell_torn(name: str, rival: Run, run: Run) -> None:
+    """Says so where a rival held out other samples of the same data, and is judged on what it was trained on."""
+    theirs, ours = rival.environment["data"], run.environment["data"]
+    held = [(of.recipe.seed, of.recipe.group, of.split) for of in (rival, run)]
+    if theirs["held_out"] and rival.recipe.data and rival.recipe.data == run.recipe.data and held[0] != held[1]:
+        console().print(
+            f"{name!r} held out other samples of {ours['name']!r} than the run, and is judged on some that it learned from: "
+            f"pretrain it with --seed {run.recipe.seed}" + f" --group {run.recipe.group}" * bool(run.recipe.group),
+            soft_wrap=True,
+        )
+
+
 def learned_from_labels(run: Run) -> bool:
     """Tells whether the run's method saw labels."""
     return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
@@ -123,8 +137,8 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
         UserError: there is no checkpoint, or it is not of this method.
     """
     recipe, data = run.recipe, run.environment["data"]
-    same = source.fingerprint == data["fingerprint"]
-    n = len(chosen_images(recipe, source.labelled_by(recipe.label))[0]) if same else data["train"]
+    same = source.same_as(data)
+    n = data["train"] if same is False else len(chosen_images(recipe, source.labelled_by(recipe.label))[0])
     size = build(recipe.kind).view_size(Progress(1, 1, 0))
     invariances = frozenset(data["invariances"])
     shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)

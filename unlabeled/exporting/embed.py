@@ -11,7 +11,7 @@ import numpy as np
 
 from unlabeled.console import console
 from unlabeled.data import Source, left_out, open_data
-from unlabeled.data.columns import spell
+from unlabeled.data.columns import printable, spell
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
@@ -106,7 +106,7 @@ def _writable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Text as UTF-8 can hold it: bytes of other encodings become escapes."""
     if values.dtype != object:
         return values
-    return np.array([text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for text in values], object)
+    return np.array(list(map(printable, values)), object)
 
 
 def _write_npz(path: Path, columns: Columns, classes: Sequence[str]) -> None:

@@ -17,8 +17,9 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled.console import console
-from unlabeled.data import Source, open_data
-from unlabeled.data.split import HELD_OUT
+from unlabeled.data import Data, Source, open_data
+from unlabeled.data.opening import group_keys
+from unlabeled.data.split import HELD_OUT, on_test_side, separating_seed
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
@@ -101,6 +102,7 @@ def inspect(
         given = {"label": roles.label, "group": group, "columns": roles.columns}
         said_of_columns = {name: value for name, value in given.items() if value}
         more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
+        more += _separating(group, opened)
         more += f" --root {shlex.quote(str(root))}" if root else ""
         more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
         more += f" --kind {kind}" if kind else ""
@@ -123,6 +125,16 @@ def inspect(
     return found
 
 
+def _separating(group: str | None, opened: Data) -> str:
+    """The option without which all of a group's few values would be on one side."""
+    if not group or opened.test:
+        return ""
+    keys = group_keys(opened.train.columns[group])
+    held = on_test_side(keys, 0)
+    other = None if held.any() and not held.all() else separating_seed(keys)
+    return "" if other is None else f" --seed {other}"
+
+
 def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
     """Batches of up to 5,000 images, evenly spread over all splits."""
     share = min(1.0, SAMPLE / sum(map(len, sources)))
@@ -140,6 +152,7 @@ def _split(census: Census) -> dict[str, Any]:
     return {
         "images": len(census),
         "unreadable": [{"path": s.path, "reason": s.reason} for s in source.skipped],
+        "damaged": [{"path": s.path, "reason": s.reason} for s in source.damaged],
         "labelled": int((census.labels >= 0).sum()),
         "channels": source.channels,
         "kept_at": source.size,

@@ -79,6 +79,12 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
         said.append(
             f"{nouns.capitalize()} that cannot be read: {bad:,}. They are left out; inspect.json lists them as `unreadable`."
         )
+    damaged = sum(len(census.source.damaged) for census in censuses.values())
+    if damaged:
+        said.append(
+            f"{nouns.capitalize()} that are damaged: {damaged:,}. They are used as far as they can be decoded; inspect.json "
+            "lists them as `damaged`."
+        )
     pictures = first.source.kind.name == "image"
     if pictures and any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
         said.append("Not all images are square: only the central square is used.")

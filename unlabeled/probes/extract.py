@@ -78,10 +78,17 @@ def raw(source: Source, indices: np.ndarray | None = None) -> Tensor:
     Raises:
         ValueError: nothing to extract.
     """
-    rows = [source.kind.features(source.fetch(positions), source.form) for positions in _batches(source, indices, 4096)]
-    if not rows:
+    gathered: Tensor | None = None
+    done = 0
+    for positions in _batches(source, indices, 4096):
+        h = source.kind.features(source.fetch(positions), source.form)
+        if gathered is None:
+            gathered = torch.empty(_count(source, indices), h.shape[1])  # at once: pixels are many
+        gathered[done : done + len(h)] = h
+        done += len(h)
+    if gathered is None:
         raise ValueError("no sample to take features from")
-    return torch.cat(rows)
+    return gathered
 
 
 def _count(source: Samples, indices: np.ndarray | None) -> int:

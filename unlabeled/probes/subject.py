@@ -78,19 +78,17 @@ class Subject:
         return self.encoder if self.trained or self.fresh is None else self.fresh(seed)
 
     def _path(self, source: Source) -> Path | None:
-        """Named by everything that the features depend on: the weights, the images, the size they are judged at; None where
-        the images may have changed unnoticed."""
+        """Named by everything that the features depend on: the weights, the images and their place, the size they are judged
+        at; None where the images may have changed unnoticed."""
         if self.cache is None or self.encoder is None or not source.lasting:
             return None
-        said = f"{source.fingerprint} {source.form.fields} {weights(self.encoder)}"
-        return self.cache / f"{hashlib.sha256(said.encode()).hexdigest()[:24]}.npz"
+        said = f"{source.key} {source.form.fields} {weights(self.encoder)}"
+        return self.cache / f"{hashlib.sha256(said.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.npz"
 
     def _kept(self, source: Source) -> Tensor | None:
         path = self._path(source)
-        if path is None or self.encoder is None or source in self._held:
+        if path is None or self.encoder is None or source in self._held or not path.is_file():
             return self._held.get(source)
-        if not path.is_file():
-            return None
         try:
             h, bad = read_arrays(path, "h", "bad")
         except FormError:
@@ -99,7 +97,7 @@ class Subject:
         if h.dtype != np.float32 or h.shape != (len(source), self.encoder.dim) or not places:
             return None
         if len(bad):
-            source.fetch(bad)  # whoever reads the images finds out which are bad; `good` tells from then on
+            source.fetch(bad)  # whoever reads the images finds out which are bad or damaged, and tells from then on
         return torch.from_numpy(h)
 
     def _keep(self, source: Source, h: Tensor) -> None:
@@ -110,7 +108,7 @@ class Subject:
 
         def save(at: Path) -> None:
             with at.open("wb") as file:
-                np.savez(file, h=h.numpy(), bad=np.flatnonzero(~source.good()))
+                np.savez(file, h=h.numpy(), bad=[one.index for one in (*source.skipped, *source.damaged)])
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -92,10 +92,10 @@ class Opener:
             raise UserError("the run was trained on arrays, which it did not keep")
         recipe, channels = run.recipe, run.environment["data"]["channels"]
         roles = recipe.roles.given(elsewhere=True)
-        key = (str(named), str(recipe.kind), recipe.seed, channels, roles)
+        key = (str(named), str(recipe.kind), recipe.seed, channels, roles, run.split)
         if key not in self.opened:
             self.opened[key] = open_data(
-                named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles
+                named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles, split=run.split
             )
         return self.opened[key]
 

@@ -32,7 +32,7 @@ def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root
         raise UserError(f"there is no folder {str(path.parent)!r}: make it, or write elsewhere")
     opener = Opener(data, root)
     page = render([Told(name, run, f"r{i}", opener) for i, (name, run) in enumerate(named(runs))])
-    return write_whole(path, lambda p: p.write_text(page, encoding="utf-8", newline="\n"))
+    return write_whole(path, lambda p: p.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n"))
 
 
 def render(told: Sequence[Told]) -> str:

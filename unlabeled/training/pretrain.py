@@ -13,7 +13,8 @@ from typing import Any
 
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
-from unlabeled.data import Data, Source, open_data, told
+from unlabeled.data import Data, Source, counted, open_data, told
+from unlabeled.data.split import BY_CONTENT
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone, clear_leftovers
@@ -68,7 +69,8 @@ def pretrain(
         console().print(f"{str(out)!r} is finished{early}: nothing is left to do", soft_wrap=True)
         return run
     named_data = recipe.data if data is None else data
-    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
+    split = run.split if existing else BY_CONTENT
+    opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles, split=split)
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
     if not existing:
@@ -76,21 +78,10 @@ def pretrain(
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
     about = {**environment(), "data": _identity(opened)}
-    if existing and run.environment["data"]["fingerprint"] != about["data"]["fingerprint"]:
-        if run.older:
-            raise UserError(
-                f"{run.older}, which knew data in another way, so that nobody can tell whether {opened.train.name!r} is the "
-                "same: finish it with that version, or start a new run with another --out"
-            )
-        raise UserError(
-            f"the data {opened.train.name!r} has changed since {str(out)!r} began: start a new run with another --out"
-        )
-    if existing and run.environment["data"].get("labels", about["data"]["labels"]) != about["data"]["labels"]:
-        raise UserError(
-            f"the labels of {opened.train.name!r} have changed since {str(out)!r} began: start a new run with another --out"
-        )
-    if existing and recipe.patience != run.recipe.patience and rank() == 0:
-        run.write_text(RECIPE, recipe.to_yaml())
+    if existing:
+        _check_same(run, opened, about["data"]["labels"])
+        if recipe.patience != run.recipe.patience and rank() == 0:
+            run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
         recipe, asked = capped(recipe, opened.train)
         about |= {"capped": asked} if asked else {}
@@ -104,6 +95,22 @@ def pretrain(
         if rank() == 0:
             _tell_skipped(run, opened)
     return Run(out)
+
+
+def _check_same(run: Run, data: Data, labels: str) -> None:
+    """Refuses to go on with other data than the run began with; says so where that cannot be told."""
+    recorded, out, name = run.environment["data"], str(run.path), data.train.name
+    same = data.same_as(recorded)
+    if same is False:
+        raise UserError(
+            f"the data {name!r} has changed since {out!r} began, or is other data of that name: give what it began "
+            "with, or start a new run with another --out"
+        )
+    if recorded.get("labels", labels) != labels:
+        raise UserError(f"the labels of {name!r} have changed since {out!r} began: start a new run with another --out")
+    if same is None:
+        so_far = f"{out!r} was begun by an earlier version, which knew files by their times: that {name!r} is what it was"
+        console(quiet=rank() > 0).print(f"{so_far} is known by number and labels only", soft_wrap=True)
 
 
 def _existing(out: Path, resume: bool) -> bool:
@@ -186,6 +193,7 @@ def _identity(data: Data) -> dict[str, Any]:
         "train": len(source),
         "test": split(data.test),
         "held_out": data.held_out,
+        "split": data.split,
         "channels": source.channels,
         "native": list(source.native),
         "classes": list(source.classes),
@@ -194,16 +202,20 @@ def _identity(data: Data) -> dict[str, Any]:
 
 
 def _tell_skipped(run: Run, data: Data) -> None:
-    """Lists bad samples in skipped.csv, and says how many there were."""
+    """Lists bad samples, and damaged ones that were used, in skipped.csv, and says how many there were."""
     splits = {"train": data.train, **({"test": data.test} if data.test else {})}
-    bad = [(name, s.path, s.reason) for name, source in splits.items() for s in source.skipped]
-    if not bad or not (run.path / RECIPE).is_file():  # a mistake came before the run began, and leaves nothing behind
+    bad = [(name, one) for name, source in splits.items() for one in source.skipped]
+    damaged = [(name, one) for name, source in splits.items() for one in source.damaged]
+    if not (bad or damaged) or not (run.path / RECIPE).is_file():  # a mistake came before it began: nothing is left behind
         return
     text = io.StringIO()
-    csv.writer(text).writerows([("split", "path", "reason"), *bad])
+    rows = [(name, one.path, one.reason) for name, one in [*bad, *damaged]]
+    csv.writer(text).writerows([("split", "path", "reason"), *rows])
     path = run.write_text("skipped.csv", text.getvalue())
-    kind = data.train.kind
-    console().print(f"skipped {len(bad):,} bad {kind.noun if len(bad) == 1 else kind.nouns}: see {path}", soft_wrap=True)
+    for how, found in ((("skipped", "bad"), bad), (("used", "damaged"), damaged)):
+        if found:
+            said = f"{how[0]} {counted(data.train.kind, [one for _, one in found], how[1])}: see {path}"
+            console().print(said, soft_wrap=True)
 
 
 def _loggers(names: Sequence[str], out: Path) -> list[Any]:

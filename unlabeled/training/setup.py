@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -40,6 +41,10 @@ from unlabeled.views.view import Views
 
 WHITENED = 50_000
 """Samples that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
+
+NORMALISED_BY = 80 << 20
+"""Bytes of samples that an encoder finds its normalisation from, at most: 557 images of 224 pixels, which take four times as
+much in float32. Ours."""
 
 
 def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequence[Any] = ()) -> Fabric:
@@ -243,8 +248,10 @@ def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
 
 def initial_encoder(recipe: Recipe, source: Source) -> Encoder:
     """Builds the untrained encoder of a recipe: a function of its seed and of some training samples, by which it
-    normalises."""
-    sample = np.unique(np.linspace(0, len(source) - 1, min(len(source), 2048)).astype(np.int64))
+    normalises, 2,048 at most and not more than `NORMALISED_BY` bytes of them."""
+    each = sum(math.prod(shape) * np.dtype(kind).itemsize for kind, shape in source.form.fields.values())
+    count = max(1, min(len(source), 2048, NORMALISED_BY // each))
+    sample = np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
     fields = source.fetch(sample)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

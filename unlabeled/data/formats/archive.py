@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from unlabeled.data.content import digest, of_what
+from unlabeled.data.formats.folder import stamp
 from unlabeled.data.kinds.kind import build, of_files
 from unlabeled.data.layout import listings
-from unlabeled.data.reader import Raw, Splits
+from unlabeled.data.reader import Raw, Splits, readable
+from unlabeled.data.room import RAW
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
-
-_MAX_MEMBER = 1 << 29  # bytes of one sample once decompressed
 
 
 class ZipReader:
@@ -35,18 +36,28 @@ class ZipReader:
         self._open = build(Choice(kind)).open
         about = ((m, archive.getinfo(m)) for m in members)
         content = "\n".join(f"{m} {i.file_size} {i.CRC}" for m, i in about)
-        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        self.identity = digest(content)
+        self.place = f"{path.resolve()} {stamp(path.stat)}"
 
     def __len__(self) -> int:
         return len(self._members)
 
+    def size(self, index: int) -> int:
+        return self._archive.getinfo(self._members[index]).file_size
+
     def read(self, index: int) -> Raw:
+        return self._open(self._bytes(index))
+
+    def contents(self) -> list[bytes]:
+        return [of_what(partial(self._bytes, i)) for i in range(len(self))]
+
+    def _bytes(self, index: int) -> bytes:
         member = self._archive.getinfo(self._members[index])
-        if member.file_size > _MAX_MEMBER:
-            raise ValueError(f"{member.file_size:,} bytes once decompressed, more than {_MAX_MEMBER:,}")
+        if member.file_size > RAW:
+            raise ValueError(f"{member.file_size:,} bytes once decompressed, more than {RAW:,}")
         if member.flag_bits & 1:
             raise ValueError("encrypted")
-        return self._open(self._archive.read(member))
+        return self._archive.read(member)
 
     def path(self, index: int) -> str:
         return f"{self._path}/{self._members[index]}"
@@ -59,11 +70,9 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
         UserError: not a zip, a member that points out of it, no sample in it, or samples of
             several kinds.
     """
-    try:
+    with readable(name, "a zip", "make or download it again"):
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{name}: cannot be read as a zip ({error}): make or download it again") from None
-    members = sorted({m.filename for m in archive.infolist() if not m.is_dir()})
+        members = sorted({m.filename for m in archive.infolist() if m.filename and not m.is_dir()})
     for member in members:
         if member.startswith(("/", "\\")) or ".." in member.replace("\\", "/").split("/") or member[1:2] == ":":
             archive.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from unlabeled.data.content import of_what
 from unlabeled.data.kinds.image import BadImageError, as_uint8
 from unlabeled.data.labels import as_labels
-from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.data.reader import Listing, Raw, Splits, readable
 from unlabeled.errors import UserError
 
 _HASHED_BYTES = 1 << 28
@@ -51,16 +52,22 @@ class ArrayReader:
         self.channels: int | None = images.shape[3]
         self.held: Array | None = None if isinstance(images, np.memmap) else self._images
         rows = max(1, min(len(images), _HASHED_BYTES // max(1, self._images[0].nbytes)))
-        self.lasting = rows == len(images)
+        self.lasting, self.place = rows == len(images), ""
         spread = self._images if self.lasting else self._images[np.linspace(0, len(images) - 1, rows).astype(int)]
         self.identity = f"{images.shape} " + hashlib.blake2b(np.ascontiguousarray(spread).data, digest_size=16).hexdigest()
 
     def __len__(self) -> int:
         return len(self._images)
 
+    def size(self, index: int) -> int:
+        return 0
+
     def read(self, index: int) -> Raw:
         image: Array = self._images[index]
         return image
+
+    def contents(self) -> list[bytes]:
+        return [of_what(partial(np.ascontiguousarray, image)) for image in self._images]
 
     def path(self, index: int) -> str:
         return f"{self._name}[{index}]"
@@ -74,25 +81,29 @@ class DatasetReader:
     Args:
         dataset: map-style.
         name: for paths.
-        lasting: whether what is decoded is kept for the next process: only if the data set cannot have changed then.
+        place: where it lies and when it was written, if it cannot have changed otherwise: what is decoded is then kept for
+            the next process.
     """
 
     channels = None
     held = None
 
-    def __init__(self, dataset: Any, name: str, lasting: bool = False) -> None:
-        self.lasting = lasting
+    def __init__(self, dataset: Any, name: str, place: str = "") -> None:
+        self.place, self.lasting = place, bool(place)
         self._dataset, self._name, self._lock = dataset, name, threading.Lock()
         digest = hashlib.blake2b(f"{type(dataset).__name__} {len(dataset)}".encode(), digest_size=16)
         for index in np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int)).tolist():
             try:
-                digest.update(np.ascontiguousarray(np.asarray(self.read(index))).data)
+                digest.update(self._array(index).data)
             except Exception as error:  # the check names it as a bad sample
                 digest.update(str(error).encode())
         self.identity = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+    def size(self, index: int) -> int:
+        return 0
 
     def read(self, index: int) -> Raw:
         with self._lock:
@@ -107,6 +118,12 @@ class DatasetReader:
         if isinstance(image, np.ndarray):
             return image
         raise BadImageError(f"an item of type {type(image).__name__}; an image is a PIL image, an array or a tensor")
+
+    def contents(self) -> list[bytes]:
+        return [of_what(partial(self._array, i)) for i in range(len(self))]
+
+    def _array(self, index: int) -> Array:
+        return np.ascontiguousarray(np.asarray(self.read(index)))
 
     def path(self, index: int) -> str:
         return f"{self._name}[{index}]"
@@ -143,15 +160,12 @@ def open_npz(path: Path, name: str) -> Splits:
     Raises:
         UserError: it cannot be read, or holds Python objects.
     """
-    try:
+    with readable(name, path.suffix, "save it again with numpy.savez"):
         loaded = np.load(path, allow_pickle=False)
-        arrays = loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{name}: cannot be read as {path.suffix} ({error}): save it again with numpy.savez") from None
-    finally:
-        if "loaded" in locals() and not isinstance(loaded, np.ndarray):
-            loaded.close()
-    return open_arrays(arrays, name)
+        if isinstance(loaded, np.ndarray):
+            return open_arrays(loaded, name)
+        with loaded:
+            return open_arrays(dict(loaded.items()), name)
 
 
 def open_dataset(dataset: Any, name: str) -> Splits:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from unlabeled.data import content
 from unlabeled.data.formats.parquet import open_parquet
 from unlabeled.data.kinds.kind import build, is_shown, of_files
 from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
+
+Stamp = tuple[int, int]
+"""Size in bytes and time of change in nanoseconds, by which a changed file is known."""
 
 
 class FileReader:
@@ -21,7 +24,7 @@ class FileReader:
     Args:
         root: the folder.
         paths: relative to it, with forward slashes.
-        stamps: "size mtime" of each; by default asked from the file system.
+        stamps: of each; by default asked from the file system.
         lasting: see `Reader`.
         kind: of the samples.
     """
@@ -33,24 +36,35 @@ class FileReader:
         self,
         root: Path,
         paths: Sequence[str],
-        stamps: Sequence[str] | None = None,
+        stamps: Sequence[Stamp] | None = None,
         lasting: bool = True,
         kind: str = "image",
     ) -> None:
         self._root, self._paths, self.lasting = root, list(paths), lasting
         self._open = build(Choice(kind)).open
         stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
-        content = "\n".join(f"{p} {s}" for p, s in zip(paths, stamps, strict=True))
-        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        names = "\n".join(f"{p} {size}" for p, (size, _) in zip(paths, stamps, strict=True))
+        looked = content.of_files([self._place(paths[i]) for i in content.looked_at(len(paths))])
+        self.identity = content.digest(f"{names}\n{b''.join(looked).hex()}")
+        self.place = content.digest("\n".join([str(root.resolve()), *(str(time) for _, time in stamps)]))
 
     def __len__(self) -> int:
         return len(self._paths)
 
+    def size(self, index: int) -> int:
+        return max(0, stamp((self._root / self._paths[index]).stat)[0])
+
     def read(self, index: int) -> Raw:
         return self._open(self._root / self._paths[index])
 
+    def contents(self) -> list[bytes]:
+        return content.of_files(list(map(self._place, self._paths)))
+
     def path(self, index: int) -> str:
         return str(self._root / self._paths[index])
+
+    def _place(self, path: str) -> str:
+        return os.path.join(self._root, path)  # noqa: PTH118  # of many
 
 
 def open_folder(root: Path, name: str, asked: str = "") -> Splits:
@@ -68,8 +82,8 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     raise UserError(_nothing_in(root, name, asked))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """Relative path and stamp of every file, in any order; follows links to folders, but each folder once."""
+def _walk(root: Path) -> Iterator[tuple[str, Stamp]]:
+    """Relative path and stamp of all that is no folder, in any order; follows links to folders, but each folder once."""
     seen, waiting = set(), [("", str(root))]
     while waiting:
         below, folder = waiting.pop()
@@ -85,17 +99,17 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
             if entry.is_dir():
                 if not entry.name.startswith("."):
                     waiting.append((f"{below}{entry.name}/", entry.path))
-            elif entry.is_file() or entry.is_symlink():
+            else:
                 yield below + entry.name, stamp(entry.stat)
 
 
-def stamp(stat: Callable[[], os.stat_result]) -> str:
-    """Returns the size in bytes and time of change in nanoseconds, by which a changed file is known."""
+def stamp(stat: Callable[[], os.stat_result]) -> Stamp:
+    """Returns the size in bytes and the time of change in nanoseconds; -1 and 0 of a file that is not there."""
     try:
         about = stat()
-    except OSError:
-        return "missing"
-    return f"{about.st_size} {about.st_mtime_ns}"
+    except (OSError, ValueError):  # ValueError: no file can have such a name
+        return -1, 0
+    return about.st_size, about.st_mtime_ns
 
 
 def _nothing_in(root: Path, name: str, asked: str) -> str:

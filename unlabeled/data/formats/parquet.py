@@ -9,20 +9,23 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unlabeled.data.content import digest, of_file, of_what
 from unlabeled.data.kinds.kind import build
 from unlabeled.data.labels import known
-from unlabeled.data.reader import Listing, Raw, Splits
+from unlabeled.data.reader import Listing, Raw, Splits, in_a_line, readable
 from unlabeled.errors import UserError
+from unlabeled.files import check_regular
 from unlabeled.registry import Choice
 
 _NAMES = {"image": ("image", "img"), "sound": ("audio", "sound", "speech", "recording", "wav")}
 _KEPT_BYTES = 1 << 30  # of encoded row groups held in memory
-_HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and time
+_HASHED_BYTES = 1 << 30  # of files known by their bytes, so that a copy is the same data; larger ones by name, size and some
 
 
 class ParquetReader:
@@ -51,21 +54,31 @@ class ParquetReader:
         self._kept: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
         whole = sum(p.stat().st_size for p in paths) <= _HASHED_BYTES
-        content = "\n".join(map(_digest if whole else _stamp, paths)) + column
-        self.identity = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        self.identity = digest("\n".join(map(_digest if whole else _sampled, paths)) + column)
+        self.place = "\n".join(f"{p.resolve()} {p.stat().st_mtime_ns}" for p in paths)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def size(self, index: int) -> int:
+        return 0
+
     def read(self, index: int) -> Raw:
+        return self._open(self._stored(index))
+
+    def contents(self) -> list[bytes]:
+        return [of_what(partial(self._stored, i)) for i in range(len(self))]
+
+    def _stored(self, index: int) -> bytes | Path:
+        """The bytes of a sample, or the file that has them."""
         group = bisect_right(self._starts, index) - 1
-        cell = self._group(group)[index - self._starts[group]].as_py()
+        cell: Any = self._group(group)[index - self._starts[group]].as_py()
         if isinstance(cell, bytes):
-            return self._open(cell)
+            return bytes(cell)
         if cell is not None and cell.get("bytes") is not None:
-            return self._open(cell["bytes"])
+            return bytes(cell["bytes"])
         if cell is not None and cell.get("path"):
-            return self._open(self._paths[self._groups[group][0]].parent / cell["path"])
+            return self._paths[self._groups[group][0]].parent / str(cell["path"])
         raise ValueError("null: neither bytes nor a path")
 
     def path(self, index: int) -> str:
@@ -82,7 +95,7 @@ class ParquetReader:
                     column = table.column(self._column).combine_chunks()
                     self._kept[group] = (column, column.nbytes)
                 except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
-                    self._kept[group] = (ValueError(f"row group {number} is broken: {error}"), 0)
+                    self._kept[group] = (ValueError(f"row group {number} is broken: {in_a_line(error)}"), 0)
                 while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > _KEPT_BYTES:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(group)
@@ -97,8 +110,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
-def _stamp(path: Path) -> str:
-    return f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+def _sampled(path: Path) -> str:
+    return f"{path.name} {of_file(path).hex()}"
 
 
 def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
@@ -107,18 +120,17 @@ def open_parquet(path: Path, name: str, asked: str = "") -> Splits:
     Raises:
         UserError: not Parquet, no image column, a column of text or numbers that cannot be read, files that differ.
     """
-    if path.is_file():
-        return _listing([path], name, asked), None
-    files = sorted(path.rglob("*.parquet"))
-    train = [f for f in files if "train" in f.name.lower()]
-    test = [f for f in files if "test" in f.name.lower()] or [f for f in files if "val" in f.name.lower()]
-    test = [f for f in test if f not in train]
-    if not train:
-        return _listing([f for f in files if f not in test] or files, name, asked), None
-    first = _listing(train, name, asked)
-    if not test:
-        return first, None
-    return first, _listing(test, name, first.kind)
+    with readable(name, "Parquet", "make or download it again"):
+        if path.is_file():
+            return _listing([path], name, asked), None
+        files = sorted(file for file in path.rglob("*.parquet") if not file.is_dir())
+        train = [f for f in files if "train" in f.name.lower()]
+        test = [f for f in files if "test" in f.name.lower()] or [f for f in files if "val" in f.name.lower()]
+        test = [f for f in test if f not in train]
+        if not train:
+            return _listing([f for f in files if f not in test] or files, name, asked), None
+        first = _listing(train, name, asked)
+        return first, _listing(test, name, first.kind) if test else None
 
 
 def _listing(paths: Sequence[Path], name: str, asked: str) -> Listing:
@@ -126,11 +138,9 @@ def _listing(paths: Sequence[Path], name: str, asked: str) -> Listing:
 
     files = []
     for path in paths:
-        try:
+        with readable(str(path), "Parquet", "make or download it again"):
+            check_regular(path)
             files.append(pq.ParquetFile(path))
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: cannot be read as Parquet ({reason}): make or download it again") from None
     schema = files[0].schema_arrow
     for path, file in zip(paths, files, strict=True):
         if file.schema_arrow.names != schema.names:
@@ -169,14 +179,9 @@ def _columns(files: Sequence[Any], names: list[str], name: str) -> dict[str, np.
     """Columns of all files, one after the other. Days, times and what is partly missing of true and false are text."""
     import pyarrow as pa
 
-    try:
+    with readable(f"{name}: one of its columns {', '.join(names)}", "a column", "write the file again"):
         table = pa.concat_tables([f.read(columns=names) for f in files], promote_options="permissive")
         return {column: _array(table.column(column)) for column in names}
-    except Exception as error:  # pyarrow raises OSError, ArrowInvalid and others on broken pages
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{name}: one of its columns {', '.join(names)} is broken ({reason}): write the file again"
-        ) from None
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:

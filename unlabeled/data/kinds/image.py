@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,23 +12,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled import registry
 from unlabeled.batch import Fields, Progress
-from unlabeled.data.kinds.jpeg import SPARE, START, Jpeg
-from unlabeled.data.kinds.kind import Array, Form
-from unlabeled.data.reader import NATURAL, Raw, Reader
-from unlabeled.data.split import hold_out
+from unlabeled.data.kinds.jpeg import ORIENTATION, SPARE, START, UPRIGHT, Jpeg
+from unlabeled.data.kinds.kind import Form
+from unlabeled.data.reader import NATURAL, Raw, Reader, in_a_line
+from unlabeled.data.room import DECODING, RAW, decoding_room
 from unlabeled.errors import UserError
+from unlabeled.files import open_regular
 from unlabeled.registry import Choice, Range, register
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
+_SMALLER = "make it smaller, or cut it into several"
+_READ_BY_PARTS = ("TIFF", "BMP", "PNG", "PPM")
+_DECODER = {"WEBP": 9, "AVIF": 6}
+"""Bytes a pixel that decoders take beside the picture, measured with Pillow 12.1; JPEG 2000 takes 4 a channel, and 4."""
+STRIP = 1 << 22
+"""Pixels of an image that are converted at once."""
 _KNOWN = "jpg jpeg jpe jfif png bmp dib gif webp tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
 SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" "))
 
@@ -92,7 +100,7 @@ class ImageKind:
                 if reader.channels is None and found != 3 and decoded < _COLOUR_SAMPLED:
                     found, decoded = max(found, native_channels(raw)), decoded + 1
             except Exception as error:  # decoders raise anything on broken data; the check counts them
-                reason = reason or f"{reader.path(index)}: {error}"
+                reason = reason or f"{reader.path(index)}: {in_a_line(error)}"
         if not sizes:
             raise UserError(f"{name}: none of its images can be read ({reason}); check that these are image files")
         native = (int(np.median([h for h, _ in sizes])), int(np.median([w for _, w in sizes])))
@@ -115,8 +123,9 @@ class ImageKind:
         return {self.name: np.ascontiguousarray(held.transpose(0, 3, 1, 2))}
 
     def decode(self, raw: Raw, form: Form) -> dict[str, np.ndarray[Any, Any]]:
-        """Does what `to_pixels` says."""
-        return {self.name: to_pixels(raw, form.channels, form.size)}
+        """Does what `to_pixels` says, when there is room for it."""
+        with decoding_room.hold(weight(raw, form.size)):
+            return {self.name: to_pixels(raw, form.channels, form.size)}
 
     def resolved(self, form: Form) -> Choice:
         """Returns this kind with the side of a view."""
@@ -170,7 +179,7 @@ class ImageKind:
         assert self.size is not None
         if sample is None:
             return build_encoder(choice, channels, self.size, torch.zeros(channels), torch.zeros(channels), self.eval_size)
-        pixels = sample[self.name].float() / 255
+        pixels = sample[self.name].float().div_(255)
         encoder = build_encoder(choice, channels, self.size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)), self.eval_size)
         encoder.notes += price(choice, channels, self.size)
         return encoder
@@ -196,10 +205,6 @@ class ImageKind:
         """Returns the pixels, (B, C * S * S) in [0, 1]."""
         return x[self.name].flatten(1).float().div_(255)
 
-    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Returns a seeded fifth, balanced over the classes."""
-        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
-
 
 def _wanted(own: int | None, wanted: int | None) -> int | None:
     """An array's own channels, or those that are wanted if grey and colour can become one another."""
@@ -221,29 +226,67 @@ def open_image(source: bytes | Path) -> Image.Image | Jpeg:
     """Reads the header of an image file; the pixels are decoded when they are needed.
 
     Raises:
-        BadImageError: empty, not an image, or larger than `MAX_PIXELS` by its header.
-        OSError: the file cannot be read.
+        BadImageError: empty, not an image, or by its header larger than `MAX_PIXELS` or than what there is room to decode.
+        OSError: the file cannot be read, or is none.
     """
     if isinstance(source, Path):
-        with source.open("rb", buffering=0) as file:
+        with open_regular(source) as file:
+            if os.fstat(file.fileno()).st_size > RAW:
+                return _not_read_yet(source)
             data = file.read()
     else:
         data = source
     if not data:
         raise BadImageError("empty file (0 bytes)")
-    image: Image.Image | Jpeg | None = None
+    jpeg = None
     if data.startswith(START):
         with suppress(ValueError):  # Pillow may know better, or what is wrong
-            image = Jpeg(data)
+            jpeg = Jpeg(data)
+    image = jpeg or _by_pillow(io.BytesIO(data))
+    _check(image)
+    return image
+
+
+def _not_read_yet(path: Path) -> Image.Image:
+    """An image whose file is larger than what is held of files at a time."""
+    image = _by_pillow(path)
+    if image.format not in _READ_BY_PARTS:
+        raise BadImageError(f"a file of more than {RAW >> 20} MiB: {_SMALLER}")
+    _check(image)
+    return image
+
+
+def _by_pillow(source: io.BytesIO | Path) -> Image.Image:
     try:
-        image = image or Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?)") from None
+        raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?): {_SMALLER}") from None
     except UnidentifiedImageError:
         raise BadImageError("not an image, or of a format that Pillow does not know") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImageError(f"{image.width}x{image.height} pixels by its header, more than {MAX_PIXELS:,}")
     return image
+
+
+def _check(image: Image.Image | Jpeg) -> None:
+    """Refuses one that is too large."""
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImageError(f"{image.width}x{image.height} pixels by its header, more than {MAX_PIXELS:,}: {_SMALLER}")
+    if isinstance(image, Image.Image) and (needed := weight(image, 1)) > DECODING:
+        raise BadImageError(
+            f"{image.width}x{image.height} pixels of {image.format} take {needed >> 20:,} MiB to decode, more than "
+            f"{DECODING >> 20}: {_SMALLER}"
+        )
+
+
+def weight(raw: Raw, size: int) -> int:
+    """Estimates the bytes that decoding a sample takes for a square of side `size`; none for an array, which is there."""
+    if isinstance(raw, Jpeg):
+        return raw.weight(size)
+    if not isinstance(raw, Image.Image):
+        return 0
+    pixels = raw.width * raw.height
+    kept = {"1": 1, "L": 1, "P": 1}.get(raw.mode, 2 if raw.mode.startswith("I;16") else 4)
+    decoder = 4 * len(raw.getbands()) + 4 if raw.format == "JPEG2000" else _DECODER.get(str(raw.format), 0)
+    return pixels * (kept + decoder) + 3 * min(raw.size) ** 2 + 12 * min(pixels, STRIP)
 
 
 def native_size(raw: Raw) -> tuple[int, int]:
@@ -263,7 +306,7 @@ def native_channels(raw: Raw) -> int:
     if raw.mode in _GREY or raw.mode.startswith("I;"):
         return 1
     raw.draft("RGB", (64, 64))
-    small = np.asarray(_eight_bit(raw, 3).resize((64, 64), Image.Resampling.NEAREST)).astype(np.int16)
+    small = np.asarray(_eight_bit(raw.resize((64, 64), Image.Resampling.NEAREST), 3)).astype(np.int16)
     return 1 if int(np.ptp(small, axis=2).max()) <= 2 else 3
 
 
@@ -312,12 +355,44 @@ def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _decoded(image: Image.Image, channels: int, size: int) -> np.ndarray[Any, Any]:
-    """The upright image as (H, W, channels) or (H, W); a JPEG for a square of side `size`, perhaps reduced."""
+    """The central square of the upright image as (S, S, channels) or (S, S); of a JPEG for a square of side `size`, perhaps
+    reduced."""
     scale = SPARE * size / min(image.size)
     if scale < 1:
         image.draft("L" if channels == 1 else "RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    image = ImageOps.exif_transpose(image) if "exif" in image.info else image
-    return np.asarray(_eight_bit(image, channels) if channels in (1, 3) else image)
+    turned = image.getexif().get(ORIENTATION, UPRIGHT) if "exif" in image.info else UPRIGHT
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)  # of the upright image, so counted from its own ends
+    left = image.width - side - left if turned in (2, 3, 7, 8) else left
+    top = image.height - side - top if turned in (3, 4, 6, 7) else top
+    return _upright(_square_of(image, left, top, side, channels), turned)
+
+
+def _upright(square: np.ndarray[Any, Any], turned: int) -> np.ndarray[Any, Any]:
+    """A square turned by what Exif calls its orientation."""
+    square = square.swapaxes(0, 1) if turned in (5, 6, 7, 8) else square
+    square = square[::-1] if turned in (3, 4, 7, 8) else square
+    return square[:, ::-1] if turned in (2, 3, 6, 7) else square
+
+
+def _square_of(image: Image.Image, left: int, top: int, side: int, channels: int) -> np.ndarray[Any, Any]:
+    """A part of the image in 8 bits, as (S, S, channels) or (S, S). Of a large one not all is converted at once: on the way
+    it may be several times as large."""
+    rows = max(1, STRIP // side)
+
+    def part(start: int) -> np.ndarray[Any, Any]:
+        box = (left, start, left + side, min(top + side, start + rows))
+        strip = image if box == (0, 0, *image.size) else image.crop(box)
+        return np.asarray(_eight_bit(strip, channels) if channels in (1, 3) else strip)
+
+    first = part(top)
+    if len(first) == side:
+        return first
+    square = np.empty((side, *first.shape[1:]), first.dtype)
+    square[: len(first)] = first
+    for start in range(top + rows, top + side, rows):
+        square[start - top : start - top + rows] = part(start)
+    return square
 
 
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:

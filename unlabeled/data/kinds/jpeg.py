@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ START = b"\xff\xd8\xff"
 """First bytes of every JPEG file."""
 SPARE = 4 / 3
 """A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
-_ORIENTATION, _UPRIGHT = 0x0112, 1  # Exif
-_PICTURE = b"\xda"
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""Exif's key, and its value of a picture that is not turned."""
+_FOUR_INKS = ("CMYK", "YCCK")
+_PICTURE = 0xDA
 """Marker of the segment after which the coded picture comes."""
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+"""Markers of the segment that describes a picture coded in several scans."""
 
 
 class Jpeg:
@@ -27,13 +32,14 @@ class Jpeg:
 
     Attributes:
         height, width: in pixels, by its header, before any rotation.
+        damaged: whether decoding found that it is, once it was tried; Pillow may make a picture of it all the same.
 
     Raises:
         ValueError: a header that libjpeg-turbo does not understand.
     """
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._data, self.damaged = data, False
         self.height, self.width, self._stored, _ = simplejpeg.decode_jpeg_header(data)
 
     def image(self) -> Image.Image:
@@ -47,27 +53,50 @@ class Jpeg:
         Where it will be made smaller, colour, stored at half the resolution, is not interpolated. None where it is for
         Pillow to decide: what is rotated, of four inks, neither grey nor RGB is wanted, or broken.
         """
-        if channels not in (1, 3) or self._stored in ("CMYK", "YCCK") or self._rotated():
+        if channels not in (1, 3):
             return None
-        times = min(self.height, self.width) / (SPARE * size)
-        factor = next((f for f in (8, 4, 2) if times >= f), 1)
+        fast = min(self.height, self.width) >= SPARE * size
         try:
-            pixels: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(
-                self._data,
-                "GRAY" if channels == 1 else "RGB",
-                fastupsample=times >= 1,
-                min_height=math.ceil(self.height / factor),
-                min_width=math.ceil(self.width / factor),
-            )
+            if self._stored in _FOUR_INKS or self._rotated():
+                self._decode("CMYK" if self._stored in _FOUR_INKS else "GRAY", 8, True)  # whether it can be
+                return None
+            return self._decode("GRAY" if channels == 1 else "RGB", _factor(self.height, self.width, size), fast)
         except ValueError:
+            self.damaged = True
             return None
+
+    def _decode(self, colours: str, factor: int, fast: bool) -> np.ndarray[Any, Any]:
+        """The picture, its sides divided by `factor`. ValueError where libjpeg-turbo has anything to say against it."""
+        height, width = math.ceil(self.height / factor), math.ceil(self.width / factor)
+        pixels: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(
+            self._data, colours, fastupsample=fast, min_height=height, min_width=width
+        )
         return pixels
 
+    def weight(self, size: int) -> int:
+        """Estimates the bytes that decoding for a square of side `size` takes: of the pixels on their way, and of a
+        progressive file of every coefficient."""
+        factor = _factor(self.height, self.width, size)
+        progressive = any(marker in _PROGRESSIVE for marker, _ in self._segments())
+        coefficients = 2 * (4 if self._stored in _FOUR_INKS else 3) * progressive
+        pixels: int = self.height * self.width
+        return pixels * coefficients + 8 * pixels // factor**2
+
     def _rotated(self) -> bool:
-        """Whether a segment before the picture is Exif that says so. A segment: a marker, its length, its content."""
-        data, at = self._data, len(START) - 1
-        while data[at : at + 1] == b"\xff" and (marker := data[at + 1 : at + 2]) != _PICTURE:
-            if data.startswith(b"Exif\0\0", at + 4):
-                return bool(self.image().getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT)
-            at += 1 if marker == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # 255 twice: filler
+        """Whether a segment before the picture is Exif that says so."""
+        if any(self._data.startswith(b"Exif\0\0", at + 4) for _, at in self._segments()):
+            return bool(self.image().getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT)
         return False
+
+    def _segments(self) -> Iterator[tuple[int, int]]:
+        """Marker and place of those before the picture. A segment: 255 and its marker, its length, its content."""
+        data, at = self._data, len(START) - 1
+        while data[at : at + 1] == b"\xff" and at + 1 < len(data) and (marker := data[at + 1]) != _PICTURE:
+            yield marker, at
+            at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # 255 twice: filler
+
+
+def _factor(height: int, width: int, size: int) -> int:
+    """By how much the sides are divided in decoding for a square of side `size`."""
+    times = min(height, width) / (SPARE * size)
+    return next((f for f in (8, 4, 2) if times >= f), 1)

@@ -162,10 +162,6 @@ class Kind(Protocol):
         """Returns the features that need no encoder: (B, D) float32."""
         ...
 
-    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Returns the sorted positions of train and test where data come without a test split."""
-        ...
-
 
 def build(choice: Choice) -> Kind:
     """Builds the kind that is named, with its options."""

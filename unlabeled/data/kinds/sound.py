@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from unlabeled.batch import Fields, Progress
-from unlabeled.data.kinds.kind import Array, Form
-from unlabeled.data.reader import Reader
-from unlabeled.data.split import hold_out
+from unlabeled.data.kinds.kind import Form
+from unlabeled.data.reader import Reader, in_a_line
+from unlabeled.data.room import decoding_room
 from unlabeled.errors import UserError
+from unlabeled.files import check_regular
 from unlabeled.registry import Choice, Range, register
 from unlabeled.views.spectrogram import log_mel_statistics, spectrogram_picture, wave_picture
 
@@ -100,7 +101,7 @@ class SoundKind:
             try:
                 found.append(self.native(reader.read(index)))
             except Exception as error:  # decoders raise anything on broken data; the check counts them
-                reason = reason or f"{reader.path(index)}: {error}"
+                reason = reason or f"{reader.path(index)}: {in_a_line(error)}"
         if not found:
             raise UserError(f"{name}: none of its recordings can be read ({reason}); check that these are sound files")
         rate = self.rate or min(USUAL_RATE, Counter(rate for _, rate in found).most_common(1)[0][0])
@@ -116,8 +117,10 @@ class SoundKind:
         """Returns None: nothing is in memory."""
 
     def decode(self, raw: Sound, form: Form) -> dict[str, Any]:
-        """Does what `to_samples` says."""
-        samples, length = to_samples(raw, form.rate, form.size / form.rate)
+        """Does what `to_samples` says, when there is room for it."""
+        seconds = form.size / form.rate
+        with decoding_room.hold(min(raw.frames, math.ceil(seconds * raw.rate)) * (4 * raw.channels + 12)):
+            samples, length = to_samples(raw, form.rate, seconds)
         return {self.name: samples, "length": length}
 
     def resolved(self, form: Form) -> Choice:
@@ -174,10 +177,6 @@ class SoundKind:
     def features(self, x: Fields, form: Form) -> Tensor:
         """Computes mean and standard deviation of each band of the log-mel spectrogram, (B, 80)."""
         return log_mel_statistics(x[self.name].float() / 32768, form.rate)
-
-    def hold_out(self, n: int, labels: Array | None, groups: Array | None, seed: int, name: str) -> tuple[Array, Array]:
-        """Returns a seeded fifth, balanced over the classes; whole groups, such as speakers, if there are some."""
-        return hold_out(n, labels, seed, name, noun=self.noun, groups=groups)
 
 
 def _picture(x: Tensor, rate: int) -> Tensor:
@@ -254,7 +253,7 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
             raise BadSoundError(f"broken or cut off: {_reason(error)}") from None
     if len(channels) < 0.9 * wanted:  # lossy formats may miss a packet
         raise BadSoundError(f"the file is cut off: {len(channels):,} samples where its header promises {wanted:,} and more")
-    peak = float(np.abs(channels).max(initial=0.0))
+    peak = float(max(channels.max(initial=0.0), -channels.min(initial=0.0)))
     if not math.isfinite(peak):
         raise BadSoundError("contains NaN or infinite values")
     if peak > MAX_PEAK:
@@ -272,6 +271,8 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
 @contextmanager
 def _opened(source: bytes | Path) -> Iterator[soundfile.SoundFile]:
     """The file as libsndfile reads it. MP3 it knows by a tag or by the file's name: data without either get an empty tag."""
+    if isinstance(source, Path):
+        check_regular(source)
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         start = stream.read(2)
         if not start:

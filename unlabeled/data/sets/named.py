@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.formats.arrays import ArrayReader
+from unlabeled.data.formats.folder import stamp
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.sets.download import data_root, torchvision_sets
 from unlabeled.errors import UserError
@@ -93,7 +94,8 @@ def stl10(name: str, root: str | Path | None) -> Splits:
     free = np.memmap(file, np.uint8, "r").reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2)  # stored by columns
     classes = tuple(labelled.classes)
     labels = np.concatenate([np.asarray(labelled.labels, np.int64), np.full(len(free), -1, np.int64)])
-    reader = _Joined(ArrayReader(labelled.data, f"{name}/train"), ArrayReader(free, f"{name}/unlabeled"))
+    place = f"{file.resolve()} {stamp(file.stat)}"
+    reader = _Joined(ArrayReader(labelled.data, f"{name}/train"), ArrayReader(free, f"{name}/unlabeled"), place)
     tests = Listing(name, ArrayReader(test.data, f"{name}/test"), np.asarray(test.labels, np.int64), classes)
     return Listing(name, reader, labels, classes), tests
 
@@ -104,17 +106,23 @@ class _Joined:
     lasting = True
     held = None
 
-    def __init__(self, first: ArrayReader, second: ArrayReader) -> None:
-        self._first, self._second = first, second
+    def __init__(self, first: ArrayReader, second: ArrayReader, place: str) -> None:
+        self._first, self._second, self.place = first, second, place
         self.channels = first.channels
         self.identity = f"{first.identity} {second.identity}"
 
     def __len__(self) -> int:
         return len(self._first) + len(self._second)
 
+    def size(self, index: int) -> int:
+        return 0
+
     def read(self, index: int) -> Any:
         n = len(self._first)
         return self._first.read(index) if index < n else self._second.read(index - n)
+
+    def contents(self) -> list[bytes]:
+        return self._first.contents() + self._second.contents()
 
     def path(self, index: int) -> str:
         n = len(self._first)
@@ -141,4 +149,4 @@ def read_idx(folder: Path, name: str) -> Array:
 
 
 def _idx_path(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if os.access(p, os.R_OK)), None)
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file() and os.access(p, os.R_OK)), None)

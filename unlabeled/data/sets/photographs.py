@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from unlabeled.data.formats.arrays import DatasetReader
-from unlabeled.data.formats.folder import FileReader
+from unlabeled.data.formats.folder import FileReader, stamp
 from unlabeled.data.reader import NATURAL, Listing, Splits
 from unlabeled.data.sets.download import data_root, torchvision_sets
 from unlabeled.errors import UserError
@@ -89,10 +89,10 @@ def pcam(name: str, root: str | Path | None) -> Splits:
     made = torchvision_sets("PCAM", root, [_TRAIN, _TEST])
     listings = []
     for dataset in made:
-        _, targets = (dataset._base_folder / dataset._FILES[dataset._split][k][0] for k in ("images", "targets"))
+        images, targets = (dataset._base_folder / dataset._FILES[dataset._split][k][0] for k in ("images", "targets"))
         with dataset.h5py.File(targets) as file:
             labels = np.asarray(file["y"]).reshape(-1).astype(np.int64)
-        reader = DatasetReader(dataset, f"{name}/{dataset._split}", lasting=True)
+        reader = DatasetReader(dataset, f"{name}/{dataset._split}", f"{images.resolve()} {stamp(images.stat)}")
         listings.append(Listing(name, reader, labels, ("normal", "tumour"), invariances=_ANY_WAY_UP))
     return listings[0], listings[1]
 
