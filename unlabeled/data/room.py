@@ -36,7 +36,7 @@ class Room:
 
     @contextmanager
     def hold(self, count: int) -> Iterator[None]:
-        """Waits for so many bytes and keeps them for a while; who wants more than there are gets all."""
+        """Keeps so many bytes for a while, waiting for them; who wants more than there are gets all."""
         count = min(count, self._limit)
         with self._changed:
             self._changed.wait_for(lambda: self._left >= count)
