@@ -111,8 +111,7 @@ class Recipe:
         keep_every: epochs between two encoders that are kept beside; 0 for none.
         patience: epochs without a better look after which a run ends early; 0: never.
         seed: of everything random.
-        paper: whether what is not given is as the method's paper has it, though something else was measured to be better for
-            such data and batches (`results/defaults`).
+        paper: whether what is not given is as the method's paper has it, and not as suits such data and batches.
         about: what the recipe's author says of it (command, hardware, minutes, expected figure); not used.
     """
 

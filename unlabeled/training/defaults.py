@@ -1,5 +1,5 @@
-"""What a run does where nothing is said: what was measured to learn most from such data, in batches of hundreds and tens of
-epochs (`results/defaults`). Papers' settings, for thousands a batch and hundreds of epochs, are had by `--paper`."""
+"""What a run does where nothing is said: what suits such data, in batches of hundreds and tens of epochs. Papers' settings,
+for thousands a batch and hundreds of epochs, are had by `--paper`; `benchmarks/defaults.py` measures both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCHES = 8
 
 
 def defaults(source: Source) -> Usual:
-    """Returns what a run on such samples has where its recipe says nothing: for `compose`, over the paper's. What was
+    """Returns what a run on such samples has where its recipe says nothing: for `compose`, over the paper's: what was
     measured with the method, views that the samples bear, and batches of which there are some in an epoch."""
 
     def parts(entry: registry.Entry, encoder: str, paper: Mapping[str, Any]) -> dict[str, Any]:

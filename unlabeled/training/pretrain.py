@@ -160,7 +160,7 @@ def _tell_usual(options: Mapping[str, str]) -> None:
     """Says what is not as in the method's paper though nobody asked for it."""
     if options:
         words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
-        said = f"defaults measured for such data, in place of the paper's (--paper keeps those): {words}"
+        said = f"defaults for such data and batches, in place of the paper's (--paper keeps those): {words}"
         console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 

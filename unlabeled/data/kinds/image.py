@@ -48,7 +48,7 @@ MILD_CROP, MILD_COLOURS = 0.5, 0.5
 SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
 USUAL_CROP = 0.2
 """Least area of a crop where nothing is asked for: MoCo's (He et al. 2020, published code) in place of SimCLR's 0.08, which
-loses small pictures' things (`results/defaults`)."""
+loses what small pictures show."""
 AFFINE = {"name": "affine"}
 SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
