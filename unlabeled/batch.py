@@ -42,11 +42,13 @@ class Progress:
         step: steps taken before this one, in [0, total).
         total: steps of the whole run, > 0.
         epoch: passes over the source completed before this step.
+        seed: of the run.
     """
 
     step: int
     total: int
     epoch: int
+    seed: int = 0
 
     @property
     def fraction(self) -> float:
@@ -54,10 +56,11 @@ class Progress:
         return self.step / self.total
 
     def generator(self) -> torch.Generator:
-        """Returns randomness that the step alone decides, alike in all processes: for draws that the whole batch shares."""
+        """Returns randomness that seed and step alone decide, alike in all processes: for draws that the whole batch
+        shares."""
         import torch
 
-        return torch.Generator().manual_seed(self.step)
+        return torch.Generator().manual_seed(seed_of(self.seed, 0, self.step, 4))
 
 
 @dataclass(slots=True)
@@ -98,6 +101,13 @@ class DataShape:
     classes: int = 0
     invariances: frozenset[str] = frozenset({"mirror", "colour", "intensity"})
     kind: str = "image"
+
+
+def seed_of(*parts: int) -> int:
+    """Makes one seed of several numbers."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def moved(fields: Fields, device: torch.device | str) -> Fields:

@@ -17,6 +17,7 @@ from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.registry import Choice
 from unlabeled.testing import Trial
+from unlabeled.testing.trial import AT
 from unlabeled.training import accumulate
 
 from .suite import BY_NAME, TRIALS, each
@@ -55,6 +56,35 @@ def test_a_run_in_pieces_that_was_stopped_and_resumed_gives_the_same_bits(
     assert bits(resumed.read_checkpoint()) == bits(whole.read_checkpoint())
     at_once = pretrain(tmp_path / "at once", trial)
     assert bits(at_once.read_checkpoint()) != bits(whole.read_checkpoint())
+
+
+@each(*(trial for trial in TRIALS if getattr(trial.entry.make, "groups_batch", False)))
+def test_keys_are_normalised_in_the_groups_of_the_whole_batch(trial: Trial) -> None:
+    """Keys depend on what else is in their group: those of 32 images in 4 pieces are those of the 32 at once, and so are the
+    statistics that the key encoder's norms keep. In groups drawn from pieces of 8 they would be in groups of 2."""
+    network = Choice("resnet10t", {"width": 8})  # with norms
+    at_once, in_pieces = (trial.make(network=network, splits=4).train() for _ in range(2))
+    drawn, step_seed = trial.batch(0, 32), 9
+    torch.manual_seed(step_seed)
+    whole = at_once(drawn, AT)
+    parted = accumulate.backward(in_pieces, drawn, AT, [1, 2, 3, 4, step_seed])
+    torch.testing.assert_close(parted.memory["keys"], whole.memory["keys"], rtol=1e-4, atol=1e-5)
+    torch.manual_seed(step_seed + 1)
+    others = trial.make(network=network, splits=4).train()(drawn, AT).memory["keys"]
+    assert float((others - whole.memory["keys"]).abs().max()) > 1e-3, "other groups give other keys"
+    statistics = [m.key_encoder.state_dict() for m in (in_pieces, at_once)]
+    for name, value in statistics[0].items():
+        torch.testing.assert_close(value, statistics[1][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@each(BY_NAME["moco"])
+def test_a_step_in_pieces_draws_the_groups_of_the_step_at_once(trial: Trial) -> None:
+    seen = []
+    for pieces in (1, 4):
+        method = trial.make(network=Choice("resnet10t", {"width": 8}), splits=4)
+        step = trial.stepper(method, seed=3, pieces=pieces)
+        seen.append(trial.take(step, 5, AT, 32).memory["keys"])
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-5)
 
 
 class Kept:

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unlabeled import registry
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.parts.memory import Ema, Queue
+from unlabeled.parts.memory import Ema, Queue, in_passes
 from unlabeled.registry import Choice
 from unlabeled.testing import Trial, trials
 
@@ -79,6 +79,18 @@ def test_in_groups_is_one_forward_pass_of_each_shuffled_group(groups: int) -> No
         expected[group] = alone(x[group])
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(follower.state_dict(), alone.state_dict())
+    for passes in (2, 3, 40):  # the same, with no more than the groups of a pass at a time
+        seen: list[int] = []
+        hook = follower.module.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(len(output)))
+        torch.manual_seed(1)
+        with in_passes(follower, passes):
+            torch.testing.assert_close(follower.in_groups(x, groups), expected)
+        hook.remove()
+        made = min(groups, 19 // 2)
+        assert sum(seen) == 19
+        assert len(seen) == min(passes, made)
+        assert max(seen) <= -(-19 // made) * -(-made // passes)
+    assert follower.passes == 1
     assert not any("forward" in vars(part) for part in follower.modules())
     if groups > 1:
         assert (found - follower(x)).abs().max() > 1e-3

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -24,6 +25,9 @@ class Ema(nn.Module):
     or its two looks at a sample would differ (the published code of DINO gives the student alone its drop path).
     Floating-point buffers (running statistics) follow like parameters, integer ones are copied.
     """
+
+    passes = 1
+    """In how many `in_groups` goes through a batch, of whole groups each; `in_passes` sets it."""
 
     def __init__(self, online: nn.Module) -> None:
         super().__init__()
@@ -47,9 +51,15 @@ class Ema(nn.Module):
         """Returns the copy's output for x (B, ...), shuffled and taken in groups whose batch norms see nothing of each other
         (MoCo, 2020, §3.3, where a group is what one GPU has); no group has fewer than 2, as batch statistics need."""
         order = torch.randperm(len(x)).to(x.device)
-        sizes = [len(part) for part in order.tensor_split(max(1, min(groups, len(x) // 2)))]
-        with _apart(self.module, sizes):
-            return self(x[order])[order.argsort()]  # type: ignore[no-any-return]
+        parts = order.tensor_split(max(1, min(groups, len(x) // 2)))
+        ends = [round(len(parts) * i / self.passes) for i in range(self.passes + 1)]
+        passes = [parts[start:end] for start, end in pairwise(ends) if end > start]
+        return torch.cat([self._apart(x, some) for some in passes])[order.argsort()]
+
+    def _apart(self, x: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """The output for these samples of x, by group."""
+        with _apart(self.module, [len(part) for part in parts]):
+            return self(x[torch.cat(tuple(parts))])  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def update(self, online: nn.Module, momentum: float) -> None:
@@ -59,6 +69,19 @@ class Ema(nn.Module):
         torch._foreach_lerp_([mine[n] for n in moving], [theirs[n] for n in moving], 1 - momentum)
         for name in mine.keys() - moving:
             mine[name].copy_(theirs[name])
+
+
+@contextmanager
+def in_passes(module: nn.Module, count: int) -> Iterator[None]:
+    """Lets `Ema.in_groups` take the memory of a part of a batch, and give the same."""
+    copies = [part for part in module.modules() if isinstance(part, Ema)]
+    try:
+        for copied in copies:
+            copied.passes = count
+        yield
+    finally:
+        for copied in copies:
+            copied.passes = 1
 
 
 @contextmanager

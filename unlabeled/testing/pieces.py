@@ -82,9 +82,10 @@ def in_one_graph(method: Comparison, drawn: Batch) -> Found:
     parts = []
     for seed, part in zip(SEEDS, accumulate._split(drawn, PIECES), strict=False):
         torch.manual_seed(seed)
-        parts.append({**method.embed(part), **method.constants(part)})
+        parts.append({**method.embed(part), **({} if method.groups_batch else method.constants(part))})
     torch.manual_seed(SEEDS[-1])
-    return _backward(method, method.compare({name: torch.cat([p[name] for p in parts]) for name in parts[0]}, AT))
+    grouped = method.constants(drawn) if method.groups_batch else {}
+    return _backward(method, method.compare({n: torch.cat([p[n] for p in parts]) for n in parts[0]} | grouped, AT))
 
 
 def close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float) -> None:

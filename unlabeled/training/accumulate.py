@@ -19,6 +19,7 @@ from unlabeled.batch import Batch, Loss, Progress
 from unlabeled.distributed import average_gradients
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison, Embedded, Method
+from unlabeled.parts.memory import in_passes
 
 Differentiate = Callable[[Loss, float, Sequence[Tensor]], None]
 """Takes a loss, the share of the batch that it is the mean of, and what else than parameters gets a gradient."""
@@ -39,13 +40,15 @@ def backward(
     """Adds to `.grad` what `method(batch, at).total.backward()` would add, a piece at a time.
 
     The statistics of the encoder's batch norms are those of each piece; the running ones are written once for each piece.
-    Equal to the whole batch but for that, and for the draws of drop-out. Over several processes gradients are averaged here.
+    Equal to the whole batch but for that, and for the draws of drop-out: groups of keys are those of the whole batch. Over
+    several processes gradients are averaged here.
 
     Args:
         method: a `Comparison`, or one that `adds_up`; in training mode.
         batch: this process's part of the batch, all views of it.
         at: progress.
-        seeds: of the global generator, one for each piece, whose two passes so draw the same, and one for the comparison.
+        seeds: of the global generator, one for each piece, whose two passes so draw the same, and one for what the whole
+            batch draws: the groups of its keys, and the comparison.
         autocast: the precision. It is entered anew for each pass: weights cast without graph would otherwise be reused.
         differentiate: what adds a loss's gradients, as `Optimizers.backward`.
 
@@ -54,7 +57,7 @@ def backward(
     """
     parts = _split(batch, len(seeds) - 1)
     if isinstance(method, Comparison):
-        loss = _compared(method, parts, at, seeds, autocast, differentiate)
+        loss = _compared(method, batch, parts, at, seeds, autocast, differentiate)
     else:
         loss = _added(method, parts, at, seeds, autocast, differentiate)
     average_gradients(method)
@@ -93,6 +96,7 @@ def _added(
 
 def _compared(
     method: Comparison,
+    batch: Batch,
     parts: list[Batch],
     at: Progress,
     seeds: Sequence[int],
@@ -107,10 +111,14 @@ def _compared(
             torch.manual_seed(seed)
             with _running_statistics_kept(method):
                 embedded.append(method.embed(part))
-            constants.append(method.constants(part))
+            if not method.groups_batch:
+                constants.append(method.constants(part))
     leaves = {name: whole.requires_grad_() for name, whole in _joined(embedded).items()}
     with autocast():
         torch.manual_seed(seeds[-1])
+        if method.groups_batch:
+            with torch.no_grad(), in_passes(method, len(parts)):
+                constants.append(method.constants(batch))
         loss = method.compare({**leaves, **_joined(constants)}, at)
     differentiate(loss, 1.0, list(leaves.values()))
     first = 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.batch import Fields, Progress
+from unlabeled.batch import Fields, Progress, seed_of
 from unlabeled.data import Source
 from unlabeled.data.resident import Resident, fits
 from unlabeled.distributed import rank, world
@@ -21,10 +21,11 @@ from unlabeled.recipe import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Turns a step into `Progress`."""
+    """Turns a step of a run with that seed into `Progress`."""
 
     per_epoch: int
     epochs: int
+    seed: int = 0
 
     @property
     def total(self) -> int:
@@ -33,11 +34,12 @@ class Clock:
 
     def at(self, step: int) -> Progress:
         """Tells where the run is before its `step`-th step."""
-        return Progress(step, max(1, self.total), step // self.per_epoch)
+        return Progress(step, max(1, self.total), step // self.per_epoch, self.seed)
 
 
 def generator(seed: int, rank: int, step: int, stream: int = 0) -> torch.Generator:
-    """Returns the randomness of one step's views in one process; of the labelled samples beside them in stream 3."""
+    """Returns the randomness of one step's views in one process; of the labelled samples beside them in stream 3. What all
+    processes draw alike is in stream 4 (`Progress.generator`)."""
     return torch.Generator().manual_seed(seed_of(seed, rank, step, stream))
 
 
@@ -54,11 +56,6 @@ def labelled_order(seed: int, n: int, first: int, count: int) -> np.ndarray:
     drawn = np.concatenate([np.random.default_rng([seed, each, 7]).permutation(n) for each in rounds])
     start = first - rounds.start * n
     return drawn[start : start + count]
-
-
-def seed_of(*parts: int) -> int:
-    """Makes one seed of several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True, slots=True)

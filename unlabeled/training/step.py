@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from unlabeled.batch import Batch, Loss, Progress, moved
+from unlabeled.batch import Batch, Loss, Progress, moved, seed_of
 from unlabeled.distributed import average_gradients, rank, world
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.memory import Ema
 from unlabeled.training import accumulate
-from unlabeled.training.batches import Drawn, generator, seed_of
+from unlabeled.training.batches import Drawn, generator
 from unlabeled.views.view import Views
 
 
@@ -93,7 +93,8 @@ class Step:
     def backward(self, batch: Batch, at: Progress) -> Loss:
         """Adds the batch's gradient to `.grad`, averaged over the processes."""
         if self.pieces > 1:
-            seeds = [seed_of(self.seed, rank(), at.step, 1, piece) for piece in range(self.pieces + 1)]
+            seeds = [seed_of(self.seed, rank(), at.step, 1, piece) for piece in range(self.pieces)]
+            seeds.append(seed_of(self.seed, rank(), at.step, 1))  # as at once: the groups of keys are the same
             return accumulate.backward(self.method, batch, at, seeds, self.autocast, self.optimizers.backward)
         with self.autocast():
             loss: Loss = self.module(batch, at)

@@ -13,12 +13,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from unlabeled.batch import seed_of
 from unlabeled.data import Data
 from unlabeled.distributed import any_process, rank, wait_for_all, world
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
-from unlabeled.training.batches import batches, seed_of
+from unlabeled.training.batches import batches
 from unlabeled.training.checkpoints import restore, save, tell_changes
 from unlabeled.training.failing import explained
 from unlabeled.training.interrupt import stoppable
