@@ -31,11 +31,13 @@ from unlabeled.errors import UnknownNameError, UserError
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bounds of an option, for `Annotated`: checked when a recipe is resolved."""
+    """Bounds of an option, for `Annotated`: checked when a recipe is resolved. One that counts `samples` is brought down to
+    the number of those that are trained on, when that is known."""
 
     low: float
     high: float = float("inf")
     above: bool = False
+    samples: bool = False
 
     def __str__(self) -> str:
         least = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
@@ -47,6 +49,8 @@ Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(1)]
 Decay = Annotated[float, Range(0)]
 Width = Annotated[int, Range(0)]
+Sampled = Annotated[int, Range(1, samples=True)]
+SampledOrNone = Annotated[int, Range(0, samples=True)]
 
 KINDS = {
     "methods": "method",
@@ -88,6 +92,11 @@ class Option:
     default: Any
     type: Any
     help: str
+
+    @property
+    def counts_samples(self) -> bool:
+        """Whether the number of training samples bounds it: the length of a queue, negatives drawn from a bank."""
+        return any(isinstance(bound, Range) and bound.samples for bound in getattr(self.type, "__metadata__", ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,13 @@ class Method(nn.Module, ABC):
         """Refuses views that it cannot learn from, before a run begins: those of two samples, with their targets.
 
         Raises:
-            UserError: they do not go with the method or the encoder.
+            UserError: they do not go with the method or the encoder; by default, parts of a sample.
         """
+        if any(view.ndim > 4 for view in views):
+            raise UserError(
+                "the views hold several parts of each image, and this method takes whole images: give other --views, "
+                "such as jigsaw, which joins patches to one"
+            )
 
     @abstractmethod
     def forward(self, batch: Batch, at: Progress) -> Loss:
@@ -121,6 +126,10 @@ class Comparison(Method):
     batch, and their batch norms its statistics.
     """
 
+    groups_batch: ClassVar[bool] = False
+    """Whether `constants` draws groups of the batch, by `Ema.in_groups`: it is then asked of the whole batch, whose groups
+    are the same in pieces."""
+
     @abstractmethod
     def embed(self, batch: Batch) -> Embedded:
         """Returns what is compared and differentiated: tensors (B, ...) that depend on each sample alone, but for batch
@@ -141,8 +150,9 @@ class Comparison(Method):
         """
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
-        """Does all three at once."""
-        return self.compare({**self.embed(batch), **self.constants(batch)}, at)
+        """Does all three at once; constants first, so that what they draw does not depend on what the encoder draws."""
+        constants = self.constants(batch)
+        return self.compare({**self.embed(batch), **constants}, at)
 
 
 def needs_classes(method: str, shape: DataShape) -> None:

@@ -18,7 +18,7 @@ from unlabeled.losses.similarity import dot
 from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
-from unlabeled.registry import Count, Positive, Share, register
+from unlabeled.registry import Count, Positive, Sampled, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 CROP = {"name": "crop", "pad": 0.0, "scale": [0.2, 1.0]}
@@ -70,7 +70,7 @@ class CMC(Comparison):
         shape: DataShape,
         *,
         loss: Contrast = "infonce",
-        negatives: Count = 16384,
+        negatives: Sampled = 16384,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
         dim: Count = 128,

@@ -15,7 +15,7 @@ from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.clustering import check_clusters, kmeans, without_empty
 from unlabeled.parts.memory import Bank, Clustering, Ema, Queue
-from unlabeled.registry import Count, Positive, Share, Width, register
+from unlabeled.registry import Count, Positive, Sampled, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 GOLDEN = 0.6180339887498949
@@ -53,6 +53,8 @@ class InterCLR(Comparison):
         splits: groups of keys with batch statistics of their own (8 GPUs: MoCo, 2020); 1 for one group.
     """
 
+    groups_batch = True
+
     def __init__(
         self,
         encoder: Encoder,
@@ -61,10 +63,10 @@ class InterCLR(Comparison):
         clusters: Count = 100,
         weight: Share = 0.75,
         margin: float = -0.5,
-        negatives: Count = 1024,
+        negatives: Sampled = 1024,
         pool: Share = 0.1,
         refresh: Count = 10,
-        queue: Count = 4096,
+        queue: Sampled = 4096,
         momentum: Share = 0.999,
         temperature: Positive = 0.2,
         dim: Count = 128,

@@ -12,12 +12,12 @@ from unlabeled.losses import info_nce, info_nce_bound, mixed_negatives
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Ema, Queue
-from unlabeled.registry import Count, Positive, Share, Width, register
+from unlabeled.registry import Count, Positive, Sampled, SampledOrNone, Share, Width, register
 
-SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
+SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False}
 
 
-@register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear", temperature=0.07)
+@register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear")
 @register(
     "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, hardest=1024, mixed=512, query_mixed=256, mix_from=10,
     says="Hard Negative Mixing for Contrastive Learning (Kalantidis et al. 2020): MoCo v2 with harder negatives.",
@@ -32,10 +32,14 @@ class MoCo(Comparison):
     The paper shuffles samples over GPUs so that queries and keys do not share the statistics of a batch norm; here the
     keys are shuffled and normalised in `splits` groups, which does the same on any number of devices.
 
+    Queue, momentum, temperature and weight decay are those of the authors' CIFAR-10 demonstration, for some ten thousand
+    images. The papers' are for ImageNet's 1.28 million: `--method.queue 65536 --method.momentum 0.999
+    --method.temperature 0.2 --optimizer.weight-decay 1e-4` (0.07 in v1).
+
     Args:
-        queue: number of keys kept (65,536 for ImageNet: v1, §4.1; 4,096 is the authors' CIFAR-10 demonstration).
-        momentum: m of the key encoder (0.999: v1, §4.1).
-        temperature: τ of InfoNCE (v1: 0.07, §3.3; v2: 0.2, §3).
+        queue: number of keys kept, at most one for each image (4,096: CIFAR-10 demonstration; 65,536: v1, §4.1).
+        momentum: m of the key encoder (0.99: CIFAR-10 demonstration; 0.999: v1, §4.1).
+        temperature: τ of InfoNCE (0.1: CIFAR-10 demonstration; 0.07: v1, §3.3; 0.2: v2, §3).
         dim: of queries and keys (128: v1, §3.3).
         hidden: width of the MLP projector's hidden layer; 0 takes the encoder's own (2048 for ResNet-50: v2, §3).
         projector: `linear` (v1, §3.3) or `mlp` (v2, §3).
@@ -46,19 +50,21 @@ class MoCo(Comparison):
         mix_from: first epoch that mixes (10 of 200 on ImageNet-100: Kalantidis et al. 2020, §4).
     """
 
+    groups_batch = True
+
     def __init__(
         self,
         encoder: Encoder,
         shape: DataShape,
         *,
-        queue: Count = 4096,
-        momentum: Share = 0.999,
-        temperature: Positive = 0.2,
+        queue: Sampled = 4096,
+        momentum: Share = 0.99,
+        temperature: Positive = 0.1,
         dim: Count = 128,
         hidden: Width = 0,
         projector: heads.Projector = "mlp",
         splits: Count = 8,
-        hardest: Width = 0,
+        hardest: SampledOrNone = 0,
         mixed: Width = 0,
         query_mixed: Width = 0,
         mix_from: Width = 0,

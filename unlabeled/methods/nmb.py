@@ -11,7 +11,7 @@ from unlabeled.losses import info_nce, info_nce_bound
 from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
-from unlabeled.registry import Count, Positive, Share, register
+from unlabeled.registry import Count, Positive, Sampled, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
@@ -38,7 +38,7 @@ class NMB(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        negatives: Count = 4096,
+        negatives: Sampled = 4096,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
         dim: Count = 128,

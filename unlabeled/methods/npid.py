@@ -16,7 +16,7 @@ from unlabeled.losses.similarity import dot
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
-from unlabeled.registry import Count, Decay, Positive, Share, register
+from unlabeled.registry import Count, Decay, Positive, Sampled, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
@@ -49,7 +49,7 @@ class NPID(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        noise: Count = 4096,
+        noise: Sampled = 4096,
         temperature: Positive = 0.07,
         momentum: Share = 0.5,
         proximal: Decay = 30.0,

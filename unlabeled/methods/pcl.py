@@ -17,7 +17,7 @@ from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.clustering import agreement, check_clusters, kmeans
 from unlabeled.parts.memory import Clustering, Ema, Queue
-from unlabeled.registry import Count, Positive, Share, Width, register
+from unlabeled.registry import Count, Positive, Sampled, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 
@@ -45,6 +45,8 @@ class PCL(Comparison):
         splits: groups of keys with batch statistics of their own (8 GPUs: MoCo, 2020); 1 for one group.
     """
 
+    groups_batch = True
+
     def __init__(
         self,
         encoder: Encoder,
@@ -52,7 +54,7 @@ class PCL(Comparison):
         *,
         clusters: tuple[int, ...] = (100, 250, 500),
         warm_up: Share = 0.1,
-        queue: Count = 4096,
+        queue: Sampled = 4096,
         momentum: Share = 0.999,
         temperature: Positive = 0.2,
         smoothing: Positive = 10.0,

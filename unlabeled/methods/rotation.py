@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
+from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.registry import register
 from unlabeled.views.policies.turns import TURNS
@@ -33,6 +36,15 @@ class Rotation(Method):
     def __init__(self, encoder: Encoder, shape: DataShape) -> None:
         super().__init__(encoder, shape)
         self.classifier = nn.Linear(encoder.dim, TURNS)
+
+    def check(self, views: Sequence[Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Refuses views that are not turned.
+
+        Raises:
+            UserError: others.
+        """
+        if "rotation" not in targets:
+            raise UserError("the method tells turns of an image apart, and these views have none: give --views turns")
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """Computes the cross-entropy with the turns, averaged over them and over images (eq. 2 and 3)."""

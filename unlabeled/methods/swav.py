@@ -18,7 +18,7 @@ from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.parts.clustering import check_prototypes
 from unlabeled.parts.memory import Queue
-from unlabeled.registry import Count, Positive, Width, register
+from unlabeled.registry import Count, Positive, SampledOrNone, Width, register
 
 CODED = 2
 """Views that get a code: the full crops (Caron et al. 2020, eq. 6)."""
@@ -60,7 +60,7 @@ class SwAV(Comparison):
         epsilon: Positive = 0.05,
         dim: Count = 128,
         hidden: Count = 2048,
-        queue: Width = 3840,
+        queue: SampledOrNone = 3840,
         queue_from: Width = 15,
         frozen_epochs: Width = 1,
     ) -> None:

@@ -21,7 +21,7 @@ from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
 from unlabeled.training.defaults import defaults
-from unlabeled.training.setup import resolved
+from unlabeled.training.setup import capped, resolved
 from unlabeled.training.train import train
 from unlabeled.training.tuning import Trial, settled
 
@@ -92,6 +92,8 @@ def pretrain(
     if existing and recipe.patience != run.recipe.patience and rank() == 0:
         run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
+        recipe, asked = capped(recipe, opened.train)
+        about |= _tell_capped(recipe, asked, opened.train)
         recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
         _tell_speed(recipe, trial)
@@ -125,6 +127,9 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     """The recipe of a run to be resumed, once what was said again agrees with it; with the epochs that are asked for now."""
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
+    for option, asked in run.environment.get("capped", {}).items():
+        if now["method"].get(option) == asked:  # the same command again
+            now["method"][option] = before["method"][option]
     chosen = {"speed"} if now["speed"] == "auto" else set()
     open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
     now["encoder"] |= {name: value for name, value in open_.items() if value is not None}
@@ -149,6 +154,17 @@ def _tell_usual(options: Mapping[str, str]) -> None:
         words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
         said = f"defaults measured for such data, in place of the paper's (--paper keeps those): {words}"
         console(quiet=rank() > 0).print(said, soft_wrap=True)
+
+
+def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> dict[str, Any]:
+    """Says what was brought down to the number of training samples; returns what the run keeps of it."""
+    for option, value in asked.items():
+        said = (
+            f"--method.{option.replace('_', '-')} is {recipe.method.options[option]:,} in place of {value:,}: there are no "
+            f"more {source.kind.nouns} to train on, and none is to be a negative of itself or to count twice"
+        )
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
+    return {"capped": dict(asked)} if asked else {}
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:

@@ -129,7 +129,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     speed = usual(fabric.device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)
     method.to(memory_format=speed.layout)
     trainable = any(p.requires_grad for p in method.parameters())
-    clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0)
+    clock = Clock(len(chosen) // recipe.batch_size, recipe.epochs if trainable else 0, recipe.seed)
     views = growing_views(recipe, method)
     _check_kind(source.kind, f"the policy {recipe.views.name!r}", sees(views(clock.at(0))), f"--views {source.kind.policy}")
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
@@ -291,6 +291,15 @@ def finished_encoder(
     taken = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), WHITENED)).astype(np.int64))]
     h = features(encoder, source, device=fabric.device, indices=taken, precision=precision_of(fabric))
     return encoder.whitened(h) if h.isfinite().all() else encoder
+
+
+def capped(recipe: Recipe, source: Source) -> tuple[Recipe, dict[str, int]]:
+    """Returns the recipe with no option of its method above the number of training samples that counts those: a longer queue
+    holds a sample twice, as a negative of itself; and what the options that are brought down were."""
+    n = len(chosen_images(recipe, source)[0])
+    known, options = registry.get("methods", recipe.method.name).options(), recipe.method.options
+    asked = {name: value for name, value in options.items() if known[name].counts_samples and value > n}
+    return replace(recipe, method=Choice(recipe.method.name, {**options, **dict.fromkeys(asked, n)})), asked
 
 
 def _kind(recipe: Recipe, name: str) -> Kind:
