@@ -150,10 +150,11 @@ def test_methods_shows_options_defaults_and_paper() -> None:
         assert name in ok("methods")
     said = ok("methods", "moco-v1")
     assert "He et al. 2020" in said
-    assert "--method.temperature 0.07" in said
+    assert "--method.temperature 0.1" in said
     assert "--method.projector linear" in said
-    assert "--method.temperature 0.2" in ok("methods", "moco")
-    assert "lars (lr 0.3" in ok("methods", "simclr")
+    assert "--method.momentum 0.99" in ok("methods", "moco")
+    assert "lars (lr 1.2" in ok("methods", "simclr")
+    assert "lr_scaling unless told otherwise: sqrt" in ok("methods", "simclr")
     for name, paper in {"mochi": "Hard Negative Mixing", "debiased": "Debiased", "moco": "Momentum"}.items():
         assert f" {name} {paper} " in ok("methods")
         assert ok("methods", name).startswith(f"{name}: {paper} ")

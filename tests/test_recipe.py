@@ -33,7 +33,7 @@ def test_a_recipe_survives_its_yaml(tmp_path: Path) -> None:
     assert compose(written(tmp_path / "r.yaml", made.to_yaml())) == made
     assert made.encoder.options == {"width": 16, "drop_rate": 0.1}
     assert made.views.options["scale"] == (0.2, 1.0)
-    assert made.method.options["temperature"] == 0.07
+    assert made.method.options["temperature"] == 0.1
     assert made.optimizer.options["lr"] == 1e-6
 
 
@@ -59,7 +59,7 @@ def test_later_layers_win_and_a_new_name_drops_the_options_of_the_old() -> None:
     under = {"method": {"name": "simclr", "temperature": 0.2}, "epochs": 5, "optimizer": {"name": "sgd", "lr": 1.0}}
     assert compose(under, {"method.dim": 16, "epochs": 6}).method.options["temperature"] == 0.2
     assert compose(under, {"method": "simclr"}).method.options["temperature"] == 0.2
-    assert compose(under, {"method": "moco-v1"}).method.options["temperature"] == 0.07
+    assert compose(under, {"method": "moco-v1"}).method.options["temperature"] == 0.1
     assert compose(under, {"epochs": 6}).epochs == 6
     assert compose(under, {"optimizer": "adamw"}).optimizer.options["lr"] == 1e-3
 

@@ -100,7 +100,8 @@ class Recipe:
         hold_out_classes: how many classes, drawn by the seed, are kept out of training: images and labels. `evaluate` judges
             verification and few-shot on them.
         warmup_epochs: of linear warm-up; None: a tenth of the epochs, at most 10 (SimCLR, §2.3).
-        lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size.
+        lr_scaling: how the learning rate, stated for a batch of 256, follows the batch size: `linear`, `sqrt` or `none`; by
+            default as the method's paper has it with its optimiser, else `linear`.
         precision: `auto` (bf16 where the machine computes in it, else 32), `bf16` or `32`.
         speed: `auto` (a few timed steps choose), or how to compute, such as `bf16 channels-last workers=1`; see `Speed`. The
             recipe that a run keeps says what was chosen.

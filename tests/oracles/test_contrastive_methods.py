@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison
+from unlabeled.recipe import compose
 
 from .small import array, at, embedded, images, learn, make, total
+
+Oracle = Callable[[np.ndarray, np.ndarray], float]
 
 
 def projected(method: Comparison, given: dict[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +55,75 @@ def test_simclrs_projectors_are_what_they_are_called() -> None:
     assert [type(layer).__name__ for layer in make("simclr").projector] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
 
 
-@pytest.mark.parametrize(("name", "tau"), [("moco-v1", 0.07), ("moco-v2", 0.2), ("moco", 0.2)])
+def nt_logistic(z1: np.ndarray, z2: np.ndarray) -> float:
+    """Chen et al. 2020, table 2, at 0.5, with the mean over all negatives of an anchor."""
+    z, b, costs = np.concatenate([z1, z2]), len(z1), []
+    for i in range(2 * b):
+        negatives = [z[i] @ z[j] / 0.5 for j in range(2 * b) if j not in (i, (i + b) % (2 * b))]
+        costs.append(np.log1p(np.exp(-z[i] @ z[(i + b) % (2 * b)] / 0.5)) + np.mean(np.log1p(np.exp(negatives))))
+    return float(np.mean(costs))
+
+
+def margin(z1: np.ndarray, z2: np.ndarray) -> float:
+    """Chen et al. 2020, table 2, with a margin of 0.8."""
+    z, b, costs = np.concatenate([z1, z2]), len(z1), []
+    for i in range(2 * b):
+        own = z[i] @ z[(i + b) % (2 * b)]
+        negatives = [z[i] @ z[j] for j in range(2 * b) if j not in (i, (i + b) % (2 * b))]
+        costs.append(np.mean([max(s - own + 0.8, 0) for s in negatives]))
+    return float(np.mean(costs))
+
+
+def hardest_margin(z1: np.ndarray, z2: np.ndarray) -> float:
+    """The same with the negative that is nearest."""
+    z, b, costs = np.concatenate([z1, z2]), len(z1), []
+    for i in range(2 * b):
+        own = z[i] @ z[(i + b) % (2 * b)]
+        costs.append(max(max(z[i] @ z[j] for j in range(2 * b) if j not in (i, (i + b) % (2 * b))) - own + 0.8, 0))
+    return float(np.mean(costs))
+
+
+@pytest.mark.parametrize(
+    ("options", "oracle"),
+    [
+        ({"loss": "nt-xent"}, lambda z1, z2: corrected_nt_xent(z1, z2, 0.5, 0, 0)),
+        ({"loss": "nt-logistic"}, nt_logistic),
+        ({"loss": "margin"}, margin),
+        ({"loss": "margin", "mining": "hardest"}, hardest_margin),
+    ],
+)
+def test_simclr_trains_with_the_losses_that_the_paper_compares(options: dict[str, str], oracle: Oracle) -> None:
+    """Chen et al. 2020, tables 2 and 4, each with its own default."""
+    method = make("simclr", dim=8, **options)
+    given = embedded(method, "h1", "h2")
+    loss = method.compare(given, at())
+    assert float(loss.total.detach()) == pytest.approx(oracle(*projected(method, given)), rel=1e-4)
+    loss.total.backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in given.values())
+    assert ("mutual_information" in loss.terms) == (options["loss"] == "nt-xent")
+
+
+def test_a_loss_of_simclr_with_what_it_does_not_have_is_refused() -> None:
+    for given, said in (
+        ({"loss": "margin", "tau_plus": 0.1}, "--method.loss margin has one form"),
+        ({"loss": "nt-logistic", "normalize": False}, "--method.loss nt-logistic has one form"),
+        ({"mining": "hardest"}, "--method.mining hardest is for --method.loss nt-logistic and margin"),
+    ):
+        with pytest.raises(UserError, match=said):
+            make("simclr", **given)
+
+
+def test_mocos_settings_are_those_of_one_experiment() -> None:
+    """The authors' CIFAR-10 demonstration: 0.06 for 512 images, with decay 5e-4; 4,096 keys, 0.99, 0.1, 128, 8 groups."""
+    for name in ("moco", "moco-v1", "moco-v2", "mochi"):
+        recipe = compose({"method": name})
+        settings = [recipe.method.options[key] for key in ("queue", "momentum", "temperature", "dim", "splits")]
+        assert settings == [4096, 0.99, 0.1, 128, 8]
+        rule = recipe.optimizer.options
+        assert (rule["lr"], rule["momentum"], rule["weight_decay"], rule["nesterov"]) == (0.03, 0.9, 5e-4, False)
+
+
+@pytest.mark.parametrize(("name", "tau"), [("moco-v1", 0.1), ("moco-v2", 0.1), ("moco", 0.1)])
 def test_moco_is_its_equation(name: str, tau: float) -> None:
     """He et al. 2020, eq. 1: a query's key against all keys of the queue; v1 with one linear layer, v2 with two."""
     method = make(name, queue=12, dim=8, splits=1)

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from unlabeled import registry
 from unlabeled.batch import Progress
 from unlabeled.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
+from unlabeled.recipe import compose
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,23 @@ from unlabeled.optim.schedules import cosine_momentum, scaled_lr, warmup_cosine
 )
 def test_scaled_lr(scaling: str, batch: int, expected: float) -> None:
     assert scaled_lr(0.3, batch, scaling) == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+def test_simclrs_rate_is_the_root_of_its_paper_and_no_other_method_has_it() -> None:
+    """Chen et al. 2020, appendix B.1: 0.075 √B, with LARS. Another optimiser, and other methods, have the linear rule."""
+    for name in ("simclr", "debiased", "hard-negatives"):
+        recipe = compose({"method": name})
+        assert (recipe.optimizer.name, recipe.lr_scaling) == ("lars", "sqrt")
+        for batch in (64, 256, 2048, 4096):
+            rate = scaled_lr(recipe.optimizer.options["lr"], batch, recipe.lr_scaling)
+            assert rate == pytest.approx(0.075 * math.sqrt(batch))
+    assert compose({"method": "simclr", "optimizer": "sgd"}).lr_scaling == "linear"
+    assert compose({"method": "simclr", "optimizer": "lars", "optimizer.trust": 0.02}).lr_scaling == "sqrt"
+    assert compose({"method": "simclr", "lr_scaling": "none"}).lr_scaling == "none"
+    assert compose({"method": "simclr", "optimizer": "sgd", "lr_scaling": "sqrt"}).lr_scaling == "sqrt"
+    rules = {name: compose({"method": name}).lr_scaling for name in registry.names("methods")}
+    assert {name for name, rule in rules.items() if rule == "sqrt"} == {"simclr", "debiased", "hard-negatives"}
+    assert {name for name, rule in rules.items() if rule == "none"} == {"cpc", "fixmatch"}
 
 
 def test_warmup_is_linear_then_half_a_cosine() -> None:

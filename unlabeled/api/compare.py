@@ -58,7 +58,8 @@ def compare(
         batch_size: images per step (default: 256).
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
-        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
+        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: the paper's with
+            its optimiser, else linear).
         precision: auto, bf16 or 32 (default: auto).
         seed: of everything random (default: 0).
         out: folder of the table, its figure and the runs.

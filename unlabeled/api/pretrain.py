@@ -89,7 +89,8 @@ def pretrain(
             both in three quarters of the size too (default: 1).
         whiten: whether the representation is whitened after training, by the training images (default: false).
         warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
-        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: linear).
+        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: the paper's with
+            its optimiser, else linear).
         precision: auto, bf16 or 32 (default: auto, bf16 where the machine computes in it).
         speed: `auto`, by which a few timed steps choose how to compute; or words such as `bf16 channels-last compiled fused
             workers=1` (default: auto; `unlabeled tune` shows what is fast here).

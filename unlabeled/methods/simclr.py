@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 
@@ -10,13 +11,18 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.losses import debiased_nt_xent, info_nce_bound, nt_xent
+from unlabeled.losses import debiased_nt_xent, info_nce_bound, margin_triplet, nt_logistic, nt_xent
+from unlabeled.losses.mining import Mining
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, Share, Width, register
 
 MEASURED = {"resnet": {"optimizer": "sgd"}}
-RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6}}
+RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 1.2, "weight_decay": 1e-6}, "lr_scaling": "sqrt"}
+"""0.075 · √B, which is 1.2 for 256: better for small batches than 0.3 · B/256 (Chen et al. 2020, appendix B.1); both are
+4.8 for 4,096."""
+
+Objective = Literal["nt-xent", "nt-logistic", "margin"]
 
 
 @register(
@@ -42,7 +48,12 @@ class SimCLR(Comparison):
     weighs negatives by their nearness (Robinson et al. 2021).
 
     Args:
-        temperature: τ of NT-Xent (0.5: appendix B.9, CIFAR-10).
+        loss: `nt-xent`, `nt-logistic` or `margin` (tables 2 and 4).
+        temperature: τ of NT-Xent and NT-Logistic (0.5: appendix B.9, CIFAR-10; for NT-Logistic they tried 0.1, 0.2, 0.5 and
+            1, appendix B.10). `margin` has none.
+        margin: m of `margin`, between cosines (0.8, of the 0, 0.4, 0.8 and 1.6 that they tried, appendix B.10).
+        mining: which negatives count for `nt-logistic` and `margin`: `all`, `semi-hard` ("sh" in table 4), `hardest` or
+            `distance-weighted`.
         dim: of the embedding z (128: §4.2).
         hidden: width of the projector's hidden layer; 0 takes the encoder's own (§4.2).
         projector: g(h): `mlp` (one hidden layer), `linear` or `none` (figure 8).
@@ -56,7 +67,10 @@ class SimCLR(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
+        loss: Objective = "nt-xent",
         temperature: Positive = 0.5,
+        margin: Decay = 0.8,
+        mining: Mining = "all",
         dim: Count = 128,
         hidden: Width = 0,
         projector: heads.Projector = "mlp",
@@ -72,12 +86,18 @@ class SimCLR(Comparison):
             raise UserError(
                 "--method.normalize false has no debiased form: leave out --method.tau-plus and --method.hardness"
             )
-        self.temperature = temperature
-        self.objective = (
-            partial(debiased_nt_xent, tau_plus=tau_plus, hardness=hardness)
+        if loss != "nt-xent" and (corrected or not normalize):
+            raise UserError(f"--method.loss {loss} has one form: leave out --method.normalize, .tau-plus and .hardness")
+        if loss == "nt-xent" and mining != "all":
+            raise UserError(f"--method.mining {mining} is for --method.loss nt-logistic and margin: nt-xent takes all")
+        self.contrasts = loss == "nt-xent"
+        self.objective = {
+            "nt-xent": partial(debiased_nt_xent, temperature=temperature, tau_plus=tau_plus, hardness=hardness)
             if corrected
-            else partial(nt_xent, normalize=normalize)
-        )
+            else partial(nt_xent, temperature=temperature, normalize=normalize),
+            "nt-logistic": partial(nt_logistic, temperature=temperature, mining=mining),
+            "margin": partial(margin_triplet, margin=margin, mining=mining),
+        }[loss]
         self.projector = heads.projector(projector, encoder.dim, hidden or encoder.dim, dim)
 
     def embed(self, batch: Batch) -> Embedded:
@@ -86,10 +106,10 @@ class SimCLR(Comparison):
         return {"h1": h1, "h2": h2}
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
-        """Passes both views through the projector as one batch, then NT-Xent (eq. 1) against all processes' embeddings."""
+        """Passes both views through the projector as one batch, then the loss (eq. 1) against all processes' embeddings."""
         h = torch.cat([embedded["h1"], embedded["h2"]])  # (2B, D)
         z1, z2 = self.projector(h).chunk(2)  # (B, dim) each
         all1, all2 = gather(z1), gather(z2)  # (N, dim) each
-        loss = self.objective(z1, z2, self.temperature, gathered=(all1, all2), offset=rank() * len(z1))
-        bound = info_nce_bound(loss.detach(), 2 * len(all1) - 1)
-        return Loss(loss, {"mutual_information": bound}, {"z": z1.detach()})
+        loss = self.objective(z1, z2, gathered=(all1, all2), offset=rank() * len(z1))
+        terms = {"mutual_information": info_nce_bound(loss.detach(), 2 * len(all1) - 1)} if self.contrasts else {}
+        return Loss(loss, terms, {"z": z1.detach()})
