@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
+from unlabeled.methods import pirl
 from unlabeled.methods.base import Method
 from unlabeled.methods.cmc import CMC
 from unlabeled.parts.memory import Bank
@@ -132,11 +133,28 @@ def test_a_plain_bank_that_holds_what_is_said_now_costs_nothing() -> None:
     assert float(forward(made, of).total.detach()) < 0.1
 
 
+def noise_contrast(z: Array, own: Array, others: Array, tau: float) -> float:
+    """Misra & van der Maaten 2020, eqs. 4 and 5, of each query and each negative."""
+    costs = []
+    for i in range(len(z)):
+        among = sum(np.exp(z[i] @ o / tau) for o in others)
+
+        def h(w: Array, i: int = i, among: float = among) -> float:
+            score = np.exp(z[i] @ w / tau)
+            return float(score / (score + among))
+
+        costs.append(-np.log(h(own[i])) - sum(np.log(1 - h(o)) for o in others))
+    return float(np.mean(costs))
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_pirl_weighs_patches_and_image(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, of = method("pirl", temperature=0.3, negatives=8, weight=weight), batch("pirl")
+@pytest.mark.parametrize(("loss", "oracle"), [("nce", noise_contrast), ("info-nce", info_nce)])
+def test_pirl_weighs_patches_and_image(
+    weight: float, loss: str, oracle: Callable[..., float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, of = method("pirl", temperature=0.3, negatives=8, weight=weight, loss=loss), batch("pirl")
     drawn, own = spied(monkeypatch), made.bank.vectors[INDEX].double().numpy()
-    loss = forward(made, of)
+    found = forward(made, of)
     made.train()
     h = made.encoder(of.views[1].reshape(B * 9, 3, 4, 4))
     rows = []
@@ -144,9 +162,25 @@ def test_pirl_weighs_patches_and_image(weight: float, monkeypatch: pytest.Monkey
         nine = [made.of_patch(h[9 * i + p]) for p in range(9)]
         rows.append(made.of_patches(torch.cat(nine)))
     g, f = units(torch.stack(rows)), units(made.f(made.encoder(of.views[0])))
-    expected = weight * info_nce(g, own, drawn[0], 0.3) + (1 - weight) * info_nce(f, own, drawn[0], 0.3)
-    assert float(loss.total.detach()) == pytest.approx(expected, rel=1e-4)
-    torch.testing.assert_close(F.normalize(loss.memory["vectors"]).double().numpy(), f, rtol=1e-4, atol=1e-5)
+    expected = weight * oracle(g, own, drawn[0], 0.3) + (1 - weight) * oracle(f, own, drawn[0], 0.3)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(F.normalize(found.memory["vectors"]).double().numpy(), f, rtol=1e-4, atol=1e-5)
+
+
+def test_pirls_noise_contrast_pulls_the_positive_and_pushes_every_negative() -> None:
+    """With the sum S as a constant: dL/ds = (h(positive) - 1)/τ of the positive, and h(negative)/τ of each negative."""
+    tau, drawn = 0.3, torch.Generator().manual_seed(4)
+    negatives, positive = (F.normalize(torch.randn(n, 6, generator=drawn).double(), dim=1) for n in (7, 1))
+    query = F.normalize(torch.randn(1, 6, generator=drawn).double(), dim=1).requires_grad_()
+    pirl.noise_contrast(query, negatives, positive, tau).backward()
+    assert query.grad is not None
+    q, others = query.detach()[0].numpy(), negatives.numpy()
+    among = sum(np.exp(q @ o / tau) for o in others)
+    expected = np.zeros(6)
+    for vector, is_own in [(positive[0].numpy(), True), *[(o, False) for o in others]]:
+        h = np.exp(q @ vector / tau) / (np.exp(q @ vector / tau) + among)
+        expected += (h - is_own) / tau * (vector - (q @ vector) * q)
+    np.testing.assert_allclose(query.grad[0].numpy(), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_pirl_sees_the_order_of_the_patches() -> None:

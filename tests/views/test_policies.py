@@ -17,8 +17,8 @@ from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
-NAMES += ["pirl", "simclr", "turns", "weak-strong"]
-TARGETS = {"pirl": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
+NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong"]
+TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
 ONE = ("none", "crop", "pirl", "instance", "masked", "turns")
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
@@ -198,8 +198,8 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x = torch.zeros(200, 1, 16, 16, dtype=torch.uint8)
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
-        # small crops may show nothing of it, three solarise
-        if name not in ("multi-crop", "multi-patch", "byol", "pirl", "turns", "weak-strong"):
+        # small crops may show nothing of it, four solarise
+        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "turns", "weak-strong"):
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name

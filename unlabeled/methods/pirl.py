@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from torch import nn
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
-from unlabeled.losses import info_nce
+from unlabeled.errors import UserError
+from unlabeled.losses import info_nce, nce
+from unlabeled.losses.numeric import full_precision
+from unlabeled.losses.similarity import dot
 from unlabeled.methods.base import Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
-from unlabeled.registry import Count, Positive, Share, register
+from unlabeled.registry import Count, Positive, Sampled, Share, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
 PATCHES = 9
@@ -21,11 +29,15 @@ PATCHES = 9
 class PIRL(Comparison):
     """Pretext-Invariant Representation Learning with jigsaw patches (Misra & van der Maaten 2020).
 
-    The image's vector in the bank is the positive of both its patches and itself. Of the paper's noise contrastive loss this
-    is the first term, -log h; the second, the sum of -log(1 - h) over negatives, is left out. Negatives are one draw for the
-    whole batch, from the images that are not in it. Before the first epoch the untrained network fills the bank.
+    The image's vector in the bank is the positive of both its patches and itself. Negatives are one draw for the batch,
+    from the images that are not in it. Before the first epoch the untrained network fills the bank.
+
+    The loss is noise contrastive estimation (eqs. 4, 5): -log h(positive) - Σ log(1 - h(negative)) over the negatives, where
+    h(u) = exp(s(u)/τ) / (exp(s(u)/τ) + Σ exp(s(negative)/τ)). The sum stands for the constant of the noise's model, so no
+    gradient flows through it; the published code estimates it once, from the first batch of a bank of random vectors.
 
     Args:
+        loss: `nce`, or `info-nce`, which is -log h with the gradient of the sum (the published code has both).
         negatives: N, drawn vectors of other images (32,000: Misra & van der Maaten 2020); fewer where the bank holds fewer.
         temperature: τ (0.07: Misra & van der Maaten 2020).
         weight: λ of the patches' loss, 1 - λ of the image's (0.5: Misra & van der Maaten 2020).
@@ -38,7 +50,8 @@ class PIRL(Comparison):
         encoder: Encoder,
         shape: DataShape,
         *,
-        negatives: Count = 32000,
+        loss: Literal["nce", "info-nce"] = "nce",
+        negatives: Sampled = 32000,
         temperature: Positive = 0.07,
         weight: Share = 0.5,
         momentum: Share = 0.5,
@@ -49,12 +62,22 @@ class PIRL(Comparison):
         self.of_patch = heads.projector("linear", encoder.dim, 0, dim)
         self.of_patches = heads.projector("linear", PATCHES * dim, 0, dim)
         self.bank = Bank(shape.n, dim)
+        self.objective = noise_contrast if loss == "nce" else info_nce
         self.negatives, self.temperature, self.weight, self.momentum = negatives, temperature, weight, momentum
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
         """Makes the warm-up pass: what the untrained network says of each image."""
         if at.epoch == 0:
             self.bank.fill(extract(nn.Sequential(self.encoder, self.f)))
+
+    def check(self, views: Sequence[Tensor], targets: Mapping[str, Tensor]) -> None:
+        """Refuses views that are no image with its patches.
+
+        Raises:
+            UserError: others.
+        """
+        if [view.ndim for view in views] != [4, 5] or views[-1].shape[1] != PATCHES:
+            raise UserError(f"the method compares an image with {PATCHES} patches of it: give --views pirl")
 
     @property
     def g(self) -> nn.Module:
@@ -78,8 +101,8 @@ class PIRL(Comparison):
         g = self.of_patches(self.of_patch(embedded["patches"]).flatten(1))  # (B, 9·dim) -> (B, dim)
         everyone, m = gather(index), self.bank.of(index)  # (N,), (B, dim)
         negatives = self.bank.draw(self.negatives, everyone, at.generator())  # (M, dim)
-        patches = info_nce(g, negatives, m, self.temperature)
-        image = info_nce(v, negatives, m, self.temperature)
+        patches = self.objective(g, negatives, m, self.temperature)
+        image = self.objective(v, negatives, m, self.temperature)
         loss = self.weight * patches + (1 - self.weight) * image
         memory = {"z": v.detach(), "index": everyone, "vectors": gather(v.detach())}
         return Loss(loss, {"patches": patches.detach(), "image": image.detach()}, memory)
@@ -87,3 +110,23 @@ class PIRL(Comparison):
     def observe(self, loss: Loss, at: Progress) -> None:
         """Moves the bank's vectors to the images of all processes."""
         self.bank.write(loss.memory["index"], loss.memory["vectors"], self.momentum)
+
+
+@full_precision
+def noise_contrast(query: Tensor, negatives: Tensor, positive: Tensor, temperature: float) -> Tensor:
+    """Computes -log h(positive) - Σ log(1 - h(negative)), with h(u) = e(u) / (e(u) + Σ e(negative)), e(u) = exp(s(u)/τ), s
+    the cosine: the value of eqs. 4 and 5. The gradient takes the sum for a constant.
+
+    Args:
+        query: (B, D).
+        negatives: (M, D) unit vectors.
+        positive: (B, D) unit vectors.
+        temperature: τ > 0.
+
+    Returns:
+        The mean over queries.
+    """
+    q = F.normalize(query, dim=1)
+    own, others = (q * positive).sum(1) / temperature, dot(q, negatives) / temperature  # (B,), (B, M)
+    mean = others.detach().logsumexp(1, keepdim=True) - math.log(len(negatives))  # (B, 1) log of the mean of e
+    return nce(own, others, mean.squeeze(1), mean.expand_as(others))

@@ -90,9 +90,9 @@ def equalize(x: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _blend(x: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """`share` (B,) of x and the rest of `other`, cut to whole levels."""
+    """`share` (B,) of x and the rest of `other`, cut to whole levels; more than all of x is clipped."""
     base = other.float()
-    return ((x - base) * share.view(-1, 1, 1, 1) + base).to(torch.uint8)
+    return ((x - base) * share.view(-1, 1, 1, 1) + base).clamp_(0, WHITE).to(torch.uint8)
 
 
 def _luma(x: Tensor) -> Tensor:
