@@ -37,7 +37,7 @@ class PIRL(Comparison):
     gradient flows through it; the published code estimates it once, from the first batch of a bank of random vectors.
 
     Args:
-        loss: `nce`, or `info-nce`, which is -log h with the gradient of the sum (the published code has both).
+        loss: `nce` (eq. 5), or `info-nce`, -log h (eq. 4) with the gradient of the sum; the published code has both.
         negatives: N, drawn vectors of other images (32,000: Misra & van der Maaten 2020); fewer where the bank holds fewer.
         temperature: τ (0.07: Misra & van der Maaten 2020).
         weight: λ of the patches' loss, 1 - λ of the image's (0.5: Misra & van der Maaten 2020).

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unlabeled.batch import Batch, Loss
 from unlabeled.methods.base import Comparison, Method
+from unlabeled.parts.memory import in_passes
 from unlabeled.registry import Choice
 from unlabeled.testing.rule import near, require, rule
 from unlabeled.testing.trial import AT, Trial, differing, forward, gradients, optimizer, snapshot
@@ -84,7 +85,8 @@ def in_one_graph(method: Comparison, drawn: Batch) -> Found:
         torch.manual_seed(seed)
         parts.append({**method.embed(part), **({} if method.groups_batch else method.constants(part))})
     torch.manual_seed(SEEDS[-1])
-    grouped = method.constants(drawn) if method.groups_batch else {}
+    with in_passes(method, PIECES):
+        grouped = method.constants(drawn) if method.groups_batch else {}
     return _backward(method, method.compare({n: torch.cat([p[n] for p in parts]) for n in parts[0]} | grouped, AT))
 
 

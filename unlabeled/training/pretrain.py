@@ -84,8 +84,7 @@ def pretrain(
             run.write_text(RECIPE, recipe.to_yaml())
     if not existing:
         recipe, asked = capped(recipe, opened.train)
-        about |= {"capped": asked} if asked else {}
-        _tell_capped(recipe, asked, opened.train)
+        about |= _tell_capped(recipe, asked, opened.train)
         recipe, trial = settled(recipe, opened.train, accelerator, devices)
         about |= {"speed": asdict(trial)} if trial else {}
         _tell_speed(recipe, trial)
@@ -171,6 +170,17 @@ def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> No
             f"more {source.kind.nouns} to train on, and none is to be a negative of itself or to count twice"
         )
         console(quiet=rank() > 0).print(said, soft_wrap=True)
+
+
+def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> dict[str, Any]:
+    """Says what was brought down to the number of training samples; returns what the run keeps of it."""
+    for option, value in asked.items():
+        said = (
+            f"--method.{option.replace('_', '-')} is {recipe.method.options[option]:,} in place of {value:,}: there are no "
+            f"more {source.kind.nouns} to train on, and none is to be a negative of itself or to count twice"
+        )
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
+    return {"capped": dict(asked)} if asked else {}
 
 
 def _tell_speed(recipe: Recipe, trial: Trial | None) -> None:
