@@ -26,7 +26,7 @@ from unlabeled.data import Data, open_data
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.recipe import compose
-from unlabeled.registry import get, names
+from unlabeled.registry import Entry, get, names
 from unlabeled.run import Run, environment
 
 MOST = {"hidden": 512, "dim": 512, "queue": 1024, "negatives": 1024, "noise": 1024, "prototypes": 256, "clusters": "50"}
@@ -42,13 +42,18 @@ def arrays(data: Data) -> tuple[Any, Any]:
     return source.seen(chosen).permute(0, 2, 3, 1).numpy(), source.labels[chosen]
 
 
+def preferred(entry: Entry, encoder: str, paper: Any) -> Any:
+    return entry.preferred(encoder)
+
+
 def trained(method: str, data: Any, out: Path, given: argparse.Namespace, *, rate: float = 1, one: bool = False) -> Run:
-    recipe, known = compose({"method": method}), get("methods", method).options()
+    recipe, known = compose({"method": method}, usual=preferred), get("methods", method).options()
     small = {k: bound if isinstance(bound, str) else min(bound, known[k].default) for k, bound in MOST.items() if k in known}
     network = "vit_tiny_patch16_224" if "vit" in recipe.encoder.name else "resnet10t"
     shape = {"embed_dim": 96, "depth": 4} if "vit" in network else {"width": 8, **recipe.encoder.options}
     options = {f"method.{k}": v for k, v in small.items()} | {f"encoder.{k}": v for k, v in shape.items()}
-    options["optimizer.lr"] = rate * recipe.optimizer.options["lr"]
+    if rate != 1:
+        options["optimizer.lr"] = rate * recipe.optimizer.options["lr"]
     images, y = data
     if one:
         images = np.repeat(images[:1], len(images), 0)

@@ -94,7 +94,7 @@ def test_a_resumed_run_remembers_its_start() -> None:
 
 
 def recipe(**given: Any) -> Any:
-    return compose({"data": "digits", "method": "simclr"}, given)
+    return compose({"data": "digits", "method": "simclr", "paper": True}, given)
 
 
 def test_the_cause_is_what_is_far_from_the_methods_own() -> None:
