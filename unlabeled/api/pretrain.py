@@ -55,8 +55,8 @@ def pretrain(
 
     What is not given comes from the recipe, then from what suits such data in batches of hundreds (`--paper` leaves it out),
     then from the method's paper, then from the defaults. Options of the method, the encoder, the views and the optimiser are
-    written with a dot: `--method.temperature 0.2`, `--encoder.width 16`, `--views.strength 0.5`, `--optimizer.lr 0.1`; of the
-    kind of data `--kind.eval-size 40` or, for recordings, `--kind.rate 16000 --kind.seconds 4`; in Python
+    written with a dot: `--method.temperature 0.2`, `--encoder.width 16`, `--views.strength 0.5`, `--optimizer.lr 0.1`; of
+    the kind of data `--kind.eval-size 40` or, for recordings, `--kind.rate 16000 --kind.seconds 4`; in Python
     `options={"method.temperature": 0.2}`.
 
     Args:
