@@ -147,7 +147,7 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray[Any, Any]]:
         FormError: it cannot be read, or has no such array.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return [np.asarray(file[name]) for name in names]
     except Exception as error:  # NumPy and zipfile raise a dozen kinds at damaged headers
         raise FormError(f"{type(error).__name__}: {error}") from error

@@ -232,13 +232,15 @@ def scored(source: Any, made: Encoder, text: str, indices: Any = None) -> tuple[
 
 def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     source = data(tmp_path)
+    every = np.arange(len(source))
+    spread = np.linspace(0, every[-1], 5).round().astype(int).tolist()
     probe, figures = scored(source, vit(), "attention:images=5")
     assert isinstance(probe, Draws)
     values = np.array([focus(m) for m in saliency(vit(), source.seen(probe.chosen_)).maps])
     assert probe.focus_ == pytest.approx(values.tolist(), abs=1e-5)
     assert figures["focus"].value == pytest.approx(values.mean(), abs=1e-5)
     assert figures["focus"].interval == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(5), abs=1e-5)
-    shown = Shown(source, np.arange(40), np.where(np.arange(40) == probe.chosen_[1], -1, source.labels))
+    shown = Shown(source, every, np.where(every == probe.chosen_[1], -1, source.labels))
     picture, described = probe.draw(tmp_path, "five", shown, shown)
     with Image.open(picture) as opened:
         assert opened.size == (5 * 210 + 6, 122 + 6)
@@ -246,8 +248,8 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     assert found["means"] == "attention roll-out"
     assert found["classes"] == list(source.classes)
     assert [row["number"] for row in found["images"]] == source.numbers[probe.chosen_].tolist()
-    assert [row["index"] for row in found["images"]] == probe.chosen_.tolist() == [0, 10, 20, 29, 39]
-    assert [row["label"] for row in found["images"]] == [source.labels[0], -1, *source.labels[[20, 29, 39]]]
+    assert [row["index"] for row in found["images"]] == probe.chosen_.tolist() == spread
+    assert [row["label"] for row in found["images"]] == [source.labels[0], -1, *source.labels[spread[2:]]]
     assert np.sum([row["map"] for row in found["images"]], (1, 2)) == pytest.approx(np.ones(5), abs=1e-4)
 
 
@@ -259,8 +261,9 @@ def test_which_images(tmp_path: Path) -> None:
     probe, figures = scored(source, made, "attention:images=(17)")
     assert source.numbers[probe.chosen_].tolist() == [17]
     assert figures["focus"].interval is None
-    assert scored(source, made, "attention:images=99")[0].chosen_.tolist() == list(range(40))
-    assert scored(source, made, "attention", np.arange(10, 40))[0].chosen_[[0, -1]].tolist() == [10, 39]
+    assert scored(source, made, "attention:images=99")[0].chosen_.tolist() == list(range(len(source)))
+    some = np.arange(10, len(source))
+    assert scored(source, made, "attention", some)[0].chosen_[[0, -1]].tolist() == [10, len(source) - 1]
     for text, said in [
         (f"attention:images=3,{held_out[0]},-1", f"-1, {held_out[0]} is no test image that can be read: give numbers"),
         ("attention:images=0", "images is 0, and must be at least 1, or numbers such as 3,17,250"),

@@ -145,7 +145,7 @@ def test_verdict_failures_and_every_command_are_there(run: Path, tmp_path: Path)
         ("{", "tsne.json cannot be read"),
         ('{"x": [1, 2], "y": [1]}', "differ in length"),
         ('{"x": [1, NaN], "y": [1, 2]}', "not finite"),
-        ('{"x": ["a"], "y": [1]}', "not as expected"),
+        ('{"x": ["a"], "y": [1]}', "tsne.json cannot be read"),
     ],
 )
 def test_a_map_that_is_damaged_is_said(run: Path, tmp_path: Path, content: str, said: str) -> None:

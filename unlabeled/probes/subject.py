@@ -106,9 +106,11 @@ class Subject:
             self._held[source] = h
             return
 
+        bad = np.array([one.index for one in (*source.skipped, *source.damaged)], np.int64)
+
         def save(at: Path) -> None:
             with at.open("wb") as file:
-                np.savez(file, h=h.numpy(), bad=[one.index for one in (*source.skipped, *source.damaged)])
+                np.savez(file, h=h.numpy(), bad=bad)
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -160,12 +160,10 @@ def open_npz(path: Path, name: str) -> Splits:
     Raises:
         UserError: it cannot be read, or holds Python objects.
     """
-    with readable(name, path.suffix, "save it again with numpy.savez"):
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return open_arrays(loaded, name)
-        with loaded:
-            return open_arrays(dict(loaded.items()), name)
+    # NumPy leaves what it opened itself open, where it is no archive
+    with readable(name, path.suffix, "save it again with numpy.savez"), path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        return open_arrays(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()), name)
 
 
 def open_dataset(dataset: Any, name: str) -> Splits:

@@ -250,9 +250,13 @@ def open_image(source: bytes | Path) -> Image.Image | Jpeg:
 def _not_read_yet(path: Path) -> Image.Image:
     """An image whose file is larger than what is held of files at a time."""
     image = _by_pillow(path)
-    if image.format not in _READ_BY_PARTS:
-        raise BadImageError(f"a file of more than {RAW >> 20} MiB: {_SMALLER}")
-    _check(image)
+    try:
+        if image.format not in _READ_BY_PARTS:
+            raise BadImageError(f"a file of more than {RAW >> 20} MiB: {_SMALLER}")
+        _check(image)
+    except BadImageError:
+        image.close()
+        raise
     return image
 
 
