@@ -87,12 +87,15 @@ def test_groups_are_those_of_the_run(made: Path) -> None:
 
 def test_other_data_are_held_out_as_is_asked(made: Path, tmp_path: Path) -> None:
     place = folder(tmp_path / "x", n=30)
-    assert "6 images of a held-out fifth (seed 0)" in evaluate(made, "run", "--data", place, "--out", tmp_path / "a.json")
-    rows = [f"{path},{path.parent.name},{i % 5}\n" for i, path in enumerate(sorted(place.rglob("*.png")))]
+    many = len(open_data(place).test)
+    said = evaluate(made, "run", "--data", place, "--out", tmp_path / "a.json")
+    assert f"{many} images of a held-out fifth (seed 0)" in said
+    rows = [f"{path},{path.parent.name},{i % 10}\n" for i, path in enumerate(sorted(place.rglob("*.png")))]
     (tmp_path / "x.csv").write_text("path,kind,day\n" + "".join(rows))
     words = ("--data", tmp_path / "x.csv", "--out", tmp_path / "a.json")
     said = evaluate(made, "plain", *words, "--label", "kind", "--group", "day")
-    assert "6 images of a part held out by day (seed 0), by kind" in said
+    many = len(open_data(tmp_path / "x.csv", roles=Roles("kind", "day")).test)
+    assert f"{many} images of a part held out by day (seed 0), by kind" in said
     assert "name a column with --label: kind, day" in mistake("evaluate", made / "run", "--protocol", "knn", *words)
 
 
@@ -245,8 +248,9 @@ def test_names_of_files_from_the_command_line(made: Path, tmp_path: Path) -> Non
     for i, image in enumerate(x):
         Image.fromarray(image).save(tmp_path / "d" / f"{y[i]}_{'abcde'[i % 5]}_{i}.png")
     pattern = ("--columns", "{digit}_{speaker}_{}")
-    ok("pretrain", tmp_path / "d", *ONE, *pattern, "--label", "digit", "--group", "speaker", "--out", tmp_path / "run")
-    assert "6 images of a part held out by speaker (seed 0), by digit" in evaluate(tmp_path, "run")
+    asked = (*pattern, "--label", "digit", "--group", "speaker", "--seed", "3")
+    ok("pretrain", tmp_path / "d", *ONE, *asked, "--out", tmp_path / "run")
+    assert "6 images of a part held out by speaker (seed 3), by digit" in evaluate(tmp_path, "run")
     found = unlabeled.embed(made / "run", tmp_path / "d", out=tmp_path / "z.npz", columns=pattern[1], label="speaker")
     with np.load(found) as z:
         assert ["abcde"[label] for label in z["label"]] == z["speaker"].tolist()
