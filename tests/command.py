@@ -22,6 +22,10 @@ EVEN = 21249
 ONE = (*SMALL, "--epochs", "1")
 
 
+ABOUT: dict[str, Any] = {"data": {"fingerprint": "x", "train": 60, "channels": 3, "classes": ["a", "b", "c"]}}
+"""The least that a run's environment says."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command said, and its exit code."""

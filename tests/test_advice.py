@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import SMALL, file, ok
+from command import ABOUT, SMALL, file, ok
 
 from unlabeled.evaluating.advice import advice, rising
 from unlabeled.recipe import compose
@@ -18,7 +18,7 @@ from unlabeled.run import METRICS, Run
 def advised(folder: Path, *, knn: tuple[float, ...] = (), **given: Any) -> str:
     """Of a run with such a recipe, and such looks at its kNN accuracy."""
     run = Run(folder / "a run")
-    run.start(compose({"data": "digits", "kind": "image", "epochs": 20, "batch_size": 256, **given}), {})
+    run.start(compose({"data": "digits", "kind": "image", "epochs": 20, "batch_size": 256, **given}), ABOUT)
     (run.path / METRICS).write_text("".join(json.dumps({"step": i, "knn": x}) + "\n" for i, x in enumerate(knn, 1)))
     return advice(run, "a run")
 

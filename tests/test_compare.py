@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import SMALL, file, mistake, ok, unlabeled
+from command import ABOUT, SMALL, file, mistake, ok, unlabeled
 
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.child import Child, ChildError
@@ -204,7 +204,7 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
 
 def test_minutes_are_of_training_and_the_first_speed_does_not_count(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.start(compose({"batch_size": 60, "epochs": 2}), {})
+    run.start(compose({"batch_size": 60, "epochs": 2}), ABOUT)
     speeds = {1: 1.0, 10: 60.0, 20: 30.0, 30: 60.0}
     for step, speed in speeds.items():
         run.log({"step": step, "epoch": step / 15, "images_per_s": speed})

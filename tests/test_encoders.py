@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from command import ABOUT
 
 from unlabeled.encoders import Encoder, build_encoder
 from unlabeled.encoders.image import price, with_stem, work
@@ -63,7 +64,7 @@ def test_a_backbone_at_its_size_and_back_from_its_file(
         assert h.shape == (2, encoder.dim)
         assert (h[0] - h[1]).abs().max() > 0.01 * h.abs().max()
         run = Run(tmp_path)
-        run.start(compose({"encoder": {"name": name, **options}}), {})
+        run.start(compose({"encoder": {"name": name, **options}}), ABOUT)
         run.write_encoder(encoder)
         assert torch.equal(load(tmp_path)(x), h)
     parameters = dict(encoder.named_parameters())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import unlabeled
+from command import ABOUT, unlabeled
 
 from unlabeled.encoders import build_encoder
 from unlabeled.encoders.lab import rgb_to_lab
@@ -77,7 +77,7 @@ def test_one_half_sees_lightness_and_the_other_colours() -> None:
 
 def test_back_from_its_file(tmp_path: Path) -> None:
     encoder, run = build_encoder(LAB, 3, 16, torch.rand(3), torch.rand(3)), Run(tmp_path)
-    run.start(compose({"method": "cmc", "encoder": {"name": "resnet10t", "width": 4}}), {})
+    run.start(compose({"method": "cmc", "encoder": {"name": "resnet10t", "width": 4}}), ABOUT)
     run.write_encoder(encoder)
     x = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     assert torch.equal(load(tmp_path)(x), encoder.eval()(x))
