@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command import file, mistake, ok
+from command import ABOUT, file, mistake, ok
 from numpy.testing import assert_allclose
 from torch import nn
 
@@ -35,7 +35,7 @@ def made(path: Path, name: str, size: int, eval_size: int, channels: int = 3, **
             nn.init.uniform_(part.running_mean, -0.5, 0.5)
             nn.init.uniform_(part.running_var, 0.5, 2)
     run = Run(path)
-    run.start(recipe, {})
+    run.start(recipe, ABOUT)
     run.write_encoder(encoder)
     return run
 

@@ -42,7 +42,7 @@ def seen(values: Sequence[float], patch: pytest.MonkeyPatch, by: str = "knn") ->
 def pretrain(out: Path, *more: object, epochs: int = 4, labels: bool = True) -> str:
     data = out.parent / "x.npz"
     if not data.is_file():
-        file(data, n=40, labels=labels)
+        file(data, n=46, labels=labels)
     return ok("pretrain", data, *WORDS, "--epochs", epochs, "--out", out, *more)
 
 
@@ -208,7 +208,7 @@ TRANSFORMER = ("--encoder", "vit_tiny_patch16_224", "--encoder.embed-dim", 8, "-
 
 def test_two_processes_end_early_together(tmp_path: Path) -> None:
     """At such a learning rate a network without batch norm stays as it is, and no look is better than the first."""
-    words = [sys.executable, "-m", "unlabeled", "pretrain", file(tmp_path / "x.npz", n=40), *WORDS[4:], *TRANSFORMER,
+    words = [sys.executable, "-m", "unlabeled", "pretrain", file(tmp_path / "x.npz", n=46), *WORDS[4:], *TRANSFORMER,
              "--optimizer", "sgd", "--optimizer.lr", 1e-30, "--epochs", 4, "--patience", 1, "--keep", "best", "--devices", 2,
              "--out", tmp_path / "run"]  # fmt: skip
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, timeout=240)
@@ -235,7 +235,7 @@ def test_other_kinds_of_methods(
 ) -> None:
     seen([0.5, 0.75, 0.25], monkeypatch)
     network = ("--encoder.width", 4, *WORDS[4:]) if method == "dino" else WORDS[4:]
-    data = file(tmp_path / "x.npz", n=40)
+    data = file(tmp_path / "x.npz", n=46)
     ok("pretrain", data, *network, "--method", method, *more, "--epochs", 3, "--keep", "best", "--keep-every", 1,
        "--out", tmp_path / "a")  # fmt: skip
     assert same(tmp_path / "a" / "encoder.safetensors", tmp_path / "a" / "epochs" / "2.safetensors")
