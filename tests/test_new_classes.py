@@ -20,11 +20,19 @@ CLASSES, COUNT = 6, 240
 NEW = ("--protocol", "verification:pairs=200", "--protocol", "few-shot:ways=2,queries=3,episodes=40")
 
 
+def parted(path: Path) -> Path:
+    """Images of six classes; the last fifth, as many of each, are the test split."""
+    x, y = images(COUNT, classes=CLASSES)
+    cut = COUNT * 4 // 5
+    np.savez(path, x_train=x[:cut], y_train=y[:cut], x_test=x[cut:], y_test=y[cut:])
+    return path
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data of six classes, a run that held two out, one that held none out, and one that saw no label."""
     path = tmp_path_factory.mktemp("made")
-    data = file(path / "x.npz", n=COUNT, classes=CLASSES)
+    data = parted(path / "x.npz")
     few = (*SMALL, "--epochs", 2, "--monitor-every", 0)
     ok("pretrain", data, *few, "--method", "siamese", "--hold-out-classes", 2, "--out", path / "held")
     ok("pretrain", data, *few, "--method", "triplet", "--out", path / "saw")
@@ -35,11 +43,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tables_and_the_file(made: Path) -> None:
     words = ("--protocol", "knn", *NEW, "--protocol", "few-shot:ways=2,shots=5,queries=3,episodes=40", "--draws", 3)
     said = ok("evaluate", made / "held", *words, "--labels", 1, "--labels", "100%", "--against", "random")
-    where = "16 images of 2 new classes of a held-out fifth (seed 0)"
+    where = "16 images of 2 new classes of the test split"
     assert f"verification:pairs=200, {where}" in said
     assert f"few-shot:ways=2,queries=3,episodes=40, {where}" in said
     assert f"few-shot:ways=2,shots=5,queries=3,episodes=40, {where}" in said
-    assert "knn, 48 images of a held-out fifth (seed 0)" in said
+    assert "knn, 48 images of the test split" in said
     assert "auc" in said
     assert "± is the 95% confidence interval of the mean over 40 episodes" in said
     found = json.loads((made / "held" / "evaluation.json").read_text())
@@ -79,7 +87,7 @@ def test_a_run_that_saw_all_labels_is_refused_and_one_that_saw_none_is_judged_on
     assert "pretrain with --hold-out-classes" in line
     assert "of 3 new classes" in ok("evaluate", made / "unlabelled", *NEW)
     other = made / "other"
-    x, y = images(120, classes=5)
+    x, y = images(240, classes=5)
     np.savez(other, x=x, y=np.array(["a", "b", "c", "d", "e"])[y])
     assert "of 2 new classes" in ok("evaluate", made / "saw", "--data", f"{other}.npz", *NEW)
     half = np.array(["0", "1", "2", "d", "e"])[y]
@@ -107,7 +115,7 @@ def test_held_out_classes_are_not_trained_on(tmp_path: Path, monkeypatch: pytest
 
     original = Supervised.forward
     monkeypatch.setattr(Supervised, "forward", forward)
-    data = file(tmp_path / "x.npz", n=COUNT, classes=CLASSES)
+    data = parted(tmp_path / "x.npz")
     words = ("--method", "supervised", "--hold-out-classes", 3, "--seed", 4, "--out", tmp_path / "run")
     said = ok("pretrain", data, *SMALL, "--epochs", 3, *words)
     held = held_out_classes(CLASSES, 3, 4).tolist()
@@ -140,7 +148,8 @@ def test_metric_learning_carries_over_to_new_classes(method: str, tmp_path: Path
     centres = random.normal(size=(40, 4, 4)).repeat(2, 1).repeat(2, 2)
     ramp, light = np.linspace(-1, 1, 8), 40 * random.normal(size=(1200, 2, 1, 1))
     x = 128 + 14 * centres[y] + light[:, 0] * ramp + light[:, 1] * ramp[:, None] + 8 * random.normal(size=(1200, 8, 8))
-    data = x.clip(0, 255).astype(np.uint8), y
+    x, data = x.clip(0, 255).astype(np.uint8), str(tmp_path / "x.npz")
+    np.savez(data, x_train=x[:960], y_train=y[:960], x_test=x[960:], y_test=y[960:])
     unlabeled.pretrain(
         data, method=method, epochs=15, batch_size=128, image_size=8, hold_out_classes=10, out=tmp_path / "run", seed=0,
         accelerator="cpu", views="none", optimizer="adamw", lr_scaling="none", monitor_every=0, encoder="resnet10t",

@@ -66,11 +66,11 @@ def test_resume_says_that_there_is_nothing(tmp_path: Path) -> None:
     assert "nothing to resume" in said
 
 
-def test_as_many_devices_as_before(tmp_path: Path) -> None:
+def test_another_number_of_devices_than_before_is_said(tmp_path: Path) -> None:
     data, out = file(tmp_path / "x.npz"), tmp_path / "run"
     ok("pretrain", data, *ONE, "--out", out)
     run = Run(out)
     state = run.read_checkpoint()
     assert state is not None
     run.write_checkpoint({**state, "finished": False, "step": 1, "processes": 2})
-    assert "began on 2 devices" in mistake("pretrain", data, *ONE, "--resume", "--out", out)
+    assert "begun on 2 processes, and goes on with 1" in ok("pretrain", data, *ONE, "--resume", "--out", out)

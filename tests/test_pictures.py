@@ -79,7 +79,7 @@ def test_a_number_is_the_same_image_for_evaluate_and_search(made: Path, tmp_path
 def test_every_figure_has_an_interval_or_a_spread(made: Path, name: str, tmp_path: Path) -> None:
     if name == "umap":
         pytest.importorskip("umap")
-    data = images(300, classes=6, seed=2)
+    data = images(360, classes=6, seed=2)
     asked = "few-shot:ways=3,queries=4,episodes=50" if name == "few-shot" else name
     run = made / "run"
     if getattr(registry.get("probes", name).make, "needs_classifier", False):
