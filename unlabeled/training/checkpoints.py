@@ -35,7 +35,7 @@ def save(run: Run, made: Setup, keeper: Keeper, done: int, encoder: Encoder, kep
         }
         run.write_encoder(encoder, kept)
         if made.classifier is not None:
-            run.write_classifier(made.classifier, run.environment.get("data", {}).get("classes", ()))
+            run.write_classifier(made.classifier, made.source.classes)
         run.write_checkpoint(state)
 
 
