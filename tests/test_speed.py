@@ -57,7 +57,7 @@ def test_every_way_computes_the_same(method: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["simclr", "byol", "moco"])
 def test_products_and_norms_compute_the_same(method: str, tmp_path: Path) -> None:
     wide = ["--encoder", "resnet9", "--encoder.width", "64", "--method", method]
-    wide += ["--method.temperature", "0.2"] if method == "moco" else []  # half of it would double the rounding
+    wide += ["--method.temperature", "0.2", "--method.momentum", "0.999"] if method == "moco" else []  # ImageNet's: gentle
     ways = "workers=1", "products", "channels-last norms", "bf16 channels-last products norms"
     plain, products, norms, half = (_losses(tmp_path, way, *wide) for way in ways)
     torch.testing.assert_close(products, plain, rtol=1e-3, atol=1e-3)
