@@ -163,15 +163,6 @@ def _tell_usual(options: Mapping[str, str]) -> None:
         console(quiet=rank() > 0).print(said, soft_wrap=True)
 
 
-def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> None:
-    for option, value in asked.items():
-        said = (
-            f"--method.{option.replace('_', '-')} is {recipe.method.options[option]:,} in place of {value:,}: there are no "
-            f"more {source.kind.nouns} to train on, and none is to be a negative of itself or to count twice"
-        )
-        console(quiet=rank() > 0).print(said, soft_wrap=True)
-
-
 def _tell_capped(recipe: Recipe, asked: Mapping[str, int], source: Source) -> dict[str, Any]:
     """Says what was brought down to the number of training samples; returns what the run keeps of it."""
     for option, value in asked.items():
