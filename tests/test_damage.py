@@ -98,7 +98,8 @@ def test_an_environment_of_another_form(run: Path, change: Any, said: str) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        {"channels": None}, {"channels": 10**12}, {"kind": []}, {"kind": {"name": 3}}, {"encoder": {}}, {"tta": 0},
+        {"channels": None}, {"channels": 10**12}, {"kept": {"epoch": 1}},
+        {"kind": []}, {"kind": {"name": 3}}, {"encoder": {}}, {"tta": 0},
         {"encoder": {"name": "resnet18", "width": "wide"}}, {"encoder": {"name": "resnet18", "drop_rate": [1, 2]}},
         {"kind": {"name": "image", "size": None, "eval_size": None}},
     ],

@@ -63,12 +63,15 @@ def test_the_end_of_one_process_ends_the_other_in_one_line(tmp_path: Path) -> No
     command, run = str(Path(sys.executable).with_name("unlabeled")), Run(tmp_path / "run")
     words = ["pretrain", str(file(tmp_path / "x.npz")), *SMALL, "--epochs", "400", "--monitor-every", "0", "--devices", "2"]
     process = subprocess.Popen([command, *words, "--out", str(run.path)], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while len(run.history) < 3 and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-    (other, *_) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(other), signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    try:
+        until = time.monotonic() + 120
+        while len(run.history) < 3 and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        (other, *_) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(other), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 2
     assert "Traceback" not in errors
     assert [line for line in errors.splitlines() if line.startswith("unlabeled: error: another process of this training")]

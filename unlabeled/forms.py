@@ -30,14 +30,23 @@ ENVIRONMENT = {
         "split?": str, "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
     },
 }  # fmt: skip
+LOOK = {"step": COUNT, "epoch": COUNT, "by": str, "value": NUMBER}
+KEPT = {
+    "epoch": NUMBER, "trained": NUMBER, "epochs": COUNT, "best": (LOOK, None), "last": (LOOK, None), "patience?": COUNT,
+}  # fmt: skip
 METRICS = {"step": COUNT, "epoch?": NUMBER, "alarm?": str, "remedy?": str, ...: (*NUMBER, None)}
 CHECKPOINT = {
     "step": COUNT, "total?": COUNT, "finished": bool, "processes?": range(1, 2**20), "method": dict, "average?": dict,
     "optimizers": dict,
+    "kept?": {
+        "best": (LOOK, None), "last": (LOOK, None), "since": NUMBER, "count": COUNT,
+        "weights": {"method?": dict, "average?": dict},
+    },
 }  # fmt: skip
 ENCODER = {
     "kind": {"name": str, ...: (str, bool, *NUMBER, None, [int])}, "encoder": {"name": str, ...: object},
     "channels": range(1, 2**16), "tta": range(1, 5), "whitened": bool,
+    "kept?": (KEPT, None),
 }  # fmt: skip
 CLASSIFIER = {"encoded": range(1, 2**24), "scaled": bool, "classes": [str]}
 SCORE = {

@@ -186,7 +186,7 @@ class Run:
             return None
         try:
             with safetensors.safe_open(path, "pt") as file:
-                plain = json.loads((file.metadata() or {})["unlabeled"]).get("kept")
+                plain = parsed((file.metadata() or {})["unlabeled"], {"kept?": (forms.KEPT, None)}).get("kept")
             return Kept.of(plain) if plain else None
         except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             raise damaged(path, error) from error
