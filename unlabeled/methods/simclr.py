@@ -90,7 +90,7 @@ class SimCLR(Comparison):
             raise UserError(f"--method.loss {loss} has one form: leave out --method.normalize, .tau-plus and .hardness")
         if loss == "nt-xent" and mining != "all":
             raise UserError(f"--method.mining {mining} is for --method.loss nt-logistic and margin: nt-xent takes all")
-        self.contrasts = loss == "nt-xent"
+        self.temperature, self.contrasts = temperature, loss == "nt-xent"
         self.objective = {
             "nt-xent": partial(debiased_nt_xent, temperature=temperature, tau_plus=tau_plus, hardness=hardness)
             if corrected
