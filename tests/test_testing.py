@@ -136,7 +136,7 @@ class WrongG(SimCLR):
 
     def compare(self, embedded: Embedded, at: Progress) -> Loss:
         z1, z2 = self.own(torch.cat([embedded["h1"], embedded["h2"]])).chunk(2)
-        return Loss(self.objective(z1, z2, self.temperature), {}, {"z": z1.detach()})
+        return Loss(self.objective(z1, z2), {}, {"z": z1.detach()})
 
 
 class ThreeViews(SimCLR):
