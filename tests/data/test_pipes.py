@@ -23,7 +23,7 @@ from .pictures import encoded, noise, write
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
     """Ends the tests where one waits for a pipe: no exception could."""
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(600, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
