@@ -45,9 +45,11 @@ class Monitor:
     """Shows and records; changes nothing. The kNN accuracy is measured within the training split: queries that are no
     neighbours of anything in the bank but training samples, so that the test split stays unseen until `evaluate`."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, run: Run, data: Data, total: int, per_epoch: int) -> None:
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, run: Run, data: Data, total: int, per_epoch: int, *, trial: bool = False
+    ) -> None:
         self.fabric, self.recipe, self.run, self.data = fabric, recipe, run, data
-        self.total, self.per_epoch = total, per_epoch
+        self.total, self.per_epoch, self.trial = total, per_epoch, trial
         self.every = max(1, min(LOG_EVERY, per_epoch))
         self.console = console(quiet=rank() > 0)
         self.looked: dict[str, float] = {}
@@ -92,7 +94,7 @@ class Monitor:
             say(f"resumed after step {start:,}")
         if rank() == 0:
             self.run.keep_history(start)
-        if rank() == 0 and self.total:
+        if rank() == 0 and self.total and not self.trial:
             self._watch(method, encoder, start)
         self.bar.update(self.task, completed=start)
         self.clock, self.counted = time.monotonic(), start

@@ -41,7 +41,7 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     loggers: Sequence[Any] = (),
-    watch: Callable[[int], bool] = lambda step: False,
+    watch: Callable[[int], bool] | None = None,
     begin: int = 0,
 ) -> bool:
     """Trains the recipe's method on the data, from the run's last checkpoint if it has one.
@@ -54,8 +54,8 @@ def train(
         accelerator: Fabric's name of the hardware.
         devices: processes, one a device.
         loggers: of Fabric, beside the run's own metrics.
-        watch: called before each step, and again after what the method does before an epoch; True before a step ends the
-            training there and then, without a checkpoint.
+        watch: of a trial, of whose training nobody is told that it goes wrong: called before each step, and again after what
+            the method does before an epoch; True before a step ends the training there and then, without a checkpoint.
         begin: epoch with which a run without a checkpoint begins, as if those before it were over: for trials of what
             comes late.
 
@@ -78,13 +78,13 @@ def _train(
     run: Run,
     about: Mapping[str, Any],
     fabric: Fabric,
-    watch: Callable[[int], bool],
+    watch: Callable[[int], bool] | None,
     begin: int,
 ) -> bool:
     state = run.read_checkpoint()
     made = set_up(recipe, data.train, fabric, resumed=state is not None)
     method, clock = made.method, made.clock
-    monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch)
+    monitor = Monitor(fabric, recipe, run, data, clock.total, clock.per_epoch, trial=watch is not None)
     optimizers = made.step.optimizers if made.step else None
     taken = restore(state, method, optimizers, made.ema, clock.total)
     keeper = Keeper(made, recipe, run, monitor, state)
@@ -111,7 +111,7 @@ def _train(
 
 
 def _take_steps(
-    made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, keeper: Keeper, watch: Callable[[int], bool],
+    made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, keeper: Keeper, watch: Callable[[int], bool] | None,
     start: int, stop: Event,
 ) -> int | None:  # fmt: skip
     """Takes the steps from `start` on until `stop` is set; returns how many the run has at its end, early or not, None if it
@@ -134,13 +134,14 @@ def _take_steps(
     with coming_batches as coming, monitor:
         for number in range(start, clock.total):
             at = clock.at(number)
-            if watch(number):
+            if watch and watch(number):
                 return None
             if number % clock.per_epoch == 0:
                 torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
                 with torch.no_grad():
                     method.before_epoch(at, extract)
-                watch(number)
+                if watch:
+                    watch(number)
             drawn, labelled = next(coming)
             loss = step(drawn, at, made.labels, labelled)
             done = number + 1
