@@ -17,7 +17,6 @@ from cyclopts import App, CycloptsError, Parameter
 import unlabeled
 from unlabeled import api, registry
 from unlabeled.errors import UserError, bounded, is_full_memory
-from unlabeled.recipe import RENAMED
 
 app = App(
     name="unlabeled",
@@ -65,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def renamed(message: str) -> str:
     """Says of an unknown option that is an earlier name what it is called now."""
+    from unlabeled.recipe import RENAMED  # not for --help
+
     for old, new in RENAMED.items():
         option = f"--{old.replace('_', '-')}"
         if re.search(rf"Unknown option: \W?{option}\b", message):
