@@ -34,8 +34,8 @@ from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.training import monitor
 from unlabeled.training.setup import make_fabric
+from unlabeled.training.speed_trial import settled
 from unlabeled.training.train import train
-from unlabeled.training.tuning import settled
 
 SIZE, SMALL_CROP = 32, 14
 WHOLE = 50_000

@@ -93,7 +93,11 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert "is finished: nothing is left to do" in ok("pretrain", data, *ONE, "--out", out, "--resume")
     assert "began with seed = 0, and cannot go on with 3" in mistake("pretrain", data, "--seed", 3, "--out", out, "--resume")
     assert "cannot go on with" in mistake("pretrain", data, "--method", "byol", "--out", out, "--resume")
+    assert "began with paper = False" in mistake("pretrain", data, "--paper", "--out", out, "--resume")
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
+    kept = out / "recipe.yaml"
+    kept.write_text(kept.read_text().replace("paper: false\n", ""))  # as a version wrote it that did not know the word
+    assert "nothing is left to do" in ok("pretrain", data, *ONE, "--paper", "--out", out, "--resume")
 
 
 def test_bad_images_are_skipped_counted_and_listed(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_what_a_run_kept_is_whole_and_nothing_is_prescribed_for_it_any_more(tmp_
     assert Run(tmp_path).recipe.optimizer.options["vector_factor"] == 1.0
 
 
+def test_a_run_of_before_an_option_is_read_as_it_was_trained(tmp_path: Path) -> None:
+    """PIRL's loss and photometric transformation came later; a new run has them."""
+    kept = tmp_path / "recipe.yaml"
+    kept.write_text("method: {name: pirl, negatives: 10}\nviews: {name: pirl, jitter: 0.5}\n")
+    then, now = Run(tmp_path).recipe, compose(read(kept))
+    assert (then.method.options["loss"], then.views.options["photometric"]) == ("info-nce", 0.0)
+    assert (now.method.options["loss"], now.views.options["photometric"]) == ("nce", 0.66)
+    assert then.method.options["negatives"] == 10
+    kept.write_text("method: {name: pirl, loss: nce}\n")
+    assert Run(tmp_path).recipe.method.options["loss"] == "nce"
+
+
 def test_the_defaults_are_those_of_the_documentation() -> None:
     made = compose({})
     assert (made.method.name, made.encoder.name, made.epochs, made.batch_size, made.seed) == (

@@ -16,9 +16,9 @@ from unlabeled.recipe import Recipe, compose, packaged, read
 from unlabeled.registry import Choice
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric, planned_steps, resolved
+from unlabeled.training.speed_trial import WORTH_STEPS, settled
 from unlabeled.training.timed_steps import TimedSteps
 from unlabeled.training.train import train
-from unlabeled.training.tuning import WORTH_STEPS, settled
 
 SAMPLES, CLASSES, BATCH = 1280, 10, 8
 SHAPES = {"digits": (1, 8), "fashion-mnist": (1, 28), "tiny50": (3, 64)}

@@ -26,9 +26,9 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
-from unlabeled.training import tuning
+from unlabeled.training import speed_trial
 from unlabeled.training.apart import Death, Tell, apart, can_copy
-from unlabeled.training.tuning import Trial, tuned, workers
+from unlabeled.training.speed_trial import Trial, tuned, workers
 
 WAYS = ["workers=1", "channels-last", "fused", "workers=3", "bf16 channels-last fused workers=2"]
 
@@ -134,20 +134,20 @@ def test_a_trial_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monke
     source = open_data(file(tmp_path / "x.npz"), kind=Choice("", {"size": 8})).train
     recipe = compose({"encoder.width": 4, "batch_size": 16, "kind.size": 8})
     before = torch.get_rng_state()
-    assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS - 1) is None
-    first = tuned(recipe, source, "cpu", tuning.WORTH_STEPS)
+    assert tuned(recipe, source, "cpu", speed_trial.WORTH_STEPS - 1) is None
+    first = tuned(recipe, source, "cpu", speed_trial.WORTH_STEPS)
     assert first is not None
     assert first.compile is None
     assert first.choose(1000).bf16 in (False, speed.computes_in_bf16(torch.device("cpu")))
     assert torch.equal(torch.get_rng_state(), before)
-    monkeypatch.setattr(tuning, "TimedSteps", None)
-    assert tuned(recipe, source, "cpu", tuning.WORTH_STEPS) == first
+    monkeypatch.setattr(speed_trial, "TimedSteps", None)
+    assert tuned(recipe, source, "cpu", speed_trial.WORTH_STEPS) == first
     with pytest.raises(TypeError):
-        tuned(compose({"encoder.width": 5, "batch_size": 16, "kind.size": 8}), source, "cpu", tuning.WORTH_STEPS)
+        tuned(compose({"encoder.width": 5, "batch_size": 16, "kind.size": 8}), source, "cpu", speed_trial.WORTH_STEPS)
 
 
 def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
+    monkeypatch.setattr(speed_trial, "WORTH_STEPS", 1)
     data = file(tmp_path / "x.npz", n=90)
     said = ok("pretrain", data, *SMALL, "--epochs", "2", "--out", tmp_path / "a")
     run = Run.open(tmp_path / "a")
@@ -244,9 +244,27 @@ def test_a_copy_computes_on_all_threads() -> None:
 
 
 @COPIES
+@pytest.mark.skipif(bool(speed.refusal("cpu")), reason="nothing can be compiled here")
+def test_a_copy_compiles_where_this_process_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch 2.14.1's compiler keeps a pool of threads, none of which are in the copy."""
+    monkeypatch.setattr("unlabeled.training.apart.STILL", 20.0)
+
+    def compiles(power: int) -> tuple[float, int]:
+        torch.compiler.reset()
+        power = power + os.getpid() % 1000 / 1000  # another program each time, which no cache has
+        made = torch.compile(lambda x: (x**power).sin().cumsum(0))(torch.ones(300))
+        return float(made[-1]), os.getpid()
+
+    here = compiles(2)
+    found = apart(lambda tell: compiles(3), CPU)
+    assert isinstance(found, tuple), found
+    assert found[1] != here[1]
+
+
+@COPIES
 def test_a_way_that_ends_its_process_is_ruled_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are timed, and the run is trained by one of them."""
-    monkeypatch.setattr(tuning, "WORTH_STEPS", 1)
+    monkeypatch.setattr(speed_trial, "WORTH_STEPS", 1)
     prepare = Speed.prepare
 
     def deadly(way: Speed, *encoders: object) -> None:

@@ -216,7 +216,7 @@ def read(recipe: str | Path) -> dict[str, Any]:
 def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | None = None) -> Recipe:
     """Composes one recipe from mappings, later ones over earlier ones, over what is usual with such data and this encoder,
     over what the method's paper prescribes with it, over the defaults. `prescribe=False` leaves these two out: the recipe
-    that a run kept was whole when it was written, and a newer option has the default that is how things were before.
+    that a run kept was whole when it was written; an option that it does not name is newer, and is how things were before.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name. Warm-up, and the rule by which a learning rate
@@ -242,11 +242,18 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | N
     given = _merge(paper, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
+    given = given if prescribe else _formerly(given)
     return _checked(_merge(plain, given))
 
 
+def _formerly(given: dict[str, Any]) -> dict[str, Any]:
+    """What a run kept, with the options that it was written before as they were then."""
+    chosen = {key: value for key, value in given.items() if CHOICES.get(key) and value.get("name")}
+    return given | {key: {**get(str(CHOICES[key]), value["name"]).formerly, **value} for key, value in chosen.items()}
+
+
 def difference(recipe: Recipe, other: Recipe) -> dict[str, str]:
-    """Returns the options, as they are typed, by which one recipe becomes the other; of a choice with another name, that.
+    """Returns the options, as they are typed, that a recipe has and another has not; of a choice with another name, that.
 
     >>> difference(compose({"views.scale": "0.2,1", "epochs": 3}), compose({}))
     {'views.scale': '0.2,1.0', 'epochs': '3'}

@@ -103,8 +103,8 @@ class Option:
 class Entry:
     """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
     recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, those that were
-    measured to be better in runs of a person's size, by kind of encoder too, and what it is, in one line, if the docstring
-    says that of another name."""
+    measured to be better in runs of a person's size, by kind of encoder too, the values of options in runs that were made
+    before these had them, and what it is, in one line, if the docstring says that of another name."""
 
     kind: str
     name: str
@@ -113,6 +113,7 @@ class Entry:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    formerly: Mapping[str, Any] = field(default_factory=dict)
     says: str = ""
 
     def prescribed(self, encoder: str) -> dict[str, Any]:
@@ -164,6 +165,7 @@ def register(
     recipe: Mapping[str, Any] | None = None,
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
     measured: Mapping[str, Mapping[str, Any]] | None = None,
+    formerly: Mapping[str, Any] | None = None,
     says: str = "",
     kind: str = "",
     **preset: Any,
@@ -177,6 +179,8 @@ def register(
             `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
         measured: what is better than that in runs of a person's size, likewise: batches of hundreds, tens of epochs. It is
             the default; `--paper` leaves it out.
+        formerly: how runs were trained whose recipe does not name an option, where its default is another:
+            `{"loss": "info-nce"}`. Such runs are read so.
         says: what these names are, where it is not the docstring's first line.
         kind: of thing, such as `views`; found for whatever lies in this package or inherits from something that does.
         preset: defaults of its options that differ under these names.
@@ -202,7 +206,8 @@ def register(
                 raise UserError(
                     f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another"
                 )
-            _registered[found, name] = Entry(found, name, make, preset, recipe or {}, encoders or {}, measured or {}, says)
+            given = (preset, recipe or {}, encoders or {}, measured or {}, formerly or {}, says)
+            _registered[found, name] = Entry(found, name, make, *given)
         return make
 
     return decorate

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from unlabeled.data import open_data, store
+from unlabeled.data import Data, open_data, store
 from unlabeled.data.formats.folder import FileReader
 from unlabeled.errors import UserError
 
@@ -168,8 +170,25 @@ def test_the_held_out_split_follows_the_seed(class_folder: Path) -> None:
     assert a == b != c
 
 
+def took(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of the quicker of two times, as something else may run here, and what came of it."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        made = work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), made
+
+
+def ready(path: Path) -> Data:
+    """Data whose first samples are known."""
+    opened = open_data(path)
+    opened.train.seen(range(256))
+    return opened
+
+
 def test_many_files_start_at_once(tmp_path: Path, monkeypatch) -> None:
-    """10,000 tiny files: listed and opened in well under a second besides the check, so 100,000 within 10 s with it."""
+    """10,000 tiny files: listed and opened, besides the check, in about three times what it takes to read each plainly."""
     data = encoded(noise(0, (8, 8)), "PNG")
     for c in range(10):
         folder = tmp_path / "many" / str(c)
@@ -177,23 +196,22 @@ def test_many_files_start_at_once(tmp_path: Path, monkeypatch) -> None:
         for i in range(1000):
             (folder / f"{i}.png").write_bytes(data + str(i).encode())
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
-    start = time.perf_counter()
-    opened = open_data(tmp_path / "many")
-    opened.train.seen(range(256))
-    assert time.perf_counter() - start < 3
+    files = sorted((tmp_path / "many").rglob("*.png"))
+    plainly = took(lambda: [file.read_bytes() for file in files])[0]
+    ours, opened = took(lambda: ready(tmp_path / "many"))
+    assert ours < 12 * plainly
     assert 7_700 < len(opened.train) < 8_300
 
 
 def test_many_listed_paths_start_at_once(tmp_path: Path, monkeypatch) -> None:
-    """100,000 lines over ten files: in about half a second besides the check, so 1,000,000 within 10 s with it."""
+    """100,000 lines over ten files: opened, besides the check, in what it takes to ask for the size of each."""
     for i in range(10):
         write(tmp_path / f"{i}.png", seed=i)
     (tmp_path / "many.txt").write_text("".join(f"{i % 10}.png\t{i % 10}\n" for i in range(100_000)))
     monkeypatch.setattr("unlabeled.data.opening._CHECK_SECONDS", (0.0, 0.0))
-    start = time.perf_counter()
-    opened = open_data(tmp_path / "many.txt")
-    opened.train.seen(range(256))
-    assert time.perf_counter() - start < 5
+    plainly = took(lambda: [(tmp_path / f"{i % 10}.png").stat() for i in range(100_000)])[0]
+    ours, opened = took(lambda: ready(tmp_path / "many.txt"))
+    assert ours < 5 * plainly
     assert len(opened.train) in range(10_000, 100_000, 10_000)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unlabeled.training.tuned import Tuned
+    from unlabeled.training.tune import Tuned
 
 
 def tune(
@@ -51,7 +51,7 @@ def tune(
     Raises:
         UserError: anything that the user can put right.
     """
-    from unlabeled.training.tuned import tune as tune_it
+    from unlabeled.training.tune import tune as tune_it
 
     given = {
         "encoder": encoder,

@@ -21,8 +21,8 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
 from unlabeled.training.setup import built, chosen_images, resolved
+from unlabeled.training.speed_trial import settled
 from unlabeled.training.train import train
-from unlabeled.training.tuning import settled
 
 WARM_UP, MEASURED = 5, 20
 """Steps before the clock is read first, and between then and the last reading."""

@@ -25,7 +25,7 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 PATCHES = 9
 
 
-@register("pirl", recipe={"views": "pirl", "optimizer": SGD})
+@register("pirl", recipe={"views": "pirl", "optimizer": SGD}, formerly={"loss": "info-nce"})
 class PIRL(Comparison):
     """Pretext-Invariant Representation Learning with jigsaw patches (Misra & van der Maaten 2020).
 

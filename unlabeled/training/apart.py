@@ -110,6 +110,8 @@ def _copy(work: Callable[[Tell], Any], speak: Connection) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     faulthandler.disable()
+    if compiler := sys.modules.get("torch._inductor.async_compile"):  # of PyTorch 2.14.1: it would wait for threads that are
+        compiler.AsyncCompile.pool.cache_clear()  # not in the copy, if this process has compiled
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):

@@ -23,8 +23,8 @@ from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
 from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import capped, resolved
+from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
-from unlabeled.training.tuning import Trial, settled
 
 
 @contextmanager
@@ -140,7 +140,8 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     chosen = {"speed"} if now["speed"] == "auto" else set()
     open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
     now["encoder"] |= {name: value for name, value in open_.items() if value is not None}
-    for name in now.keys() - {"about", "monitor_every", "data", "patience", "epochs"} - chosen:
+    newer = before.keys() - read(run.path / RECIPE).keys()  # what a run before them does not name
+    for name in now.keys() - {"about", "monitor_every", "data", "patience", "epochs"} - chosen - newer:
         if now[name] != before[name]:
             raise UserError(
                 f"{str(run.path)!r} began with {name} = {before[name]}, and cannot go on with {now[name]}: "

@@ -65,7 +65,7 @@ class Photometric:
 
 
 @register("jigsaw", joined=True)
-@register("pirl")
+@register("pirl", formerly={"photometric": 0.0})
 class Pirl:
     """The image, and nine patches of it in random order (Misra & van der Maaten 2020; numbers of the published code).
 

@@ -16,7 +16,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
 from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import planned_steps, resolved
-from unlabeled.training.tuning import Trial, tuned
+from unlabeled.training.speed_trial import Trial, tuned
 
 
 @dataclass(frozen=True)
