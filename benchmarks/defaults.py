@@ -140,8 +140,13 @@ def rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 path = given.out / name / f"{method}{'-paper' * paper}.json"
                 if not path.is_file():
                     data = data or prepare(name, given, Path(folder))
-                    write_whole(path, json.dumps(row(name, data, method, paper, given), indent=1) + "\n")
+                    written(path, json.dumps(row(name, data, method, paper, given), indent=1) + "\n")
                 yield json.loads(path.read_text(encoding="utf-8"))
+
+
+def written(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -185,7 +190,7 @@ def main() -> None:
         told = difference(unlabeled.recipe.compose(one["recipe"]), unlabeled.recipe.compose({"method": one["method"]}))
         print(f"{one['set']} {one['method']} {one['setting']}: linear {_top1(one)}; {told}", flush=True)
     about = str(__doc__).rpartition("\n\n")[2]
-    write_whole(given.out / "README.md", f"# Defaults beside papers' settings\n\n{about}\n{table(made)}\n")
+    written(given.out / "README.md", f"# Defaults beside papers' settings\n\n{about}\n{table(made)}\n")
 
 
 if __name__ == "__main__":
