@@ -80,6 +80,17 @@ def test_another_file_of_torch_is_no_checkpoint(made: Path, run: Path, state: An
         assert "checkpoint.pt' is missing or damaged (" in mistake(*verb)
 
 
+def test_a_run_of_before_a_layout_is_judged_and_says_why_it_cannot_go_on(made: Path, run: Path) -> None:
+    """Checkpoints of version 0.1 hold one optimiser."""
+    edited(run / "environment.json", lambda about: {key: value for key, value in about.items() if key != "layout"})
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    state["optimizer"] = state.pop("optimizers")
+    torch.save({**state, "finished": False}, run / "checkpoint.pt")
+    said = mistake("pretrain", made / "x.npz", *ONE, "--method", "supervised", "--out", run, "--resume")
+    assert "the checkpoint is of another version of unlabeled" in said
+    assert "stopped" in ok("evaluate", run, "--data", made / "x.npz", "--protocol", "knn", "--against", "none")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -37,7 +37,7 @@ KEPT = {
 METRICS = {"step": COUNT, "epoch?": NUMBER, "alarm?": str, "remedy?": str, ...: (*NUMBER, None)}
 CHECKPOINT = {
     "step": COUNT, "total?": COUNT, "finished": bool, "processes?": range(1, 2**20), "method": dict, "average?": dict,
-    "optimizers": dict,
+    "optimizers?": dict,
     "kept?": {
         "best": (LOOK, None), "last": (LOOK, None), "since": NUMBER, "count": COUNT,
         "weights": {"method?": dict, "average?": dict},
