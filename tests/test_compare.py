@@ -32,11 +32,6 @@ COMMON = (*SMALL, "--encoder", "resnet10t", "--precision", "32")
 COLUMNS = ("kNN 1%", "fine-tuned 1%", "kNN 100%", "linear top-1", "linear top-5", "s/epoch", "samples/s", "peak memory, MiB")
 
 
-@pytest.fixture(autouse=True)
-def one_thread_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def times(out: Path) -> dict[str, int]:
     """When each row's file was written."""
     return {p.name: p.stat().st_mtime_ns for p in out.glob("*.json") if p.name not in ("table.json", "question.json")}

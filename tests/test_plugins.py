@@ -77,7 +77,6 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is gone after it."""
     before = set(sys.modules)
     monkeypatch.setenv(registry.PLUGINS, "")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
     theirs = {name for name in set(sys.modules) - before if not name.startswith("unlabeled.")}
     for name in theirs:
