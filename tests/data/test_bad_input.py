@@ -203,8 +203,8 @@ def test_arrays(tmp_path: Path) -> None:
     refused((x, [object()] * 10), "labels of type object")
     refused((x, x, x), "a tuple of 3")
     refused(np.full((4, 8, 8), np.nan), "NaN")
-    refused(np.full((4, 8, 8), 3.0), "float values from 3 to 3")
-    refused(np.zeros((4, 8, 8), np.int64), "values of type int64")
+    refused(np.zeros((4, 8, 8), np.complex64), "values of type complex64")
+    refused(np.zeros((4, 8, 64, 8), np.uint8), "are the channels first or last? Say --kind.channels first")
     refused(np.array([["a"]]), "shape (1, 1)")
     refused(np.zeros((0, 8, 8), np.uint8), "shape (0, 8, 8)")
     refused({"first": x}, "no images among its keys (first)")
@@ -226,7 +226,7 @@ def test_datasets() -> None:
 
     refused(Stream(), "without length")
     refused([], "empty")
-    refused(TensorDataset(torch.randn(10, 3, 8, 8)), "normalised")
+    refused(TensorDataset(torch.full((10, 3, 8, 8), torch.nan)), "NaN")
     refused(["a.png"] * 10, "an item of type str")
 
 

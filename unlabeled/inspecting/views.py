@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unlabeled import registry
+from unlabeled.console import console
 from unlabeled.data import open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
@@ -32,13 +33,16 @@ def draw(
     root: str | Path | None,
 ) -> Path:
     """Does what `unlabeled.api.contact_sheet` says."""
-    chosen = {}
+    chosen: dict[str, Any] = {}
+    given: dict[str, Any] = {} if image_size is None else {"size": image_size}
     for key, value in options.items():
         head, _, option = key.partition(".")
-        if head != "policy" or not option:
+        if head not in ("policy", "kind") or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
-        chosen[option] = value
-    opened = open_data(data, kind=Choice(kind, {} if image_size is None else {"size": image_size}), root=root, seed=seed)
+        (chosen if head == "policy" else given)[option.replace("-", "_")] = value
+    opened = open_data(data, kind=Choice(kind, given), root=root, seed=seed)
+    for remark in opened.remarks():
+        console().print(remark, soft_wrap=True)
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))

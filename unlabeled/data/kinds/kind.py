@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -34,6 +34,10 @@ class Form:
         size: of a sample along each other axis: pixels of a side, numbers of a recording.
         native: medians of what was found: (height, width) of images, (numbers, rate) of recordings.
         rate: numbers in a second of a recording; 0 where that has no meaning.
+        values: the range of values that becomes black and white; see `unlabeled.data.kinds.values.pairs`.
+        fit: what becomes of a picture that is not square: crop, pad or stretch.
+        how: what else decides what a sample is once decoded, so that no other is taken for it.
+        said: what was decided from the samples, without the full stop.
     """
 
     fields: Mapping[str, tuple[str, tuple[int, ...]]]
@@ -41,6 +45,10 @@ class Form:
     size: int
     native: tuple[int, ...]
     rate: int = 0
+    values: str = ""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    how: str = ""
+    said: tuple[str, ...] = ()
 
 
 class Kind(Protocol):
