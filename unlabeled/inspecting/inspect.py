@@ -99,7 +99,10 @@ def inspect(
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     given = of_kind(options or {})
     opened = open_data(data, kind=Choice(kind, given), root=root, seed=None, roles=roles)
-    sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
+    whole = opened
+    if opened.train.form.fit == "crop" and opened.train.form.how:  # copies are of whole pictures
+        whole = open_data(data, kind=Choice(kind, {**given, "fit": "stretch"}), root=root, seed=None, roles=roles)
+    sources: dict[str, Source] = {"train": whole.train, "test": whole.test} if whole.test else {"all": whole.train}
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}

@@ -50,6 +50,6 @@ def draw(
         raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
     return contact_sheet(
-        source.fetch(picked), views, torch.Generator().manual_seed(seed), out,
+        source.fetch(picked), views, torch.Generator().manual_seed(seed), out, first=source.form.shown,
         pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from unlabeled.data.kinds.kind import Form
 from unlabeled.data.kinds.pixels import (
     Fit,
     Opened,
+    channels_of,
     deep,
     native_channels,
     native_size,
@@ -57,7 +58,7 @@ SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 
 
-@register("image")
+@register("image", formerly={"fit": "crop", "range": "type"})
 class ImageKind:
     """Still images, kept as squares of uint8. `--range`, `--fit`, `--pages` and `--tiles` are `--kind.range` and so on.
 
@@ -135,7 +136,7 @@ class ImageKind:
         height, width = (min(self.tiles, length) for length in native_size(raw))
         pixels = self._asked(raw)
         about = pixels if isinstance(pixels, Stored) else Stored(
-            height, width, native_channels(raw), "uint8", lambda pages, least: decoded(), lambda least: 0, colour=True
+            height, width, channels_of(raw), "uint8", lambda pages, least: decoded(), lambda least: 0, colour=True
         )  # fmt: skip
         return replace(about, height=height, width=width, load=lambda pages, least: decoded()[side], weight=lambda least: 0)
 
@@ -182,9 +183,11 @@ class ImageKind:
             *look.tell_fit(fit, self.fit),
         ]
         deep_values = look.values.count > 0 or look.windows > 0
-        how = f" {fit} {text} {self.pages}" if look.lost or deep_values or self.pages else ""
+        how = f" {fit} {text} {self.pages}" if look.oblong or deep_values or self.pages else ""
         form = Form({self.name: ("uint8", (own, side, side))}, own, side, native, fit=fit, how=how, said=tuple(said))
-        return replace(form, values=text if deep_values else "")
+        shown = {"crop": "central square", "pad": "padded", "stretch": "squashed"}[fit] if look.oblong else "resized"
+        as_it_is = look.alike and native == (side, side) and not deep_values
+        return replace(form, values=text if deep_values else "", shown="original" if as_it_is else shown)
 
     def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
         """Checks the channels of an array."""
@@ -209,8 +212,12 @@ class ImageKind:
         """Returns this kind with the side of a view, the fit and the range of values."""
         size = self.size or max(SMALLEST, min(LARGEST, form.size))
         found = {"size": size, "first_size": self.first_size, "eval_size": self.eval_size}
-        given = {"fit": form.fit, "range": form.values or self.range, "pages": self.pages, "tiles": self.tiles}
-        return Choice(self.name, {**found, **given, "channels": self.channels})
+        return Choice(self.name, {**found, **self._reading, "fit": form.fit, "range": form.values or self.range})
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """The options that say what a sample is made of."""
+        return {name: getattr(self, name) for name in ("range", "fit", "pages", "tiles", "channels")}
 
     def view_size(self, at: Progress) -> int:
         """Returns `first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""
@@ -257,11 +264,13 @@ class ImageKind:
         from unlabeled.encoders.image import build_encoder, price
 
         assert self.size is not None
-        if sample is None:
-            return build_encoder(choice, channels, self.size, torch.zeros(channels), torch.zeros(channels), self.eval_size)
-        pixels = sample[self.name].float().div_(255)
-        encoder = build_encoder(choice, channels, self.size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)), self.eval_size)
-        encoder.notes += price(choice, channels, self.size)
+        mean = std = torch.zeros(channels)
+        if sample is not None:
+            pixels = sample[self.name].float().div_(255)
+            mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        encoder = build_encoder(choice, channels, self.size, mean, std, self.eval_size)
+        encoder.notes += [] if sample is None else price(choice, channels, self.size)
+        encoder.front.kind = Choice(self.name, {**encoder.front.kind.options, **self._reading})
         return encoder
 
     def describe(self, form: Form) -> str:
@@ -344,6 +353,11 @@ class _Look:
     def alike(self) -> bool:
         """Whether all are of one size."""
         return len(set(self.sizes)) == 1
+
+    @property
+    def oblong(self) -> bool:
+        """Whether one is not square."""
+        return any(height != width for height, width in self.sizes)
 
     @property
     def lost(self) -> float:

@@ -38,6 +38,7 @@ class Form:
         fit: what becomes of a picture that is not square: crop, pad or stretch.
         how: what else decides what a sample is once decoded, so that no other is taken for it.
         said: what was decided from the samples, without the full stop.
+        shown: what a picture of a sample is, in a word.
     """
 
     fields: Mapping[str, tuple[str, tuple[int, ...]]]
@@ -49,6 +50,7 @@ class Form:
     fit: Literal["crop", "pad", "stretch"] = "crop"
     how: str = ""
     said: tuple[str, ...] = ()
+    shown: str = "original"
 
 
 class Kind(Protocol):
@@ -175,6 +177,11 @@ def build(choice: Choice) -> Kind:
     """Builds the kind that is named, with its options."""
     made: Kind = registry.build("kinds", choice)
     return made
+
+
+def as_then(choice: Choice) -> Choice:
+    """Returns the kind that an earlier version kept, with the options that it had not as data were read then."""
+    return Choice(choice.name, {**registry.get("kinds", choice.name).formerly, **choice.options})
 
 
 def sees(made: Any) -> tuple[str, ...]:

@@ -141,6 +141,15 @@ def _turned(image: Image.Image) -> int:
     return int(image.getexif().get(ORIENTATION, UPRIGHT)) if "exif" in image.info else UPRIGHT
 
 
+def channels_of(raw: Raw) -> int:
+    """Returns how many channels `whole` gives, without decoding the sample."""
+    if isinstance(raw, np.ndarray):
+        return 1 if raw.ndim == 2 else int(raw.shape[2])
+    if isinstance(raw, Image.Image):
+        return 1 if raw.mode in _GREY or raw.mode.startswith("I;") else 3
+    return int(raw.grey) or 3 if isinstance(raw, Jpeg) else int(raw.channels)
+
+
 def whole(raw: Raw) -> Array:
     """Decodes a sample at its full size: (H, W, C), of values as they are stored.
 
@@ -160,7 +169,7 @@ def whole(raw: Raw) -> Array:
         return raw.values()
     array = deep(raw)
     if isinstance(raw, Image.Image) and array is None:
-        array = upright(_part_of(raw, (0, 0, *raw.size), 1 if raw.mode in ("1", "L", "LA") else 3, ""), _turned(raw))
+        array = upright(_part_of(raw, (0, 0, *raw.size), channels_of(raw), ""), _turned(raw))
     array = np.asarray(raw) if array is None else array
     return array[:, :, None] if array.ndim == 2 else array
 
