@@ -21,7 +21,7 @@ from unlabeled.data.formats.folder import open_folder
 from unlabeled.data.formats.listed import open_list
 from unlabeled.data.formats.parquet import open_parquet
 from unlabeled.data.formats.parts import in_parts
-from unlabeled.data.kinds.kind import build, suffixes
+from unlabeled.data.kinds.kind import build, suffix_of, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
@@ -278,7 +278,7 @@ def _open_path(path: Path, name: str, asked: str, axis: str) -> Splits:
         return open_folder(path, name, asked)
     if not path.is_file():
         raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path.name)
     if suffix == ".zip":
         return open_zip(path, name, asked)
     if suffix in (".parquet", ".pq"):

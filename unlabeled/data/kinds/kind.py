@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -201,6 +201,24 @@ def _class(name: str) -> type[Kind]:
     return made  # type: ignore[no-any-return]
 
 
+def suffix_of(path: str) -> str:
+    """Returns the suffix of a file in lower case, with the dot, also one of two parts that a kind knows (`.nii.gz`)."""
+    name = path.rsplit("/", 1)[-1].lower()
+    two = "." + ".".join(name.split(".")[-2:])
+    return two if two in suffixes() and name != two[1:] else name[name.rfind(".") :] if "." in name else ""
+
+
+def left(paths: Iterable[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """Says which files of a folder are not read, by their suffixes; nothing where there are none."""
+    rest = set(paths) - set(taken)
+    counts = Counter(suffix_of(path) or "without a suffix" for path in rest if is_shown(path))
+    if not counts:
+        return ()
+    listed = [f"{count:,} {suffix}" for suffix, count in counts.most_common(5)] + ["..."] * (len(counts) > 5)
+    number = counts.total()
+    return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}",)
+
+
 def is_shown(path: str) -> bool:
     """Tells whether a name is that of a file that is meant to be seen (not hidden, not a system's companion file)."""
     return "/." not in f"/{path}" and "__MACOSX/" not in path
@@ -221,7 +239,7 @@ def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str
         UserError: files of several kinds, of which none is named.
     """
     known = suffixes()
-    of = {path: known[s] for path in paths if (s := path[path.rfind(".") :].lower()) in known and is_shown(path)}
+    of = {path: known[s] for path in paths if (s := suffix_of(path)) in known and is_shown(path)}
     counts = Counter(of.values())
     if not asked and len(counts) > 1:
         listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())
