@@ -102,7 +102,7 @@ def test_slices_of_a_volume_are_images(tmp_path: Path, suffix: str) -> None:
     assert source.path(7).endswith(f"sub-01_T1w{suffix}[slice 2]")
     assert source.columns["patient"].tolist()[4:6] == ["sub-00", "sub-01"]
     above = volumes[1, :, :, 2].T[::-1][:, 1:11]  # its central square, the front at the top
-    assert np.abs(source.seen([7])[0, 0].numpy() - above * 255 / 1023).max() <= 0.5
+    assert np.abs(source.seen([7])[0, 0].numpy() - above.astype(float) * 255 / 1023).max() <= 0.5
 
 
 def test_a_volume_lies_as_its_affine_says() -> None:

@@ -47,10 +47,11 @@ class Values:
         flat = picture.reshape(-1, picture.shape[-1])
         low, high = flat.min(0), flat.max(0)
         if np.isfinite(low).all() and np.isfinite(high).all():
-            spread = flat[:: max(1, len(flat) // KEPT)]
+            pictures = len(picture) if picture.ndim == 4 else 1
+            spread = flat[:: max(1, len(flat) // (KEPT * min(pictures, 256)))]
             self._seen.append(np.concatenate([low[None], spread, high[None]]).T.astype(np.float64))
             self.types.add(str(picture.dtype))
-            self.count += len(picture) if picture.ndim == 4 else 1
+            self.count += pictures
 
     def range(self, asked: str | None) -> str:
         """Returns the range that is asked for, or the one that the values take up, spelled as `pairs` reads it."""
