@@ -196,6 +196,17 @@ def test_a_broken_row_group_is_skipped_or_stops(tmp_path: Path) -> None:
     assert "row group 3 is broken" in source.skipped[0].reason
 
 
+def test_parquet_of_paths_only(tmp_path: Path) -> None:
+    """As `datasets` 5.2 writes it from image files."""
+    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    rows = {"image": [{"bytes": None, "path": f"{i}.png"} for i in range(4)]}
+    pq.write_table(pa.table(rows, schema=kind), tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", "holds no bytes, only paths of files", "embed_external_files=True")
+    for i in range(4):
+        write(tmp_path / f"{i}.png", seed=i)
+    assert len(open_data(tmp_path / "a.parquet", seed=None).train) == 4
+
+
 def test_arrays(tmp_path: Path) -> None:
     x = np.zeros((10, 8, 8, 3), np.uint8)
     refused((x, np.arange(9)), "9 labels for 10 images")

@@ -53,7 +53,7 @@ def deep_png(data: bytes) -> Stored | None:
     channels = samples - (samples != 3)
     pixels = width * height * samples
     return Stored(
-        height, width, channels, "uint16", partial(_load_png, data), lambda least: 4 * pixels, colour=channels == 3
+        height, width, channels, "uint16", partial(_load_png, data), lambda least: 9 * pixels, colour=channels == 3
     )
 
 

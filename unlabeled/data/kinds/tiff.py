@@ -56,7 +56,7 @@ def open_tiff(source: bytes | Path) -> Stored | None:
         pages = math.prod(outer.values())
         shaped = _last_axis_is_channels(series, pages, height, width, samples)
         levels = [(level.keyframe.imagelength, level.keyframe.imagewidth) for level in series.levels]
-        sizes = series.dtype.itemsize * channels
+        sizes = series.dtype.itemsize * channels * (9 if alpha else 3)
         planes = separate and samples in (3, 4) and channels == samples and pages == 1
     turned = _turned(key)
     if shaped:
@@ -66,7 +66,7 @@ def open_tiff(source: bytes | Path) -> Stored | None:
         channels,
         "uint8" if key.photometric == PALETTE else str(series.dtype),
         partial(_load, source, turned, shaped),
-        lambda least: 3 * sizes * math.prod(levels[_level(levels, least)]),
+        lambda least: sizes * math.prod(levels[_level(levels, least)]),
         pages=pages,
         noun="plane" if planes else "page",
         colour=channels == 3 and not shaped and key.photometric in (RGB, PALETTE),
