@@ -128,6 +128,7 @@ def test_pages_are_read_as_asked_and_said(tmp_path: Path) -> None:
     )
     every = open_data(tmp_path, kind=Choice("", {"pages": "all"}), seed=None).train
     assert len(every) == 28
+    assert every.said == ["4 files hold 28 pages, each of them a sample."]
     assert every.path(9).endswith("1.tif[page 2]")
     assert np.array_equal(every.seen([9])[0, 0].numpy(), noise(1, (16, 16), 7)[:, :, 2])
     assert every.columns["page"].tolist()[:8] == [0, 1, 2, 3, 4, 5, 6, 0]
@@ -142,7 +143,7 @@ def test_pages_of_a_file_are_held_out_together(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{i}.tif", noise(i, (16, 16), 5).transpose(2, 0, 1))
     data = open_data(tmp_path, kind=Choice("", {"pages": "all"}))
     assert data.test is not None
-    assert not set(data.train.columns["file"]) & set(data.test.columns["file"])
+    assert not set(data.train.columns["source"]) & set(data.test.columns["source"])
 
 
 def test_frames_of_a_gif(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class PartReader:
 
 def in_parts(listing: Listing, kind: Kind) -> Listing:
     """Returns the split with each part of a file a sample of its own, which has the file's label and columns; beside them
-    the columns `file`, the number of the part by its noun, and of medical images `patient`, their group.
+    the columns `source` (the file), the number of the part by its noun, and of medical images `patient`, their group.
 
     Raises:
         UserError: what reads such files is not installed.
@@ -162,7 +162,7 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
         patients.append(getattr(raw, "patient", "") or patient_of(path) or path)
     which = np.repeat(np.arange(len(counts)), counts)
     own = {
-        "file": np.array(paths, object)[which],
+        "source": np.array(paths, object)[which],
         noun: np.concatenate([np.arange(count) for count in counts]),
         **({"patient": np.array(patients, object)[which]} if noun == "slice" else {}),
     }

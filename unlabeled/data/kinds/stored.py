@@ -52,8 +52,8 @@ class Stored:
     at: tuple[int, ...] = (0,)
 
     def page(self, number: int) -> Stored:
-        """Returns that page."""
-        return replace(self, at=(number,))
+        """Returns that page, as a file of its own."""
+        return replace(self, at=(number,), pages=1)
 
     def stacked(self) -> Stored:
         """Returns all pages as the channels of one picture."""
