@@ -44,9 +44,9 @@ SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" ")) | medical.SUFFIXES
 
 _SAMPLED = 256
 """Images looked at to find what a source is: their headers, their colours, the values of those of more than 8 bits."""
-WIDE, TOLD = 0.5, 0.1
-"""Share of the median picture outside its central square from which on pictures are squashed where nothing is asked for, and
-from which on the loss is said. Ours: photographs of 4:3 and 3:2 lose 25% and 33%, as is the custom."""
+WIDE = 0.5
+"""Share of the median picture outside its central square from which on pictures are squashed where nothing is asked for. Ours:
+photographs of 4:3 and 3:2 lose 25% and 33%, as is the custom."""
 MILD_CROP, MILD_COLOURS = 0.5, 0.5
 """Least area of a crop, and strength of the colour jitter, of views that are mild. The area is ours; the strength is half of
 SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
@@ -396,7 +396,7 @@ class _Look:
     def tell_fit(self, fit: str, asked: str | None) -> list[str]:
         """Says what becomes of pictures that are not square."""
         height, width = self.native
-        if asked or self.lost < TOLD:
+        if asked or not self.oblong:
             return []
         if fit == "stretch":
             return [
@@ -404,6 +404,6 @@ class _Look:
                 "--fit crop its central square"
             ]
         return [
-            f"Of each image the central square is used, without {self.lost:.0%} of it in the median; --fit pad or --fit "
-            "stretch uses all of it"
+            f"Not all images are square: only the central square is used, without {self.lost:.0%} of the median image; "
+            "--fit pad or --fit stretch uses all of it"
         ]
