@@ -45,8 +45,8 @@ SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" ")) | medical.SUFFIXES
 _SAMPLED = 256
 """Images looked at to find what a source is: their headers, their colours, the values of those of more than 8 bits."""
 WIDE = 0.5
-"""Share of the median picture outside its central square from which on pictures are squashed where nothing is asked for. Ours:
-photographs of 4:3 and 3:2 lose 25% and 33%, as is the custom."""
+"""Share of the median picture outside its central square from which on pictures are squashed where nothing is asked for.
+Ours: photographs of 4:3 and 3:2 lose 25% and 33%, as is the custom."""
 MILD_CROP, MILD_COLOURS = 0.5, 0.5
 """Least area of a crop, and strength of the colour jitter, of views that are mild. The area is ours; the strength is half of
 SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
