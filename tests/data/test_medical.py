@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gzip
 import io
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -124,6 +124,15 @@ def test_frames_of_a_dicom_file_are_slices() -> None:
     assert np.array_equal(raw.stacked().values(), array.transpose(1, 2, 0))
 
 
+def test_pages_of_other_files_beside_them_are_not_samples(tmp_path: Path) -> None:
+    pages = RNG.integers(0, 4096, (3, 16, 16)).astype(np.uint16)
+    for i in range(4):
+        (tmp_path / f"{i}.dcm").write_bytes(dicom(pages, PatientID=f"p{i}"))
+        tifffile.imwrite(tmp_path / f"{i}.tif", pages, photometric="minisblack")
+    assert len(open_data(tmp_path, seed=None).train) == 4 * 3 + 4
+    assert len(open_data(tmp_path, kind=Choice("", {"pages": "all"}), seed=None).train) == 4 * 3 + 4 * 3
+
+
 def test_without_the_extra_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.dcm").write_bytes(dicom(np.zeros((8, 8), np.uint16)))
 
@@ -138,7 +147,6 @@ def test_without_the_extra_it_is_said_what_to_install(tmp_path: Path, monkeypatc
     monkeypatch.setattr(medical.importlib, "import_module", missing)
     with pytest.raises(UserError, match=r"DICOM is read by pydicom, .*: pip install 'unlabeled\[medical\]'"):
         open_data(tmp_path)
-    assert builtins.__import__  # nothing else is changed
 
 
 def test_what_is_no_volume(tmp_path: Path) -> None:

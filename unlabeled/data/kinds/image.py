@@ -124,12 +124,14 @@ class ImageKind:
         if self.tiles:
             down, across = self._tiles(raw)
             return len(down) * len(across)
-        return planes_as_pages(raw).pages if isinstance(raw, Stored) else 1
+        raw = self._paged(raw)
+        return raw.pages if isinstance(raw, Stored) and (self.pages == "all" or raw.noun == "slice") else 1
 
     def part(self, raw: Raw, number: int, decoded: Callable[[], np.ndarray[Any, Any]]) -> Raw:
         """Returns a page or slice of a file, or a tile of what `decoded` makes of it."""
         if not self.tiles:
-            return planes_as_pages(raw).page(number) if isinstance(raw, Stored) else raw
+            several = self.parts(raw) > 1
+            return self._paged(raw).page(number) if several else raw
         down, across = self._tiles(raw)
         top, left = down[number // len(across)], across[number % len(across)]
         side = slice(top, top + self.tiles), slice(left, left + self.tiles)
@@ -147,6 +149,10 @@ class ImageKind:
         counts = [1 if end <= 0 else -(-end // self.tiles) + 1 for end in ends]
         down, across = (np.linspace(0, max(0, e), n).astype(int).tolist() for e, n in zip(ends, counts, strict=True))
         return down, across
+
+    def _paged(self, raw: Raw) -> Raw:
+        """With planes as pages, where all pages are asked for."""
+        return planes_as_pages(raw) if isinstance(raw, Stored) and self.pages == "all" else raw
 
     def whole(self, raw: Raw) -> np.ndarray[Any, Any]:
         """Decodes a picture, to be cut."""

@@ -61,6 +61,8 @@ def _dicom(data: bytes) -> Stored:
     header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
     if "Rows" not in header or "Columns" not in header:
         raise BadImageError("a DICOM file without a picture")
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise BadImageError("a DICOM file of a palette, which is not read: convert it to RGB")
     samples = int(header.get("SamplesPerPixel", 1))
     centre, width = _said(header, "WindowCenter"), _said(header, "WindowWidth")
     window = None
