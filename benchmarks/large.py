@@ -35,7 +35,7 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 
 from unlabeled.data import open_data, store
-from unlabeled.data.kinds.image import open_image, to_pixels
+from unlabeled.data.kinds.pixels import open_image, to_pixels
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.training.batches import Clock, batches

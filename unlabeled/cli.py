@@ -27,7 +27,9 @@ app = App(
     help_format="plaintext",
 )
 
-DOTTED = re.compile(r"--([a-z_-]+\.[\w.-]+)(?:=(.*))?", re.DOTALL)
+OF_IMAGES = ("range", "fit", "pages", "tiles")
+"""Options of the kind of data that need no dot: `--range` is `--kind.range`."""
+DOTTED = re.compile(rf"--([a-z_-]+\.[\w.-]+|{'|'.join(OF_IMAGES)})(?:=(.*))?", re.DOTALL)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -93,7 +95,7 @@ def plugged(words: list[str]) -> list[str]:
 
 
 def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Takes `--a.b=c` and `--a.b c` out of the words.
+    """Takes `--a.b=c` and `--a.b c` out of the words, and the options of images that need no dot.
 
     Raises:
         UserError: a dotted option without a value.
@@ -112,7 +114,7 @@ def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
         value = match[2] if match[2] is not None else next(stream, None)
         if value is None or (match[2] is None and value.startswith("--")):
             raise UserError(f"{word} has no value: write {word} VALUE")
-        found[match[1]] = value
+        found[f"kind.{match[1]}" if match[1] in OF_IMAGES else match[1]] = value
     return rest, found
 
 

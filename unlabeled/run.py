@@ -23,6 +23,7 @@ import torch
 
 from unlabeled import __version__, forms
 from unlabeled.console import console
+from unlabeled.data.kinds.kind import as_then
 from unlabeled.data.split import BALANCED, BY_CONTENT
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -33,7 +34,7 @@ from unlabeled.forms import FormError, check, parsed, read_json
 from unlabeled.kept import Kept
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.recipe import Recipe, compose, read
-from unlabeled.registry import Choice, get, plugins
+from unlabeled.registry import Choice, plugins
 
 RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
@@ -93,7 +94,7 @@ class Run:
         with self._asking_for_plugins():
             recipe = compose(found, prescribe=False)
             kind = recipe.kind if recipe.kind.name else Choice(FIRST_KIND, recipe.kind.options)
-            get("kinds", kind.name)
+            kind = as_then(kind)
         return replace(recipe, kind=kind)
 
     @cached_property

@@ -196,6 +196,17 @@ def test_a_broken_row_group_is_skipped_or_stops(tmp_path: Path) -> None:
     assert "row group 3 is broken" in source.skipped[0].reason
 
 
+def test_parquet_of_paths_only(tmp_path: Path) -> None:
+    """As `datasets` 5.2 writes it from image files."""
+    kind = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    rows = {"image": [{"bytes": None, "path": f"{i}.png"} for i in range(4)]}
+    pq.write_table(pa.table(rows, schema=kind), tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", "holds no bytes, only paths of files", "embed_external_files=True")
+    for i in range(4):
+        write(tmp_path / f"{i}.png", seed=i)
+    assert len(open_data(tmp_path / "a.parquet", seed=None).train) == 4
+
+
 def test_arrays(tmp_path: Path) -> None:
     x = np.zeros((10, 8, 8, 3), np.uint8)
     refused((x, np.arange(9)), "9 labels for 10 images")
@@ -203,8 +214,8 @@ def test_arrays(tmp_path: Path) -> None:
     refused((x, [object()] * 10), "labels of type object")
     refused((x, x, x), "a tuple of 3")
     refused(np.full((4, 8, 8), np.nan), "NaN")
-    refused(np.full((4, 8, 8), 3.0), "float values from 3 to 3")
-    refused(np.zeros((4, 8, 8), np.int64), "values of type int64")
+    refused(np.zeros((4, 8, 8), np.complex64), "values of type complex64")
+    refused(np.zeros((4, 8, 64, 8), np.uint8), "are the channels first or last? Say --kind.channels first")
     refused(np.array([["a"]]), "shape (1, 1)")
     refused(np.zeros((0, 8, 8), np.uint8), "shape (0, 8, 8)")
     refused({"first": x}, "no images among its keys (first)")
@@ -226,7 +237,7 @@ def test_datasets() -> None:
 
     refused(Stream(), "without length")
     refused([], "empty")
-    refused(TensorDataset(torch.randn(10, 3, 8, 8)), "normalised")
+    refused(TensorDataset(torch.full((10, 3, 8, 8), torch.nan)), "NaN")
     refused(["a.png"] * 10, "an item of type str")
 
 

@@ -14,7 +14,7 @@ from command import ONE, ok
 from PIL import Image
 
 from unlabeled.data import left_out, open_data, store
-from unlabeled.data.kinds.image import open_image, to_pixels
+from unlabeled.data.kinds.pixels import open_image, to_pixels
 
 
 def jpeg(seed: int, mode: str = "RGB", **how: object) -> bytes:

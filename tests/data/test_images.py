@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from unlabeled.data.kinds.image import (
+from unlabeled.data.kinds.jpeg import Jpeg
+from unlabeled.data.kinds.pixels import (
     MAX_PIXELS,
-    BadImageError,
-    as_uint8,
     native_channels,
     native_size,
     open_image,
     to_pixels,
 )
-from unlabeled.data.kinds.jpeg import Jpeg
+from unlabeled.data.kinds.stored import BadImageError
+from unlabeled.data.kinds.values import as_uint8
 
 from .pictures import encoded, noise, write
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from unlabeled.data import Source, open_data, store
-from unlabeled.data.kinds.image import open_image, to_pixels
+from unlabeled.data.kinds.pixels import open_image, to_pixels
 from unlabeled.recipe import compose
 from unlabeled.training.batches import Clock, batches
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from unlabeled.data.kinds import image as images
-from unlabeled.data.kinds.image import BadImageError, open_image, to_pixels, weight
+from unlabeled.data.kinds import pixels as images
+from unlabeled.data.kinds.pixels import open_image, to_pixels, weight
+from unlabeled.data.kinds.stored import BadImageError
 from unlabeled.data.room import Room
 
 from .pictures import noise
@@ -85,7 +86,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import torch
-from unlabeled.data.kinds.image import ImageKind, open_image
+from unlabeled.data.kinds.image import ImageKind
+from unlabeled.data.kinds.pixels import open_image
 from unlabeled.data.kinds.kind import Form
 
 def status(key):

@@ -231,8 +231,8 @@ def test_pictures_show_what_is_seen_as_it_is_and_the_rest_as_predicted(normalise
     made, of = method(normalise=normalise), masked()
     with torch.no_grad():
         found, predicted = made.pictures(of, AT), made.predicted(of)
-    assert list(found) == ["original", "masked", "reconstructed"]
-    assert torch.equal(found["original"], of.views[0])
+    assert list(found) == ["view", "masked", "reconstructed"]
+    assert torch.equal(found["view"], of.views[0])
     for i in range(3):
         for place in range(PLACES):
             own, hid, again = (patch(picture[i], place) for picture in found.values())

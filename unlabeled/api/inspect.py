@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ def inspect(
     out: str | Path = "inspect",
     root: str | Path | None = None,
     accelerator: str = "auto",
+    options: Mapping[str, Any] | None = None,
 ) -> Inspection:
     """Look at data before any training: counts, sizes, copies, histograms, a contact sheet, and what to begin with.
 
@@ -39,6 +41,8 @@ def inspect(
         out: folder for `inspect.json` and the pictures; files of these names in it are replaced.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps: what the suggestion is measured on.
+        options: dotted options, of the kind of data only: `--range 0,4095` or `--kind.range 0,4095`; in Python
+            `options={"kind.range": "0,4095"}`.
 
     Returns:
         What was found; `json()` is what `inspect.json` holds.
@@ -50,4 +54,7 @@ def inspect(
     from unlabeled.recipe import Roles
 
     roles = Roles().given(label=label, group=group, columns=columns)
-    return inspect_it(data, roles=roles, kind=kind or "", minutes=minutes, out=Path(out), root=root, accelerator=accelerator)
+    return inspect_it(
+        data, roles=roles, kind=kind or "", minutes=minutes, out=Path(out), root=root, accelerator=accelerator,
+        options=options or {},
+    )  # fmt: skip

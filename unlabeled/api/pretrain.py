@@ -57,7 +57,8 @@ def pretrain(
     then from the method's paper, then from the defaults. Options of the method, the encoder, the views and the optimiser are
     written with a dot: `--method.temperature 0.2`, `--encoder.width 16`, `--views.strength 0.5`, `--optimizer.lr 0.1`; of
     the kind of data `--kind.eval-size 40` or, for recordings, `--kind.rate 16000 --kind.seconds 4`; in Python
-    `options={"method.temperature": 0.2}`.
+    `options={"method.temperature": 0.2}`. Of images four need no dot: `--range 0,4095`, the values that become black and
+    white; `--fit crop|pad|stretch`; `--pages first|all|channels` of a file; `--tiles 256`, of large pictures.
 
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or

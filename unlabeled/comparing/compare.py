@@ -161,8 +161,8 @@ def _row(
         _same(text, run.recipe, common, (*SHARED, *(["seed"] * data.held_out), *([] if minutes else ["epochs"])))
     elif is_recipe(text):
         recipe = make(*base, encoder, read(text), base[-1], {"data": fixed["data"]})
-        if not recipe.kind.name or not recipe.kind.options.get("size"):  # what it leaves open is as the data say
-            recipe = compose(recipe.to_dict(), {"kind": {**fixed["kind"], **recipe.kind.options}})
+        said = {option: value for option, value in recipe.kind.options.items() if value is not None}
+        recipe = compose(recipe.to_dict(), {"kind": {**fixed["kind"], **said}})  # what it leaves open is as the data say
         _same(text, recipe, common, (*SHARED, "seed"))
         row = Row(locate(text).stem, compose(recipe.to_dict(), {"epochs": fixed["epochs"]}))
     else:
@@ -197,7 +197,8 @@ def _same(text: str, recipe: Recipe, common: Recipe, fields: Sequence[str]) -> N
 
 def _alike(a: Choice, b: Choice) -> bool:
     """Whether samples are the same to both: what is left open, or said to be what it is anyway, makes no difference."""
-    one, two = ({k: v for k, v in kind.options.items() if v not in (None, kind.options.get("size"))} for kind in (a, b))
+    usual = (None, "type", a.options.get("size"), b.options.get("size"))
+    one, two = ({k: v for k, v in kind.options.items() if v not in usual} for kind in (a, b))
     return (a.name, a.options.get("size"), one) == (b.name, b.options.get("size"), two)
 
 

@@ -20,7 +20,8 @@ from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
 from unlabeled.data.formats.folder import open_folder
 from unlabeled.data.formats.listed import open_list
 from unlabeled.data.formats.parquet import open_parquet
-from unlabeled.data.kinds.kind import build, suffixes
+from unlabeled.data.formats.parts import in_parts
+from unlabeled.data.kinds.kind import build, suffix_of, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
@@ -89,8 +90,10 @@ class Data:
 
     def remarks(self) -> list[str]:
         """Returns what the user should know of labels, groups and the cache, in sentences."""
-        said = [f"No labels: {self.train.remark}."] if self.train.remark else []
-        said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
+        there = [source for source in (self.train, self.test) if source is not None]
+        said = list(dict.fromkeys(line for source in there for line in source.said))
+        said += [f"No labels: {self.train.remark}."] if self.train.remark else []
+        said += list(dict.fromkeys(f"{source.uncached}." for source in there if source.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
@@ -161,14 +164,15 @@ def open_data(
     """
     if isinstance(data, Data):
         return data
-    train, test = _listings(data, root, kind.name)
+    train, test = _listings(data, root, kind)
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
-    roles = _possible(roles, train)
+    made = build(Choice(train.kind, kind.options))
+    train, test = in_parts(train, made), test and in_parts(test, made)
+    roles = _possible(replace(roles, group=roles.group or train.group), train)
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
-    made = build(Choice(train.kind, kind.options))
     source = open_source(train, labels, made, None, seconds, channels)
     if test is not None:
         tested = labels_of(test, roles.label, labels)
@@ -216,23 +220,24 @@ def _with_parts(listing: Listing, roles: Roles) -> Listing:
     return replace(listing, columns={**listing.columns, **found})
 
 
-def _listings(data: Any, root: str | Path | None, asked: str) -> Splits:
+def _listings(data: Any, root: str | Path | None, kind: Choice) -> Splits:
+    asked, axis = kind.name, str(kind.options.get("channels") or "")
     if isinstance(data, Path):
-        return _open_path(data, str(data), asked)
+        return _open_path(data, str(data), asked, axis)
     if isinstance(data, str):
-        return _open_words(data, root, asked)
+        return _open_words(data, root, asked, axis)
     if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
-        return open_arrays(data, "arrays")
+        return open_arrays(data, "arrays", axis)
     if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
-        return open_dataset(data, type(data).__name__)
+        return open_dataset(data, type(data).__name__, axis)
     raise UserError(
         f"data of type {type(data).__name__}: give a path, a name, arrays, (images, labels), or a torch.utils.data.Dataset"
     )
 
 
-def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
+def _open_words(text: str, root: str | Path | None, asked: str, axis: str = "") -> Splits:
     if re.match(r"(train|test|val)=", text):
-        return _open_pair(text, root, asked)
+        return _open_pair(text, root, asked, axis)
     if text in registry.names("data"):
         splits: Splits = registry.get("data", text).make(text, root)
         return splits
@@ -240,7 +245,7 @@ def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
         raise UserError("no data given: name a path or a data set, for example digits")
     path = Path(text).expanduser()
     if path.exists() or path.is_symlink():
-        return _open_path(path, text, asked)
+        return _open_path(path, text, asked, axis)
     known = registry.names("data")
     if len(path.parts) > 1:
         raise UserError(_missing(path, text))
@@ -248,7 +253,7 @@ def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
     raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
 
 
-def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
+def _open_pair(text: str, root: str | Path | None, asked: str, axis: str) -> Splits:
     """`train=A,test=B`: of each the split asked for, where it has splits itself."""
     parts: dict[str, str] = {}
     for part in re.split(r",(?=(?:train|test|val)=)", text):
@@ -260,26 +265,26 @@ def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
     if set(parts) != {"train", "test"}:
         missing = "test" if "train" in parts else "train"
         raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
-    train = _open_words(parts["train"], root, asked)[0]
-    first, second = _open_words(parts["test"], root, asked or train.kind)
+    train = _open_words(parts["train"], root, asked, axis)[0]
+    first, second = _open_words(parts["test"], root, asked or train.kind, axis)
     test = replace(second or first, kind=train.kind, invariances=train.invariances)
     return replace(train, name=text), replace(test, name=text)
 
 
-def _open_path(path: Path, name: str, asked: str) -> Splits:
+def _open_path(path: Path, name: str, asked: str, axis: str) -> Splits:
     if not path.exists():
         raise UserError(_missing(path, name))
     if path.is_dir():
         return open_folder(path, name, asked)
     if not path.is_file():
         raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path.name)
     if suffix == ".zip":
         return open_zip(path, name, asked)
     if suffix in (".parquet", ".pq"):
         return open_parquet(path, name, asked)
     if suffix in (".npz", ".npy"):
-        return open_npz(path, name)
+        return open_npz(path, name, axis)
     if suffix in (".csv", ".txt"):
         return open_list(path, name, asked)
     if suffix in suffixes():

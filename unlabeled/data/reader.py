@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,6 +84,8 @@ class Listing:
         columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
         label: the column that holds the labels where the format says so; "" where it does not.
         declared: column -> names of the classes that its integers stand for, where the format has them.
+        group: the column whose values are not divided between training and held-out samples, unless the user names another.
+        said: what the user should know of how the data were read, without the full stop.
     """
 
     name: str
@@ -95,6 +97,14 @@ class Listing:
     columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     label: str = ""
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group: str = ""
+    said: tuple[str, ...] = ()
+
+
+def session(reader: Reader) -> AbstractContextManager[None]:
+    """Returns a time in which this thread reads samples in order, and a file of several is opened once for all of them."""
+    made: AbstractContextManager[None] = getattr(reader, "session", nullcontext)()
+    return made
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor
 from unlabeled.batch import Fields
 from unlabeled.data.kinds.kind import Form, Kind
 from unlabeled.data.labels import Labels, labels_of
-from unlabeled.data.reader import Listing, Skipped, some
+from unlabeled.data.reader import Listing, Skipped, session, some
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError
 
@@ -121,6 +121,11 @@ class Source:
         return good
 
     @property
+    def said(self) -> list[str]:
+        """What was decided in reading the samples, in sentences."""
+        return [f"{line}." for line in (*self._listing.said, *self.form.said)]
+
+    @property
     def channels(self) -> int:
         """Of each sample."""
         return self.form.channels
@@ -165,9 +170,10 @@ class Source:
         """Returns what `Form.native` holds, of each of the samples at `indices`, (b, k) int64, without those that cannot be
         read."""
         sizes = []
-        for row in self._rows[np.asarray(indices, dtype=np.int64)].tolist():
-            with suppress(Exception):  # decoders raise anything on broken data
-                sizes.append(self.kind.native(self._listing.reader.read(row)))
+        with session(self._listing.reader):
+            for row in self._rows[np.asarray(indices, dtype=np.int64)].tolist():
+                with suppress(Exception):  # decoders raise anything on broken data
+                    sizes.append(self.kind.native(self._listing.reader.read(row)))
         return np.array(sizes, np.int64).reshape(-1, len(self.form.native))
 
     def subset(self, indices: Tensor | Array | Sequence[int]) -> Source:

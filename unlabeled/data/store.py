@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.data.kinds.kind import Form, Kind
-from unlabeled.data.reader import Reader, Skipped, in_a_line, some
+from unlabeled.data.reader import Reader, Skipped, in_a_line, session, some
 from unlabeled.data.room import raw_room
 from unlabeled.errors import UserError
 from unlabeled.files import reserve
@@ -80,7 +80,7 @@ class Store:
         if self._held is not None:
             missing = rows[(self._decoded[rows] == 0) & ~self.bad[rows]]
             if missing.size:
-                self._decode(np.unique(missing), self._held)
+                self._decode(self._with_them(missing), self._held)
             return {name: held.take(rows, axis=0) for name, held in self._held.items()}, ~self.bad[rows]
         wanted, where = np.unique(rows, return_inverse=True)
         fields = {name: np.zeros((len(wanted), *shape), kind) for name, (kind, shape) in self.form.fields.items()}
@@ -116,7 +116,17 @@ class Store:
         if len(self.skipped) > known:
             self._refuse_if_bad(len(self.reader))
 
+    def _with_them(self, missing: Array) -> Array:
+        """Samples to decode, and those not decoded yet that lie in one file with them; sorted."""
+        together = getattr(self.reader, "together", np.unique)(missing)
+        found: Array = together[(self._decoded[together] == 0) & ~self.bad[together]]
+        return found
+
     def _decode_each(self, pairs: Iterable[tuple[int, int]], fields: Arrays) -> None:
+        with session(self.reader):
+            self._decode_in_order(pairs, fields)
+
+    def _decode_in_order(self, pairs: Iterable[tuple[int, int]], fields: Arrays) -> None:
         for row, place in pairs:
             try:
                 decoded, damaged = self._decoded_one(row)
@@ -149,7 +159,7 @@ class Store:
 
     def _open_cache(self) -> None:
         """Maps fields and state, if they fit: in the cache folder, or in a temporary one."""
-        content = f"{self.kind.name} {self.kind.version} {self.reader.identity} {self.reader.place}"
+        content = f"{self.kind.name} {self.kind.version} {self.reader.identity} {self.reader.place}{self.form.how}"
         key = hashlib.blake2b(content.encode("utf-8", "surrogateescape"), digest_size=10).hexdigest()
         shapes = ["x".join(map(str, shape)) for _, shape in self.form.fields.values() if shape]
         folder = cache_folder() / "-".join([key, *shapes, *([str(self.form.rate)] if self.form.rate else [])])

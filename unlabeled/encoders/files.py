@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlabeled import forms
-from unlabeled.data.kinds.kind import build
+from unlabeled.data.kinds.kind import as_then, build
 from unlabeled.encoders.encoder import Encoder, renamed
 from unlabeled.errors import UserError
 from unlabeled.forms import FormError, check, parsed
@@ -57,7 +57,7 @@ def read_encoder(path: Path) -> Encoder:
     except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
     try:
-        encoder = build(kind).encoder(choice, channels, None).with_tta(tta)
+        encoder = build(as_then(kind)).encoder(choice, channels, None).with_tta(tta)
         encoder = encoder.whitened() if whitened else encoder
     except UserError:
         raise

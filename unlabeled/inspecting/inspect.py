@@ -82,15 +82,27 @@ class Inspection:
 
 
 def inspect(
-    data: Any, *, roles: Roles, kind: str, minutes: float, out: Path, root: str | Path | None, accelerator: str
+    data: Any,
+    *,
+    roles: Roles,
+    kind: str,
+    minutes: float,
+    out: Path,
+    root: str | Path | None,
+    accelerator: str,
+    options: Mapping[str, Any] | None = None,
 ) -> Inspection:
     """Does what `unlabeled.api.inspect` says."""
     if not 0 < minutes < math.inf:
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
-    opened = open_data(data, kind=Choice(kind), root=root, seed=None, roles=roles)
-    sources: dict[str, Source] = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
+    given = of_kind(options or {})
+    opened = open_data(data, kind=Choice(kind, given), root=root, seed=None, roles=roles)
+    whole = opened
+    if opened.train.form.fit == "crop" and opened.train.form.how:  # copies are of whole pictures
+        whole = open_data(data, kind=Choice(kind, {**given, "fit": "stretch"}), root=root, seed=None, roles=roles)
+    sources: dict[str, Source] = {"train": whole.train, "test": whole.test} if whole.test else {"all": whole.train}
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
@@ -99,13 +111,14 @@ def inspect(
         name = str(data) if isinstance(data, str | Path) else "DATA"
         described = columns.describe(sources)
         group = roles.group or (None if opened.test else columns.advised(described, opened.train))
-        given = {"label": roles.label, "group": group, "columns": roles.columns}
-        said_of_columns = {name: value for name, value in given.items() if value}
+        of_columns = {"label": roles.label, "group": group, "columns": roles.columns}
+        said_of_columns = {name: value for name, value in of_columns.items() if value}
         more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
         more += _separating(group, opened)
         more += f" --root {shlex.quote(str(root))}" if root else ""
         more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
         more += f" --kind {kind}" if kind else ""
+        more += "".join(f" --kind.{option} {shlex.quote(str(value))}" for option, value in given.items())
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
@@ -123,6 +136,18 @@ def inspect(
     text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return found
+
+
+def of_kind(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of the kind of data, without the name of the kind.
+
+    Raises:
+        UserError: one of something else.
+    """
+    other = [key for key in options if not key.startswith("kind.")]
+    if other:
+        raise UserError(f"unknown option --{other[0]}: options of the kind of data are written --kind.NAME VALUE")
+    return {key.partition(".")[2].replace("-", "_"): value for key, value in options.items()}
 
 
 def _separating(group: str | None, opened: Data) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from unlabeled import registry
+from unlabeled.console import console
 from unlabeled.data import open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
@@ -32,13 +33,16 @@ def draw(
     root: str | Path | None,
 ) -> Path:
     """Does what `unlabeled.api.contact_sheet` says."""
-    chosen = {}
+    chosen: dict[str, Any] = {}
+    given: dict[str, Any] = {} if image_size is None else {"size": image_size}
     for key, value in options.items():
         head, _, option = key.partition(".")
-        if head != "policy" or not option:
+        if head not in ("policy", "kind") or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
-        chosen[option] = value
-    opened = open_data(data, kind=Choice(kind, {} if image_size is None else {"size": image_size}), root=root, seed=seed)
+        (chosen if head == "policy" else given)[option.replace("-", "_")] = value
+    opened = open_data(data, kind=Choice(kind, given), root=root, seed=seed)
+    for remark in opened.remarks():
+        console().print(remark, soft_wrap=True)
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))
@@ -46,6 +50,6 @@ def draw(
         raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
     return contact_sheet(
-        source.fetch(picked), views, torch.Generator().manual_seed(seed), out,
+        source.fetch(picked), views, torch.Generator().manual_seed(seed), out, first=source.form.shown,
         pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
     )  # fmt: skip

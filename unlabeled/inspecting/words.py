@@ -85,9 +85,6 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
             f"{nouns.capitalize()} that are damaged: {damaged:,}. They are used as far as they can be decoded; inspect.json "
             "lists them as `damaged`."
         )
-    pictures = first.source.kind.name == "image"
-    if pictures and any((census.sizes[:, 0] != census.sizes[:, 1]).any() for census in censuses.values()):
-        said.append("Not all images are square: only the central square is used.")
     return said
 
 

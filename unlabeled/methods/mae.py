@@ -120,7 +120,7 @@ class MAE(Method):
         covered = torch.zeros_like(places).scatter(1, batch.targets["hidden"], 1)  # (B, N)
         unseen = joined(covered[:, :, None].expand(-1, -1, self.side**2), self.side, height, width) > 0  # (B, 1, H, W)
         return {
-            "original": x,
+            "view": x,
             "masked": torch.where(unseen, GREY, x),
             "reconstructed": torch.where(unseen, painted, x),
         }

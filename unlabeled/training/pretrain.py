@@ -137,6 +137,8 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     for option, asked in run.environment.get("capped", {}).items():
         if now["method"].get(option) == asked:  # the same command again
             now["method"][option] = before["method"][option]
+    if str(now["kind"].get("range")).endswith("%"):  # of the values, which were measured then
+        now["kind"]["range"] = before["kind"].get("range")
     chosen = {"speed"} if now["speed"] == "auto" else set()
     open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
     now["encoder"] |= {name: value for name, value in open_.items() if value is not None}

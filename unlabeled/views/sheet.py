@@ -34,6 +34,7 @@ def contact_sheet(
     path: Path | str,
     *,
     draws: int = 3,
+    first: str = "original",
     pictures: Callable[[Fields], Tensor] = lambda fields: fields["image"],
     shown: Shown = lambda view: (view * 255).round().to(torch.uint8),
 ) -> Path:
@@ -45,6 +46,7 @@ def contact_sheet(
         generator: advances by `draws` calls of the policy.
         path: of the PNG; folders above it are made.
         draws: how often each view is drawn.
+        first: what the samples' own pictures are called.
         pictures: of the samples: uint8 (N, C, H, W).
         shown: of a view.
 
@@ -56,7 +58,7 @@ def contact_sheet(
     """
     drawn = [policy(fields, generator)[0] for _ in range(draws)]
     columns = [[picture(image) for image in pictures(fields)]]
-    headings = ["original"]
+    headings = [first]
     for view in range(len(drawn[0])):
         for draw in range(draws):
             columns.append([picture(_mosaic(image)) for image in shown(drawn[draw][view])])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from unlabeled.data.content import digest, of_what
 from unlabeled.data.formats.folder import stamp
-from unlabeled.data.kinds.kind import build, of_files
+from unlabeled.data.kinds.kind import build, left, of_files
 from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits, readable
 from unlabeled.data.room import RAW
@@ -82,4 +83,5 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
         archive.close()
         wanted = build(Choice(asked or "image"))
         raise UserError(f"{name}: no {wanted.noun} in this zip ({len(members)} other files): zip a folder of {wanted.nouns}")
-    return listings(samples, kind, lambda chosen: ZipReader(path, archive, chosen, kind), name)
+    train, test = listings(samples, kind, lambda chosen: ZipReader(path, archive, chosen, kind), name)
+    return replace(train, said=(*train.said, *left(members, samples))), test

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from unlabeled.data.content import of_what
-from unlabeled.data.kinds.image import BadImageError, as_uint8
+from unlabeled.data.kinds.stored import BadImageError
 from unlabeled.data.labels import as_labels
 from unlabeled.data.reader import Listing, Raw, Splits, readable
 from unlabeled.errors import UserError
@@ -26,28 +26,59 @@ _LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
 Array = np.ndarray[Any, Any]
 
 
-class ArrayReader:
-    """Images (n, H, W, C) of uint8.
+def channels_last(image: Array, axis: str = "", usual: str = "") -> Array:
+    """Returns images (..., H, W, C), whether their channels came first or last.
+
+    The axis of the channels is told from the others: where those are equal, as of square pictures, it is the odd one out;
+    else it is the shortest.
 
     Args:
-        images: (n, H, W) or (n, H, W, C); also (n, C, H, W) where C is 1 to 4 and W is not.
-        name: for messages and paths.
+        image: (..., H, W, C) or (..., C, H, W).
+        axis: `first` or `last`, where it is known.
+        usual: which it is where the shape does not tell.
 
     Raises:
-        UserError: another shape, no image, or values that are not grey values.
+        UserError: the shape does not tell, and nothing is usual.
+
+    >>> channels_last(np.zeros((13, 64, 64))).shape, channels_last(np.zeros((64, 64, 13))).shape
+    ((64, 64, 13), (64, 64, 13))
+    """
+    a, b, c = image.shape[-3:]
+    if not axis and a != c:
+        axis = "last" if a == b or (b != c and c < a) else "first"
+    axis = axis or usual
+    if not axis:
+        raise UserError(f"images of shape {(a, b, c)}: are the channels first or last? Say --kind.channels first, or last")
+    return np.moveaxis(image, -3, -1) if axis == "first" else image
+
+
+class ArrayReader:
+    """Images (n, H, W, C) of any type of numbers.
+
+    Args:
+        images: (n, H, W), (n, H, W, C) or (n, C, H, W); see `channels_last`.
+        name: for messages and paths.
+        axis: of the channels, `first` or `last`; "" to tell it from the shape.
+
+    Raises:
+        UserError: another shape, no image, or values that are no numbers.
     """
 
-    def __init__(self, images: Array, name: str) -> None:
+    def __init__(self, images: Array, name: str, axis: str = "") -> None:
         if images.ndim not in (3, 4) or 0 in images.shape:
             raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0")
         if images.ndim == 3:
             images = images[:, :, :, None]
-        elif images.shape[1] <= 4 < images.shape[3]:
-            images = images.transpose(0, 2, 3, 1)
-        try:
-            self._images = as_uint8(images)
-        except BadImageError as error:
-            raise UserError(f"{name}: {error}") from None
+        else:
+            try:
+                images = channels_last(images, axis)
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from None
+        if images.dtype.kind not in "biuf":
+            raise UserError(f"{name}: values of type {images.dtype}; give whole or real numbers, such as uint8")
+        if images.dtype.kind == "f" and not (np.isfinite(images.min()) and np.isfinite(images.max())):
+            raise UserError(f"{name}: contains NaN or infinite values: give numbers only")
+        self._images = images.astype(np.float32) if images.dtype == np.float16 else images
         self._name = name
         self.channels: int | None = images.shape[3]
         self.held: Array | None = None if isinstance(images, np.memmap) else self._images
@@ -76,11 +107,12 @@ class ArrayReader:
 class DatasetReader:
     """Items of a `torch.utils.data.Dataset`: an image, or a tuple that starts with one. One item at a time.
 
-    Tensors are (C, H, W) or (H, W), arrays (H, W[, C]).
+    Tensors and arrays are (C, H, W), (H, W, C) or (H, W); where the shape does not tell, tensors have their channels first.
 
     Args:
         dataset: map-style.
         name: for paths.
+        axis: of the channels, `first` or `last`; "" to tell it from the shape.
         place: where it lies and when it was written, if it cannot have changed otherwise: what is decoded is then kept for
             the next process.
     """
@@ -88,8 +120,8 @@ class DatasetReader:
     channels = None
     held = None
 
-    def __init__(self, dataset: Any, name: str, place: str = "") -> None:
-        self.place, self.lasting = place, bool(place)
+    def __init__(self, dataset: Any, name: str, place: str = "", axis: str = "") -> None:
+        self.place, self.lasting, self._axis = place, bool(place), axis
         self._dataset, self._name, self._lock = dataset, name, threading.Lock()
         digest = hashlib.blake2b(f"{type(dataset).__name__} {len(dataset)}".encode(), digest_size=16)
         for index in np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), 16)).astype(int)).tolist():
@@ -111,12 +143,12 @@ class DatasetReader:
         image = item[0] if isinstance(item, tuple | list) else item
         if isinstance(image, Tensor):
             array: Array = image.detach().cpu().numpy()
-            return array.transpose(1, 2, 0) if array.ndim == 3 else array
+            return channels_last(array, self._axis, usual="first") if array.ndim == 3 else array
         if isinstance(image, Image.Image):
             image.load()  # what is loaded is not changed by a later `draft`: the image may be the data set's own
             return image
         if isinstance(image, np.ndarray):
-            return image
+            return channels_last(image, self._axis) if image.ndim == 3 else image
         raise BadImageError(f"an item of type {type(image).__name__}; an image is a PIL image, an array or a tensor")
 
     def contents(self) -> list[bytes]:
@@ -129,7 +161,7 @@ class DatasetReader:
         return f"{self._name}[{index}]"
 
 
-def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str) -> Splits:
+def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str, axis: str = "") -> Splits:
     """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
 
     Raises:
@@ -138,23 +170,23 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
     if isinstance(data, tuple):
         if len(data) != 2:
             raise UserError(f"{name}: a tuple of {len(data)}; give (images, labels)")
-        return _listing(data[0], data[1], [], name), None
+        return _listing(data[0], data[1], [], name, axis), None
     if not isinstance(data, Mapping):
-        return _listing(data, None, [], name), None
+        return _listing(data, None, [], name, axis), None
     keys = {str(k).lower(): k for k in data}
     classes = [str(c) for c in np.asarray(data[keys["classes"]]).tolist()] if "classes" in keys else []
     train = _pair(keys, "train") or _pair(keys, "")
     if train is None:
         listed = ", ".join(map(str, data)) or "none"
         raise UserError(f"{name}: no images among its keys ({listed}): name them x_train, y_train, x_test, y_test or x, y")
-    first = _listing(data[train[0]], data[train[1]] if train[1] else None, classes, name)
+    first = _listing(data[train[0]], data[train[1]] if train[1] else None, classes, name, axis)
     test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
     if test is None:
         return first, None
-    return first, _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name)
+    return first, _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name, axis)
 
 
-def open_npz(path: Path, name: str) -> Splits:
+def open_npz(path: Path, name: str, axis: str = "") -> Splits:
     """Opens a `.npz` of arrays by name, or a `.npy` of images.
 
     Raises:
@@ -163,10 +195,10 @@ def open_npz(path: Path, name: str) -> Splits:
     # NumPy leaves what it opened itself open, where it is no archive
     with readable(name, path.suffix, "save it again with numpy.savez"), path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
-        return open_arrays(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()), name)
+        return open_arrays(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()), name, axis)
 
 
-def open_dataset(dataset: Any, name: str) -> Splits:
+def open_dataset(dataset: Any, name: str, axis: str = "") -> Splits:
     """Opens a map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
 
     Raises:
@@ -177,7 +209,7 @@ def open_dataset(dataset: Any, name: str) -> Splits:
     n = len(dataset)
     if not n:
         raise UserError(f"{name}: the data set is empty")
-    reader = DatasetReader(dataset, name)
+    reader = DatasetReader(dataset, name, axis=axis)
     values = _declared_labels(dataset, n)
     if values is None:
         first = dataset[0]
@@ -190,11 +222,12 @@ def open_dataset(dataset: Any, name: str) -> Splits:
     return Listing(name, reader, labels, found), None
 
 
-def _listing(images: Any, labels: Any, classes: list[str], name: str) -> Listing:
+def _listing(images: Any, labels: Any, classes: list[str], name: str, axis: str = "") -> Listing:
     if isinstance(images, Tensor):
         array = images.detach().cpu().numpy()
-        images = array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
-    reader = ArrayReader(np.asanyarray(images), name)
+        images = channels_last(array, axis, usual="first") if array.ndim == 4 else array
+        axis = "last"
+    reader = ArrayReader(np.asanyarray(images), name, axis)
     if labels is None:
         return Listing(name, reader, None, ())
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels

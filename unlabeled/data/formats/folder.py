@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unlabeled.data import content
 from unlabeled.data.formats.parquet import open_parquet
-from unlabeled.data.kinds.kind import build, is_shown, of_files
+from unlabeled.data.kinds.kind import build, is_shown, left, of_files
 from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits
 from unlabeled.errors import UserError
@@ -76,7 +77,10 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     stamps = dict(sorted(_walk(root)))
     kind, paths = of_files(stamps, asked, name)
     if paths:
-        return listings(paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name)
+        train, test = listings(
+            paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
+        )
+        return replace(train, said=(*train.said, *left(stamps, paths))), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
     raise UserError(_nothing_in(root, name, asked))

@@ -149,12 +149,26 @@ def _listing(paths: Sequence[Path], name: str, asked: str) -> Listing:
     reader = ParquetReader(paths, files, column, kind)
     if not len(reader):
         raise UserError(f"{name}: the Parquet file has no rows: give one with some")
+    _check_there(reader, column, name)
     others = [other for other in schema.names if other != column]
     plain = [other for other in others if all(_is_plain(file.schema_arrow.field(other).type) for file in files)]
     columns = _columns(files, plain, name)
     declared = {other: names for other, names in _declared(schema).items() if other in columns}
     label = known(columns) or next(iter(declared), "")
     return Listing(name, reader, None, (), kind, columns=columns, label=label, declared=declared)
+
+
+def _check_there(reader: ParquetReader, column: str, name: str) -> None:
+    """Refuses a file that names its samples' files, and not their bytes, where the first of these is not there."""
+    try:
+        first = reader._stored(0)
+    except Exception:  # a broken row is one bad sample
+        return
+    if isinstance(first, Path) and not first.exists():
+        raise UserError(
+            f"{name}: its column {column!r} holds no bytes, only paths of files such as {str(first)!r}, which is not there: "
+            "write the file again with the bytes in it (in `datasets`, embed_external_files=True), or move it to the files"
+        )
 
 
 def _is_plain(kind: Any) -> bool:

@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-import io
-import math
-import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional as F
 
 from unlabeled import registry
 from unlabeled.batch import Fields, Progress
-from unlabeled.data.kinds.jpeg import ORIENTATION, SPARE, START, UPRIGHT, Jpeg
+from unlabeled.data.kinds import medical, values
 from unlabeled.data.kinds.kind import Form
-from unlabeled.data.reader import NATURAL, Raw, Reader, in_a_line
-from unlabeled.data.room import DECODING, RAW, decoding_room
+from unlabeled.data.kinds.pixels import (
+    Fit,
+    Opened,
+    channels_of,
+    deep,
+    native_channels,
+    native_size,
+    open_image,
+    to_pixels,
+    weight,
+    whole,
+    whole_weight,
+)
+from unlabeled.data.kinds.stored import Stored
+from unlabeled.data.kinds.tiff import planes_as_pages
+from unlabeled.data.reader import NATURAL, Raw, Reader, in_a_line, session
+from unlabeled.data.room import decoding_room
 from unlabeled.errors import UserError
-from unlabeled.files import open_regular
 from unlabeled.registry import Choice, Range, register
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
 
-MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
-_SMALLER = "make it smaller, or cut it into several"
-_READ_BY_PARTS = ("TIFF", "BMP", "PNG", "PPM")
-_DECODER = {"WEBP": 9, "AVIF": 6}
-"""Bytes a pixel that decoders take beside the picture, measured with Pillow 12.1; JPEG 2000 takes 4 a channel, and 4."""
-STRIP = 1 << 22
-"""Pixels of an image that are converted at once."""
 _KNOWN = "jpg jpeg jpe jfif png bmp dib gif webp tif tiff ppm pgm pbm pnm jp2 j2k avif tga ico"
-SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" "))
+SUFFIXES = frozenset(f".{s}" for s in _KNOWN.split(" ")) | medical.SUFFIXES
 
-_GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
-
-
-_SAMPLED, _COLOUR_SAMPLED = 256, 64  # headers read, images decoded, to find what a source is
+_SAMPLED = 256
+"""Images looked at to find what a source is: their headers, their colours, the values of those of more than 8 bits."""
+WIDE = 0.5
+"""Share of the median picture outside its central square from which on pictures are squashed where nothing is asked for.
+Ours: photographs of 4:3 and 3:2 lose 25% and 33%, as is the custom."""
 MILD_CROP, MILD_COLOURS = 0.5, 0.5
 """Least area of a crop, and strength of the colour jitter, of views that are mild. The area is ours; the strength is half of
 SimCLR's, as in MoCo v2 and in SimCLR's experiments on CIFAR-10 (appendix B.9)."""
@@ -54,9 +58,9 @@ SMALLEST, LARGEST = 16, 224
 """Bounds of the default side of a view, in pixels: a ResNet halves 16 three times; 224 is ImageNet's custom."""
 
 
-@register("image")
+@register("image", formerly={"fit": "crop", "range": "type"})
 class ImageKind:
-    """Still images, kept as squares of uint8.
+    """Still images, kept as squares of uint8. `--range`, `--fit`, `--pages` and `--tiles` are `--kind.range` and so on.
 
     Args:
         size: side of a view in pixels; none given: the data's own, between 16 and 224.
@@ -65,12 +69,21 @@ class ImageKind:
             "EfficientNetV2", on progressive learning; by how much is ours).
         eval_size: side in pixels at which images are judged after training; none given: `size`. Somewhat more than that
             helps, as crops show things enlarged (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+        range: of values of more than 8 bits, those that become black and white: `0,4095`, or such a pair for each channel,
+            one after the other; `1%,99%` of the values of the set, for each channel; `type`, what the type can hold; none
+            given: measured over the set, for each channel, and the windows of DICOM files.
+        fit: what becomes of pictures that are not square: `crop`, their central square; `pad`, all of it, with black beside;
+            `stretch`, all of it, squashed; none given: crop, but stretch where that would lose half of the median picture.
+        pages: of a file with several (TIFF, GIF): the `first`; `all`, each a sample; `channels`, the channels of one. Slices
+            of a volume (DICOM, NIfTI) are samples, unless `channels` is given.
+        tiles: side in pixels of the squares that large pictures are cut into, each a sample; none given: no tiles.
+        channels: whether arrays have their channels first or last; none given: told from their shape.
     """
 
     name, noun, nouns, raw = "image", "image", "images", "pixels"
     suffixes = SUFFIXES
     invariances = NATURAL
-    version = 2  # raise it whenever `to_pixels` gives other pixels than before
+    version = 3  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
 
     def __init__(
@@ -79,10 +92,19 @@ class ImageKind:
         size: Annotated[int, Range(4)] | None = None,
         first_size: Annotated[int, Range(4)] | None = None,
         eval_size: Annotated[int, Range(4)] | None = None,
+        range: str | None = None,
+        fit: Fit | None = None,
+        pages: Literal["first", "all", "channels"] | None = None,
+        tiles: Annotated[int, Range(8)] | None = None,
+        channels: Literal["first", "last"] | None = None,
     ) -> None:
         self.size, self.first_size, self.eval_size = size, first_size, eval_size
+        self.range, self.fit, self.pages, self.tiles, self.channels = range, fit, pages, tiles, channels
+        values.check(range)
+        if tiles and pages == "all":
+            raise UserError("pages 'all' and tiles: give one of them, and cut the pages of the other by other means")
 
-    def open(self, source: bytes | Path) -> Image.Image | Jpeg:
+    def open(self, source: bytes | Path) -> Opened:
         """Does what `open_image` says."""
         return open_image(source)
 
@@ -90,24 +112,88 @@ class ImageKind:
         """Returns (H, W), without decoding."""
         return native_size(raw)
 
+    def cuts(self, paths: Sequence[str]) -> str:
+        """Returns what a sample is of a file, `tile`, `page` or `slice`; "" where each file is one."""
+        volumes = self.pages in (None, "all") and any(path.lower().endswith(tuple(medical.SUFFIXES)) for path in paths)
+        if self.tiles and volumes:
+            raise UserError(f"tiles of {self.tiles} pixels: slices of volumes cannot be cut: leave --tiles out")
+        return "tile" if self.tiles else "slice" if volumes else "page" if self.pages == "all" else ""
+
+    def parts(self, raw: Raw) -> int:
+        """Counts the samples in a file."""
+        if self.tiles:
+            down, across = self._tiles(raw)
+            return len(down) * len(across)
+        raw = self._paged(raw)
+        return raw.pages if isinstance(raw, Stored) and (self.pages == "all" or raw.noun == "slice") else 1
+
+    def part(self, raw: Raw, number: int, decoded: Callable[[], np.ndarray[Any, Any]]) -> Raw:
+        """Returns a page or slice of a file, or a tile of what `decoded` makes of it."""
+        if not self.tiles:
+            several = self.parts(raw) > 1
+            return self._paged(raw).page(number) if several else raw
+        down, across = self._tiles(raw)
+        top, left = down[number // len(across)], across[number % len(across)]
+        side = slice(top, top + self.tiles), slice(left, left + self.tiles)
+        height, width = (min(self.tiles, length) for length in native_size(raw))
+        pixels = self._asked(raw)
+        about = pixels if isinstance(pixels, Stored) else Stored(
+            height, width, channels_of(raw), "uint8", lambda pages, least: decoded(), lambda least: 0, colour=True
+        )  # fmt: skip
+        return replace(about, height=height, width=width, load=lambda pages, least: decoded()[side], weight=lambda least: 0)
+
+    def _tiles(self, raw: Raw) -> tuple[list[int], list[int]]:
+        """Where tiles begin, from above and from the left: evenly, so that they overlap a little and nothing is left out."""
+        assert self.tiles is not None
+        ends = [length - self.tiles for length in native_size(raw)]
+        counts = [1 if end <= 0 else -(-end // self.tiles) + 1 for end in ends]
+        down, across = (np.linspace(0, max(0, e), n).astype(int).tolist() for e, n in zip(ends, counts, strict=True))
+        return down, across
+
+    def _paged(self, raw: Raw) -> Raw:
+        """With planes as pages, where all pages are asked for."""
+        return planes_as_pages(raw) if isinstance(raw, Stored) and self.pages == "all" else raw
+
+    def whole(self, raw: Raw) -> np.ndarray[Any, Any]:
+        """Decodes a picture, to be cut."""
+        return whole(self._asked(raw))
+
+    def whole_weight(self, raw: Raw) -> int:
+        """Estimates the bytes that this takes."""
+        return whole_weight(self._asked(raw))
+
+    def _asked(self, raw: Raw) -> Raw:
+        """With its pages as channels, where that is asked for."""
+        return raw.stacked() if self.pages == "channels" and isinstance(raw, Stored) else raw
+
     def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
-        """Finds channels, native size and canonical size from images spread over the split."""
-        sizes, found, reason, decoded = [], 0, "", 0
-        for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():
-            try:
-                raw = reader.read(index)
-                sizes.append(native_size(raw))  # before the look at its colours, which decodes at a reduced size
-                if reader.channels is None and found != 3 and decoded < _COLOUR_SAMPLED:
-                    found, decoded = max(found, native_channels(raw)), decoded + 1
-            except Exception as error:  # decoders raise anything on broken data; the check counts them
-                reason = reason or f"{reader.path(index)}: {in_a_line(error)}"
-        if not sizes:
-            raise UserError(f"{name}: none of its images can be read ({reason}); check that these are image files")
-        native = (int(np.median([h for h, _ in sizes])), int(np.median([w for _, w in sizes])))
-        alike = len(set(sizes)) == 1 and native[0] == native[1]
-        own = _wanted(reader.channels, channels) or channels or found or 3
-        side = _canonical_size(native, alike, self.size)
-        return Form({self.name: ("uint8", (own, side, side))}, own, side, native)
+        """Finds channels, native size, range of values and canonical size from images spread over the split."""
+        look = _Look(reader)
+        with session(reader):
+            for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():
+                try:
+                    look.at(self._asked(reader.read(index)))
+                except Exception as error:  # decoders raise anything on broken data; the check counts them
+                    look.reason = look.reason or f"{reader.path(index)}: {in_a_line(error)}"
+        if not look.sizes:
+            raise UserError(f"{name}: none of its images can be read ({look.reason}); check that these are image files")
+        own = _wanted(reader.channels, channels) or channels or look.channels or 3
+        fit = self.fit or ("stretch" if look.lost >= WIDE else "crop")
+        native = look.native
+        side = _canonical_size(native, look.alike and native[0] == native[1], self.size, fit)
+        spread = look.values.range(self.range)
+        text = values.WINDOW if look.windows and self.range is None else spread
+        said = [
+            *look.tell_pages(self.pages),
+            *look.tell_values(text, self.range, len(reader)),
+            *look.tell_fit(fit, self.fit),
+        ]
+        deep_values = look.values.count > 0 or look.windows > 0
+        how = f" {fit} {text} {self.pages}" if look.oblong or deep_values or self.pages else ""
+        form = Form({self.name: ("uint8", (own, side, side))}, own, side, native, fit=fit, how=how, said=tuple(said))
+        shown = {"crop": "central square", "pad": "padded", "stretch": "squashed"}[fit] if look.oblong else "resized"
+        as_it_is = look.alike and native == (side, side) and not deep_values
+        return replace(form, values=text if deep_values else "", shown="original" if as_it_is else shown)
 
     def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
         """Checks the channels of an array."""
@@ -120,17 +206,24 @@ class ImageKind:
         held = reader.held
         if held is None or held.shape[1:] != (form.size, form.size, form.channels):
             return None
-        return {self.name: np.ascontiguousarray(held.transpose(0, 3, 1, 2))}
+        return {self.name: np.ascontiguousarray(values.as_bytes(held, form.values).transpose(0, 3, 1, 2))}
 
     def decode(self, raw: Raw, form: Form) -> dict[str, np.ndarray[Any, Any]]:
         """Does what `to_pixels` says, when there is room for it."""
+        raw = self._asked(raw)
         with decoding_room.hold(weight(raw, form.size)):
-            return {self.name: to_pixels(raw, form.channels, form.size)}
+            return {self.name: to_pixels(raw, form.channels, form.size, form.fit, form.values)}
 
     def resolved(self, form: Form) -> Choice:
-        """Returns this kind with the side of a view."""
+        """Returns this kind with the side of a view, the fit and the range of values."""
         size = self.size or max(SMALLEST, min(LARGEST, form.size))
-        return Choice(self.name, {"size": size, "first_size": self.first_size, "eval_size": self.eval_size})
+        found = {"size": size, "first_size": self.first_size, "eval_size": self.eval_size}
+        return Choice(self.name, {**found, **self._reading, "fit": form.fit, "range": form.values or self.range})
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """The options that say what a sample is made of."""
+        return {name: getattr(self, name) for name in ("range", "fit", "pages", "tiles", "channels")}
 
     def view_size(self, at: Progress) -> int:
         """Returns `first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""
@@ -177,11 +270,13 @@ class ImageKind:
         from unlabeled.encoders.image import build_encoder, price
 
         assert self.size is not None
-        if sample is None:
-            return build_encoder(choice, channels, self.size, torch.zeros(channels), torch.zeros(channels), self.eval_size)
-        pixels = sample[self.name].float().div_(255)
-        encoder = build_encoder(choice, channels, self.size, pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)), self.eval_size)
-        encoder.notes += price(choice, channels, self.size)
+        mean = std = torch.zeros(channels)
+        if sample is not None:
+            pixels = sample[self.name].float().div_(255)
+            mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+        encoder = build_encoder(choice, channels, self.size, mean, std, self.eval_size)
+        encoder.notes += [] if sample is None else price(choice, channels, self.size)
+        encoder.front.kind = Choice(self.name, {**encoder.front.kind.options, **self._reading})
         return encoder
 
     def describe(self, form: Form) -> str:
@@ -211,236 +306,110 @@ def _wanted(own: int | None, wanted: int | None) -> int | None:
     return wanted if own in (1, 3) and wanted in (1, 3) else own
 
 
-def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None) -> int:
+def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None, fit: Fit) -> int:
     """Native where all are one small square; otherwise an eighth more than the view's share, or 256, never enlarged."""
     if alike and native[0] <= max(64, image_size or 0):
         return native[0]
-    return max(1, min(*native, 256 if image_size is None else round(image_size * 8 / 7)))
+    own: int = {"crop": min(native), "stretch": round((native[0] * native[1]) ** 0.5), "pad": max(native)}[fit]
+    return max(1, min(own, 256 if image_size is None else round(image_size * 8 / 7)))
 
 
-class BadImageError(ValueError):
-    """A sample that cannot become pixels; the message is the reason, in words for the user."""
+class _Look:
+    """What is seen of some samples of a split.
 
-
-def open_image(source: bytes | Path) -> Image.Image | Jpeg:
-    """Reads the header of an image file; the pixels are decoded when they are needed.
-
-    Raises:
-        BadImageError: empty, not an image, or by its header larger than `MAX_PIXELS` or than what there is room to decode.
-        OSError: the file cannot be read, or is none.
+    Attributes:
+        sizes: (H, W) of each.
+        channels: the most of any.
+        values: of those of more than 8 bits.
+        windows: how many say themselves what is black and white.
+        reason: why the first of those that are bad is.
     """
-    if isinstance(source, Path):
-        with open_regular(source) as file:
-            if os.fstat(file.fileno()).st_size > RAW:
-                return _not_read_yet(source)
-            data = file.read()
-    else:
-        data = source
-    if not data:
-        raise BadImageError("empty file (0 bytes)")
-    jpeg = None
-    if data.startswith(START):
-        with suppress(ValueError):  # Pillow may know better, or what is wrong
-            jpeg = Jpeg(data)
-    image = jpeg or _by_pillow(io.BytesIO(data))
-    _check(image)
-    return image
 
+    def __init__(self, reader: Reader) -> None:
+        self.sizes: list[tuple[int, int]] = []
+        self.channels, self.values, self.windows, self.reason = 0, values.Values(), 0, ""
+        self._pages: list[int] = []
+        self._notes: Counter[str] = Counter()
+        self._noun, self._known, self._held = "page", reader.channels, reader.held
+        if self._held is not None and self._held.dtype not in (np.uint8, np.bool_):
+            self.values.add(self._held)
 
-def _not_read_yet(path: Path) -> Image.Image:
-    """An image whose file is larger than what is held of files at a time."""
-    image = _by_pillow(path)
-    try:
-        if image.format not in _READ_BY_PARTS:
-            raise BadImageError(f"a file of more than {RAW >> 20} MiB: {_SMALLER}")
-        _check(image)
-    except BadImageError:
-        image.close()
-        raise
-    return image
+    def at(self, raw: Raw) -> None:
+        """Looks at one."""
+        self.sizes.append(native_size(raw))
+        if isinstance(raw, Stored):
+            self.windows += raw.window is not None
+            if raw.pages > len(raw.at) and raw.at == (0,):
+                self._pages.append(raw.pages)
+                self._noun = raw.noun
+            if raw.said:
+                self._notes[raw.said] += 1
+        deep_values = deep(raw) if self._held is None else None
+        if deep_values is not None:
+            self.values.add(deep_values)
+        if self._known is None and self.channels != 3:  # may leave it decoded at a reduced size
+            self.channels = max(self.channels, native_channels(raw))
 
+    @property
+    def native(self) -> tuple[int, int]:
+        """Medians of height and width."""
+        return int(np.median([h for h, _ in self.sizes])), int(np.median([w for _, w in self.sizes]))
 
-def _by_pillow(source: io.BytesIO | Path) -> Image.Image:
-    try:
-        image: Image.Image = Image.open(source)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImageError(f"more than {MAX_PIXELS:,} pixels by its header (a decompression bomb?): {_SMALLER}") from None
-    except UnidentifiedImageError:
-        raise BadImageError("not an image, or of a format that Pillow does not know") from None
-    return image
+    @property
+    def alike(self) -> bool:
+        """Whether all are of one size."""
+        return len(set(self.sizes)) == 1
 
+    @property
+    def oblong(self) -> bool:
+        """Whether one is not square."""
+        return any(height != width for height, width in self.sizes)
 
-def _check(image: Image.Image | Jpeg) -> None:
-    """Refuses one that is too large."""
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImageError(f"{image.width}x{image.height} pixels by its header, more than {MAX_PIXELS:,}: {_SMALLER}")
-    if isinstance(image, Image.Image) and (needed := weight(image, 1)) > DECODING:
-        raise BadImageError(
-            f"{image.width}x{image.height} pixels of {image.format} take {needed >> 20:,} MiB to decode, more than "
-            f"{DECODING >> 20}: {_SMALLER}"
-        )
+    @property
+    def lost(self) -> float:
+        """Share of the median picture outside its central square, in [0, 1)."""
+        return float(np.median([1 - min(size) / max(size) for size in self.sizes]))
 
-
-def weight(raw: Raw, size: int) -> int:
-    """Estimates the bytes that decoding a sample takes for a square of side `size`; none for an array, which is there."""
-    if isinstance(raw, Jpeg):
-        return raw.weight(size)
-    if not isinstance(raw, Image.Image):
-        return 0
-    pixels = raw.width * raw.height
-    kept = {"1": 1, "L": 1, "P": 1}.get(raw.mode, 2 if raw.mode.startswith("I;16") else 4)
-    decoder = 4 * len(raw.getbands()) + 4 if raw.format == "JPEG2000" else _DECODER.get(str(raw.format), 0)
-    return pixels * (kept + decoder) + 3 * min(raw.size) ** 2 + 12 * min(pixels, STRIP)
-
-
-def native_size(raw: Raw) -> tuple[int, int]:
-    """Returns (H, W) of a raw sample, without decoding it."""
-    return (int(raw.shape[0]), int(raw.shape[1])) if isinstance(raw, np.ndarray) else (raw.height, raw.width)
-
-
-def native_channels(raw: Raw) -> int:
-    """Returns 1 if the sample shows no colour, whatever its storage; 3 if it does; an array's own number of channels.
-
-    May leave an image decoded at a reduced size: the sample is of no further use.
-    """
-    if isinstance(raw, np.ndarray):
-        return 1 if raw.ndim == 2 else int(raw.shape[2])
-    if isinstance(raw, Jpeg):
-        raw = raw.image()
-    if raw.mode in _GREY or raw.mode.startswith("I;"):
-        return 1
-    raw.draft("RGB", (64, 64))
-    small = np.asarray(_eight_bit(raw.resize((64, 64), Image.Resampling.NEAREST), 3)).astype(np.int16)
-    return 1 if int(np.ptp(small, axis=2).max()) <= 2 else 3
-
-
-def to_pixels(raw: Raw, channels: int, size: int) -> np.ndarray[Any, Any]:
-    """Returns the central square of a sample, resized (bilinear, antialiased), as uint8 (channels, size, size).
-
-    Transparency is flattened on white, CMYK and palettes become RGB, 16 bits are divided by 257, EXIF rotation is applied.
-
-    Raises:
-        BadImageError: an array of another kind, or a number of channels that cannot be converted.
-        OSError: a truncated or broken file.
-    """
-    if isinstance(raw, Jpeg):
-        decoded = raw.pixels(channels, size)
-        raw = raw.image() if decoded is None else decoded
-    if isinstance(raw, Image.Image):
-        raw = _decoded(raw, channels, size)
-    array = as_uint8(raw)
-    return _square(_match_channels(array[:, :, None] if array.ndim == 2 else array, channels), size)
-
-
-def as_uint8(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Returns grey values as 0..255: uint8 as it is, uint16 / 257, float in [0, 1] x 255, bool x 255; any shape.
-
-    Raises:
-        BadImageError: another type, a value outside [0, 1], or one that is not a number.
-    """
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        scaled: np.ndarray[Any, Any] = (array.astype(np.uint32) + 128) // 257
-        return scaled.astype(np.uint8)
-    if array.dtype.kind == "f":
-        low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise BadImageError("contains NaN or infinite values")
-        if low < 0 or high > 1:
-            raise BadImageError(
-                f"float values from {low:.4g} to {high:.4g}; give uint8 in 0..255 or floats in [0, 1], not normalised"
+    def tell_pages(self, asked: str | None) -> list[str]:
+        """Says what is read of files with several pages, and what the tags of TIFF files leave open."""
+        said = [f"{note} ({count:,} of the {len(self.sizes):,} looked at)" for note, count in self._notes.items()]
+        if self._pages and asked != "channels":
+            said.append(
+                f"{len(self._pages):,} of the {len(self.sizes):,} files looked at have several {self._noun}s, up to "
+                f"{max(self._pages):,}, of which the first is read; --pages all makes each a sample, --pages channels the "
+                "channels of one"
             )
-        scaled = array * array.dtype.type(255) + array.dtype.type(0.5)
-        return scaled.astype(np.uint8)
-    raise BadImageError(f"values of type {array.dtype}; give uint8, uint16, bool, or floats in [0, 1]")
+        return said
 
+    def tell_values(self, text: str, asked: str | None, n: int) -> list[str]:
+        """Says which range becomes black and white."""
+        if self.windows and text == values.WINDOW:
+            return [
+                f"{self.windows:,} of the {len(self.sizes):,} files looked at declare a window, which becomes black to white"
+            ]
+        if not self.values.count:
+            return ["Values are bytes, so that --range is not used"] if asked and "," in asked and not self.windows else []
+        pairs = values.pairs(text)
+        if pairs is None or (asked and not asked.endswith("%")):
+            return []
+        listed = [f"{low:,g} to {high:,g}" for low, high in pairs.tolist()]
+        if len(listed) > 1:
+            listed = [f"{pair} in channel {i}" for i, pair in enumerate(listed[:3], 1)] + ["..."] * (len(listed) > 3)
+        said = f"Values are {' and '.join(sorted(self.values.types))}, and the range that becomes black and white is "
+        said += f"{', '.join(listed)}, as measured over {self.values.count:,} of {n:,} images"
+        return [said + ("" if asked else "; --range LOW,HIGH or --range 1%,99% sets another")]
 
-def _decoded(image: Image.Image, channels: int, size: int) -> np.ndarray[Any, Any]:
-    """The central square of the upright image as (S, S, channels) or (S, S); of a JPEG for a square of side `size`, perhaps
-    reduced."""
-    scale = SPARE * size / min(image.size)
-    if scale < 1:
-        image.draft("L" if channels == 1 else "RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    turned = image.getexif().get(ORIENTATION, UPRIGHT) if "exif" in image.info else UPRIGHT
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)  # of the upright image, so counted from its own ends
-    left = image.width - side - left if turned in (2, 3, 7, 8) else left
-    top = image.height - side - top if turned in (3, 4, 6, 7) else top
-    return _upright(_square_of(image, left, top, side, channels), turned)
-
-
-def _upright(square: np.ndarray[Any, Any], turned: int) -> np.ndarray[Any, Any]:
-    """A square turned by what Exif calls its orientation."""
-    square = square.swapaxes(0, 1) if turned in (5, 6, 7, 8) else square
-    square = square[::-1] if turned in (3, 4, 7, 8) else square
-    return square[:, ::-1] if turned in (2, 3, 6, 7) else square
-
-
-def _square_of(image: Image.Image, left: int, top: int, side: int, channels: int) -> np.ndarray[Any, Any]:
-    """A part of the image in 8 bits, as (S, S, channels) or (S, S). Of a large one not all is converted at once: on the way
-    it may be several times as large."""
-    rows = max(1, STRIP // side)
-
-    def part(start: int) -> np.ndarray[Any, Any]:
-        box = (left, start, left + side, min(top + side, start + rows))
-        strip = image if box == (0, 0, *image.size) else image.crop(box)
-        return np.asarray(_eight_bit(strip, channels) if channels in (1, 3) else strip)
-
-    first = part(top)
-    if len(first) == side:
-        return first
-    square = np.empty((side, *first.shape[1:]), first.dtype)
-    square[: len(first)] = first
-    for start in range(top + rows, top + side, rows):
-        square[start - top : start - top + rows] = part(start)
-    return square
-
-
-def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
-    """The image in mode L (channels 1) or RGB (channels 3)."""
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode == mode:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        values = np.asarray(image)
-        if values.dtype.kind != "f":
-            if values.min() < 0 or values.max() > 65535:
-                raise BadImageError(f"integer values from {values.min()} to {values.max()}, more than 16 bits")
-            values = values.astype(np.uint16)
-        return Image.fromarray(as_uint8(values)).convert(mode)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode not in ("1", "L", "RGB"):
-        image = image.convert("RGB")
-    return image.convert(mode)
-
-
-def _square(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    """The central square of uint8 (H, W, C), resized in one resampling, as (C, size, size)."""
-    height, width = array.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = array[top : top + side, left : left + side]
-    if side == size:
-        return np.ascontiguousarray(square.transpose(2, 0, 1))
-    pixels = torch.from_numpy(np.require(square, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)  # channels last: faster
-    resized: np.ndarray[Any, Any] = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)[0].numpy()
-    return resized
-
-
-def _match_channels(array: np.ndarray[Any, Any], channels: int) -> np.ndarray[Any, Any]:
-    """uint8 (H, W, C) with C brought to `channels` where that has a meaning (grey, RGB, RGBA)."""
-    if array.ndim != 3:
-        raise BadImageError(f"an array of shape {array.shape}; an image is (H, W) or (H, W, C)")
-    found = array.shape[2]
-    if found == channels:
-        return array
-    if found not in (1, 3, 4) or channels not in (1, 3):
-        raise BadImageError(f"{found} channels where the others have {channels}")
-    image = Image.fromarray(array[:, :, 0] if found == 1 else np.ascontiguousarray(array))
-    result = np.asarray(_eight_bit(image, channels))
-    return result[:, :, None] if result.ndim == 2 else result
+    def tell_fit(self, fit: str, asked: str | None) -> list[str]:
+        """Says what becomes of pictures that are not square."""
+        height, width = self.native
+        if asked or not self.oblong:
+            return []
+        if fit == "stretch":
+            return [
+                f"Images are far from square ({height}×{width}): each is squashed to one, whole; --fit pad keeps its shape, "
+                "--fit crop its central square"
+            ]
+        return [
+            f"Not all images are square: only the central square is used, without {self.lost:.0%} of the median image; "
+            "--fit pad or --fit stretch uses all of it"
+        ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -34,6 +34,11 @@ class Form:
         size: of a sample along each other axis: pixels of a side, numbers of a recording.
         native: medians of what was found: (height, width) of images, (numbers, rate) of recordings.
         rate: numbers in a second of a recording; 0 where that has no meaning.
+        values: the range of values that becomes black and white; see `unlabeled.data.kinds.values.pairs`.
+        fit: what becomes of a picture that is not square: crop, pad or stretch.
+        how: what else decides what a sample is once decoded, so that no other is taken for it.
+        said: what was decided from the samples, without the full stop.
+        shown: what a picture of a sample is, in a word.
     """
 
     fields: Mapping[str, tuple[str, tuple[int, ...]]]
@@ -41,6 +46,11 @@ class Form:
     size: int
     native: tuple[int, ...]
     rate: int = 0
+    values: str = ""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    how: str = ""
+    said: tuple[str, ...] = ()
+    shown: str = "original"
 
 
 class Kind(Protocol):
@@ -169,6 +179,11 @@ def build(choice: Choice) -> Kind:
     return made
 
 
+def as_then(choice: Choice) -> Choice:
+    """Returns the kind that an earlier version kept, with the options that it had not as data were read then."""
+    return Choice(choice.name, {**registry.get("kinds", choice.name).formerly, **choice.options})
+
+
 def sees(made: Any) -> tuple[str, ...]:
     """Returns the kinds of data that a method or a policy says it takes; images where it says none."""
     kinds: tuple[str, ...] = getattr(made, "sees", ("image",))
@@ -184,6 +199,24 @@ def suffixes() -> Mapping[str, str]:
 def _class(name: str) -> type[Kind]:
     made: Any = registry.get("kinds", name).make
     return made  # type: ignore[no-any-return]
+
+
+def suffix_of(path: str) -> str:
+    """Returns the suffix of a file in lower case, with the dot, also one of two parts that a kind knows (`.nii.gz`)."""
+    name = path.rsplit("/", 1)[-1].lower()
+    two = "." + ".".join(name.split(".")[-2:])
+    return two if two in suffixes() and name != two[1:] else name[name.rfind(".") :] if "." in name else ""
+
+
+def left(paths: Iterable[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """Says which files of a folder are not read, by their suffixes; nothing where there are none."""
+    rest = set(paths) - set(taken)
+    counts = Counter(suffix_of(path) or "without a suffix" for path in rest if is_shown(path))
+    if not counts:
+        return ()
+    listed = [f"{count:,} {suffix}" for suffix, count in counts.most_common(5)] + ["..."] * (len(counts) > 5)
+    number = counts.total()
+    return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}",)
 
 
 def is_shown(path: str) -> bool:
@@ -206,7 +239,7 @@ def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str
         UserError: files of several kinds, of which none is named.
     """
     known = suffixes()
-    of = {path: known[s] for path in paths if (s := path[path.rfind(".") :].lower()) in known and is_shown(path)}
+    of = {path: known[s] for path in paths if (s := suffix_of(path)) in known and is_shown(path)}
     counts = Counter(of.values())
     if not asked and len(counts) > 1:
         listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())

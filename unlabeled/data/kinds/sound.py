@@ -108,7 +108,7 @@ class SoundKind:
         longest = max(frames / own for frames, own in found)
         size = max(1, round(rate * (self.seconds or min(LONGEST, longest))))
         native = int(np.median([frames for frames, _ in found])), int(np.median([own for _, own in found]))
-        return Form({self.name: ("int16", (1, size)), "length": ("int64", ())}, 1, size, native, rate)
+        return Form({self.name: ("int16", (1, size)), "length": ("int64", ())}, 1, size, native, rate, shown="recording")
 
     def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
         """Refuses nothing: any recording can be resampled and cut."""
