@@ -90,7 +90,7 @@ def test_the_suggested_command_is_one(tmp_path: Path) -> None:
     given = {k: v for k, v in bound.arguments.items() if k not in ("data", "out", "accelerator")}
     usual = defaults(open_data(images(60), seed=None).train)
     meant, advised = compose({"data": "DATA"}, given, options, usual=usual), found.advice.recipe
-    assert meant.kind.options == {k: v for k, v in advised.kind.options.items() if v is not None}
+    assert {"fit": "crop", **meant.kind.options} == {k: v for k, v in advised.kind.options.items() if v is not None}
     assert replace(meant, kind=advised.kind) == advised
     assert found.advice.recipe.batch_size <= 60
     assert found.json()["suggestion"]["recipe"]["epochs"] == found.advice.recipe.epochs

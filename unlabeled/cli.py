@@ -102,6 +102,8 @@ def dotted(words: list[str]) -> tuple[list[str], dict[str, str]]:
 
     >>> dotted(["x", "--method.temperature", "0.2", "--seed", "1"])
     (['x', '--seed', '1'], {'method.temperature': '0.2'})
+    >>> dotted(["--range", "-100,600"])
+    ([], {'kind.range': '-100,600'})
     """
     rest: list[str] = []
     found: dict[str, str] = {}

@@ -214,7 +214,8 @@ def left(paths: Iterable[str], taken: Sequence[str]) -> tuple[str, ...]:
     counts = Counter(suffix_of(path) or "without a suffix" for path in rest if is_shown(path))
     if not counts:
         return ()
-    listed = [f"{count:,} {suffix}" for suffix, count in counts.most_common(5)] + ["..."] * (len(counts) > 5)
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
+    listed = [f"{count:,} {suffix}" for suffix, count in common] + ["..."] * (len(counts) > 5)
     number = counts.total()
     return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}",)
 
