@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unlabeled import registry
+from unlabeled.console import console
+from unlabeled.data.chosen import divided, limited
 from unlabeled.data.columns import column, fits, numbered, parts, shared
 from unlabeled.data.formats.archive import open_zip
 from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
@@ -24,9 +26,9 @@ from unlabeled.data.kinds.kind import build, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
-from unlabeled.data.split import BALANCED, BY_CONTENT, hold_out, hold_out_by
+from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by
 from unlabeled.errors import UserError
-from unlabeled.recipe import Roles
+from unlabeled.recipe import INVARIANCES, Roles
 from unlabeled.registry import Choice
 
 Array = np.ndarray[Any, Any]
@@ -71,10 +73,29 @@ class Data:
         """Returns the same splits with the labels of another column, or with their own for "".
 
         Raises:
-            UserError: no such column, one that holds no classes, or a class that the training split does not have.
+            UserError: no such column, or one that holds no classes.
         """
         train = self.train.labelled_by(label)
-        return replace(self, train=train, test=self.test and self.test.labelled_by(label, train))
+        if self.test is None:
+            return replace(self, train=train)
+        test = self.test.labelled_by(label, train)
+        return replace(self, train=train.among(test.classes), test=test)
+
+    def limited(self, limit: int, seed: int) -> Data:
+        """Returns so many of the samples in all, of each split its share, evenly over the classes; 0 is all."""
+        of = len(self.train) + (0 if self.test is None else len(self.test))
+        if not 0 < limit < of:
+            return self
+
+        def few(source: Source) -> Source:
+            return source.subset(even_draw(len(source), source.labels, max(1, round(limit * len(source) / of)), seed))
+
+        return replace(self, train=few(self.train), test=self.test and few(self.test))
+
+    def tell(self) -> None:
+        """Prints what was read otherwise than one may think, or not at all."""
+        for said in self.notices():
+            console().print(said, soft_wrap=True)
 
     def held(self) -> str:
         """Returns what is held out, in words; "" for nothing."""
@@ -88,8 +109,8 @@ class Data:
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self) -> list[str]:
-        """Returns what the user should know of labels, groups and the cache, in sentences."""
-        said = [f"No labels: {self.train.remark}."] if self.train.remark else []
+        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences."""
+        said = [*self.notices(), *self._columns()]
         said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
@@ -117,6 +138,23 @@ class Data:
                     "none is trained on: no classifier can know them."
                 )
         return said
+
+    def notices(self) -> list[str]:
+        """Returns what was read otherwise than one may think, or not at all, in sentences."""
+        there = [source for source in (self.train, self.test) if source is not None]
+        return list(dict.fromkeys(remark for source in there for remark in source.notices))
+
+    def _columns(self) -> list[str]:
+        """Says which columns are not used, and why there are no labels."""
+        train = self.train
+        said = [f"No labels: {train.remark}."] if train.remark else []
+        rest = [name for name in train.columns if name not in (train.label, self.group)]
+        if not rest:
+            return said
+        listed = ", ".join(rest[:5]) + f" and {len(rest) - 5:,} more" * (len(rest) > 5)
+        if train.label or train.labels is not None or said:
+            return [*said, f"Not used of the columns: {listed}" + f" (labels: {train.label})" * bool(train.label) + "."]
+        return [f"No labels: no column is called label, class or the like; --label takes one of {listed}."]
 
     def _missing(self, trained: Array, tested: Array) -> list[str]:
         """Says which classes have no sample on the side that is held out."""
@@ -152,7 +190,7 @@ def open_data(
         channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
-        roles: which of its columns are labels and groups.
+        roles: which of its columns are what, and how many samples are taken.
         split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
             earlier versions.
 
@@ -161,10 +199,7 @@ def open_data(
     """
     if isinstance(data, Data):
         return data
-    train, test = _listings(data, root, kind.name)
-    if roles.columns:
-        train, test = _with_parts(train, roles), test and _with_parts(test, roles)
-    roles = _possible(roles, train)
+    train, test, roles = _few(*_divided(data, root, kind.name, roles), 0 if seed is None else seed)
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
@@ -173,11 +208,52 @@ def open_data(
     if test is not None:
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
-        return Data(source, second, group=roles.group)
+        return Data(source.among(second.classes), second, group=roles.group)
     if seed is None:
         return Data(source, None, group=roles.group)
+    if not roles.group and train.group:
+        roles, group = replace(roles, group=train.group), train.columns[train.group]
     rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
     return Data(source.subset(rest), source.subset(held), split, roles.group)
+
+
+def _divided(data: Any, root: str | Path | None, asked: str, roles: Roles) -> tuple[Listing, Listing | None, Roles]:
+    """Training and test split, as they come or as a column says; and what counts of the roles."""
+    train, test = _listings(data, root, asked, roles)
+    if roles.columns:
+        train, test = _with_parts(train, roles), test and _with_parts(test, roles)
+    roles = _possible(roles, train)
+    train = _bearing(train, roles)
+    test = test and replace(test, invariances=train.invariances)
+    if test is not None and roles.split:
+        raise UserError(f"{train.name}: --split {roles.split!r}, and the data have a test split: leave one out")
+    if test is None:
+        train, test = divided(train, roles.split, bool(roles.split))
+    return train, test, roles
+
+
+def _bearing(train: Listing, roles: Roles) -> Listing:
+    """The split with what keeps the meaning of a sample: as the user says, or the data do; where neither does, also what
+    the views that are asked for rest on."""
+    if not roles.invariances or (train.invariances is not None and "invariances" in roles.where_possible):
+        if train.invariances is not None or not roles.bears:
+            return train
+        return replace(train, invariances=build(Choice(train.kind)).invariances | roles.bears)
+    said = frozenset(word for part in roles.invariances.split(",") if (word := part.strip().lower()) not in ("", "none"))
+    if strange := sorted(said - set(INVARIANCES)):
+        near = registry.nearest(strange[0], INVARIANCES)
+        raise UserError(f"--invariances {strange[0]!r}{near}: write some of {', '.join(INVARIANCES)}, or none")
+    return replace(train, invariances=said, said=said)
+
+
+def _few(train: Listing, test: Listing | None, roles: Roles, seed: int) -> tuple[Listing, Listing | None, Roles]:
+    """The same with as many samples as are asked for."""
+    if roles.limit:
+        labels, of = labels_of(train, roles.label), len(train.reader) + (0 if test is None else len(test.reader))
+        if test is not None:
+            test = limited(test, labels_of(test, roles.label, labels), roles.limit, of, seed)
+        train = limited(train, labels, roles.limit, of, seed)
+    return train, test, roles
 
 
 def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array]:
@@ -198,11 +274,11 @@ def group_keys(group: Array) -> list[bytes | None]:
 
 def _possible(roles: Roles, train: Listing) -> Roles:
     """Without columns that the data do not have and need not have."""
-    names = {"label": roles.label, "group": roles.group}
-    label, group = (
+    names = {"label": roles.label, "group": roles.group, "split": roles.split}
+    label, group, split = (
         "" if part in roles.where_possible and name not in train.columns else name for part, name in names.items()
     )
-    return Roles(label, group)
+    return replace(roles, label=label, group=group, split=split)
 
 
 def _with_parts(listing: Listing, roles: Roles) -> Listing:
@@ -216,11 +292,12 @@ def _with_parts(listing: Listing, roles: Roles) -> Listing:
     return replace(listing, columns={**listing.columns, **found})
 
 
-def _listings(data: Any, root: str | Path | None, asked: str) -> Splits:
+def _listings(data: Any, root: str | Path | None, asked: str, roles: Roles) -> Splits:
     if isinstance(data, Path):
-        return _open_path(data, str(data), asked)
+        return _open_path(data, str(data), asked, roles)
     if isinstance(data, str):
-        return _open_words(data, root, asked)
+        return _open_words(data, root, asked, roles)
+    _check_path(roles, "arrays")
     if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
         return open_arrays(data, "arrays")
     if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
@@ -230,17 +307,24 @@ def _listings(data: Any, root: str | Path | None, asked: str) -> Splits:
     )
 
 
-def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
+def _check_path(roles: Roles, name: str) -> None:
+    if roles.path and "path" not in roles.where_possible:
+        raise UserError(
+            f"{name}: --path {roles.path!r} names the column of the files of a list: give a .csv or .txt, or leave it out"
+        )
+
+
+def _open_words(text: str, root: str | Path | None, asked: str, roles: Roles) -> Splits:
     if re.match(r"(train|test|val)=", text):
-        return _open_pair(text, root, asked)
+        return _open_pair(text, root, asked, roles)
     if text in registry.names("data"):
-        splits: Splits = registry.get("data", text).make(text, root)
-        return splits
+        _check_path(roles, text)
+        return _named(text, root)
     if not text.strip():
         raise UserError("no data given: name a path or a data set, for example digits")
     path = Path(text).expanduser()
     if path.exists() or path.is_symlink():
-        return _open_path(path, text, asked)
+        return _open_path(path, text, asked, roles)
     known = registry.names("data")
     if len(path.parts) > 1:
         raise UserError(_missing(path, text))
@@ -248,7 +332,17 @@ def _open_words(text: str, root: str | Path | None, asked: str) -> Splits:
     raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
 
 
-def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
+def _named(text: str, root: str | Path | None) -> Splits:
+    """The set of that name; what of the same name lies here is said."""
+    train, test = registry.get("data", text).make(text, root)
+    if not os.path.lexists(text):
+        return train, test
+    what = "folder" if Path(text).is_dir() else "file"
+    said = f"{text!r} is the data set of that name that unlabeled knows; for the {what} of that name here write ./{text}."
+    return replace(train, remarks=(*train.remarks, said)), test
+
+
+def _open_pair(text: str, root: str | Path | None, asked: str, roles: Roles) -> Splits:
     """`train=A,test=B`: of each the split asked for, where it has splits itself."""
     parts: dict[str, str] = {}
     for part in re.split(r",(?=(?:train|test|val)=)", text):
@@ -260,28 +354,29 @@ def _open_pair(text: str, root: str | Path | None, asked: str) -> Splits:
     if set(parts) != {"train", "test"}:
         missing = "test" if "train" in parts else "train"
         raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
-    train = _open_words(parts["train"], root, asked)[0]
-    first, second = _open_words(parts["test"], root, asked or train.kind)
+    train = _open_words(parts["train"], root, asked, roles)[0]
+    first, second = _open_words(parts["test"], root, asked or train.kind, roles)
     test = replace(second or first, kind=train.kind, invariances=train.invariances)
     return replace(train, name=text), replace(test, name=text)
 
 
-def _open_path(path: Path, name: str, asked: str) -> Splits:
+def _open_path(path: Path, name: str, asked: str, roles: Roles) -> Splits:
     if not path.exists():
         raise UserError(_missing(path, name))
+    suffix = path.suffix.lower()
+    if path.is_file() and suffix in (".csv", ".txt"):
+        return open_list(path, name, asked, [roles.path, ""] if "path" in roles.where_possible else [roles.path])
+    _check_path(roles, name)
     if path.is_dir():
         return open_folder(path, name, asked)
     if not path.is_file():
         raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
-    suffix = path.suffix.lower()
     if suffix == ".zip":
         return open_zip(path, name, asked)
     if suffix in (".parquet", ".pq"):
         return open_parquet(path, name, asked)
     if suffix in (".npz", ".npy"):
         return open_npz(path, name)
-    if suffix in (".csv", ".txt"):
-        return open_list(path, name, asked)
     if suffix in suffixes():
         kind = build(Choice(suffixes()[suffix]))
         raise UserError(f"{name}: a single {kind.noun}: give the folder that holds the {kind.nouns}")

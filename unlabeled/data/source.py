@@ -41,6 +41,7 @@ class Source:
         form: what they are once decoded.
         field: the one that the encoder sees.
         invariances: see `unlabeled.batch.DataShape`.
+        said: those of them that the user declares.
         fingerprint: same content, same string, wherever it lies.
         key: likewise, of this content in this place: by it is kept what is computed from the samples.
         lasting: whether the same key means the same content; not where only some of the samples were looked at.
@@ -58,6 +59,7 @@ class Source:
         self.classes, self.label, self.remark = labels.classes, labels.column, labels.remark
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
+        self.said = self.kind.allowed(listing.said, self.form)
         content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
         self.fingerprint = OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
         self.key = f"{self.fingerprint} {listing.reader.place}"
@@ -81,6 +83,11 @@ class Source:
     def columns(self) -> dict[str, Array]:
         """What the data say of each sample, (n,) by name; see `unlabeled.data.columns.Columns`."""
         return {name: values[self._rows] for name, values in self._listing.columns.items()}
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was read otherwise than one may think, or not at all, in sentences."""
+        return self._listing.remarks
 
     @property
     def candidates(self) -> str:
@@ -178,6 +185,13 @@ class Source:
     def labelled_by(self, label: str, like: Source | None = None) -> Source:
         """Returns the same samples with the labels of another column, or with their own for ""; see `labels_of`."""
         labels = labels_of(self._listing, label, None if like is None else like._labels)
+        return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
+
+    def among(self, classes: tuple[str, ...]) -> Source:
+        """Returns the same samples with the names of more classes, of which they have none, if there are more."""
+        if self.labels is None or len(classes) <= len(self.classes):
+            return self
+        labels = replace(self._labels, classes=classes)
         return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
 
     def _next_good(self, position: int) -> dict[str, Array]:

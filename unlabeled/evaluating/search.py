@@ -77,6 +77,9 @@ def search(
     data: Any,
     label: str | None,
     columns: str | None,
+    path: str | None,
+    split: str | None,
+    limit: int | None,
     k: int,
     out: Path,
     root: str | Path | None,
@@ -92,8 +95,9 @@ def search(
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     channels = encoder.front.channels
     named = recipe.data if data is None else data
-    roles = recipe.roles.given(label=label, columns=columns, elsewhere=data is not None)
+    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None)
     opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
+    opened.tell()
     sources = [source for source in (opened.train, opened.test) if source is not None]
     if opened.train.channels != channels:
         raise UserError(

@@ -21,11 +21,14 @@ from unlabeled.run import Run
 
 @dataclass(frozen=True)
 class Columns:
-    """What is said of the columns, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
+    """What is said of the data, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
 
     label: str | None = None
     group: str | None = None
     columns: str | None = None
+    path: str | None = None
+    split: str | None = None
+    limit: int | None = None
 
 
 def splits(
@@ -45,7 +48,9 @@ def splits(
         partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
         run, asked, data is None,
     )  # fmt: skip
-    if data is None and opened.same_as(run.environment["data"]) is False:
+    whole = opened
+    opened = whole.limited(asked.limit or 0, recipe.seed)
+    if data is None and whole.same_as(run.environment["data"]) is False:
         told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
         console().print(told, soft_wrap=True)
     for remark in opened.remarks():
@@ -56,7 +61,7 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
-    if opened.split == BALANCED and opened.same_as(run.environment["data"]) is False:
+    if opened.split == BALANCED and whole.same_as(run.environment["data"]) is False:
         _tell_moved(run, opened, str(named) == recipe.data)
     if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
         raise UserError(
@@ -92,8 +97,10 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
     """The data. Of those that the run was trained on the same is held out as then, by the run's label and group, so that
     nothing is judged on that it was trained on; only then are they labelled by another column."""
     recipe = run.recipe
-    anew = recipe.roles.given(label=asked.label, group=asked.group, columns=asked.columns, elsewhere=not own)
-    then = recipe.roles.given(columns=asked.columns, elsewhere=not own)
+    with_columns = partial(recipe.roles.given, columns=asked.columns, path=asked.path, split=asked.split, elsewhere=not own)
+    anew, then = with_columns(label=asked.label, group=asked.group), with_columns()
+    if own and then.split != recipe.split:
+        raise UserError(f"the run was trained without --split {then.split!r}: leave it out, or give other --data")
     if asked.label is None and asked.group is None:
         return how(roles=then)
     opened = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
-from unlabeled.recipe import Recipe
+from unlabeled.recipe import Recipe, Roles, presupposed
 from unlabeled.registry import Choice
 from unlabeled.training.setup import resolved, shape_of
 from unlabeled.views.sheet import contact_sheet
@@ -22,6 +23,7 @@ from unlabeled.views.sheet import contact_sheet
 
 def draw(
     data: Any,
+    roles: Roles,
     policy: str | None,
     kind: str,
     options: Mapping[str, Any],
@@ -38,7 +40,10 @@ def draw(
         if head != "policy" or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
         chosen[option] = value
-    opened = open_data(data, kind=Choice(kind, {} if image_size is None else {"size": image_size}), root=root, seed=seed)
+    roles = replace(roles, bears=presupposed(chosen))
+    chosen_kind = Choice(kind, {} if image_size is None else {"size": image_size})
+    opened = open_data(data, kind=chosen_kind, root=root, seed=seed, roles=roles)
+    opened.tell()
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
     views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))

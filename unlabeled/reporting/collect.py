@@ -91,7 +91,7 @@ class Opener:
         if isinstance(named, str) and not named:
             raise UserError("the run was trained on arrays, which it did not keep")
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        roles = recipe.roles.given(elsewhere=True)
+        roles = recipe.roles.given(elsewhere=True, limit=recipe.limit if named == recipe.data else None)
         key = (str(named), str(recipe.kind), recipe.seed, channels, roles, run.split)
         if key not in self.opened:
             self.opened[key] = open_data(

@@ -40,9 +40,10 @@ class FileReader:
         lasting: bool = True,
         kind: str = "image",
     ) -> None:
-        self._root, self._paths, self.lasting = root, list(paths), lasting
+        self._root, self._paths, self.lasting, self._kind = root, list(paths), lasting, kind
         self._open = build(Choice(kind)).open
         stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
+        self._stamps = stamps
         names = "\n".join(f"{p} {size}" for p, (size, _) in zip(paths, stamps, strict=True))
         looked = content.of_files([self._place(paths[i]) for i in content.looked_at(len(paths))])
         self.identity = content.digest(f"{names}\n{b''.join(looked).hex()}")
@@ -62,6 +63,11 @@ class FileReader:
 
     def path(self, index: int) -> str:
         return str(self._root / self._paths[index])
+
+    def chosen(self, rows: Sequence[int]) -> FileReader:
+        """Returns a reader of these files alone."""
+        paths, stamps = [self._paths[row] for row in rows], [self._stamps[row] for row in rows]
+        return FileReader(self._root, paths, stamps, self.lasting, self._kind)
 
     def _place(self, path: str) -> str:
         return os.path.join(self._root, path)  # noqa: PTH118  # of many
