@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "data": {
         "name?": (str, None), "fingerprint": str, "labels?": str, "train": COUNT, "test?": (COUNT, None), "held_out?": bool,
         "split?": str, "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
+        "whole?": str, "folder?": str,
     },
 }  # fmt: skip
 LOOK = {"step": COUNT, "epoch": COUNT, "by": str, "value": NUMBER}

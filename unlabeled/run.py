@@ -23,6 +23,7 @@ import torch
 
 from unlabeled import __version__, forms
 from unlabeled.console import console
+from unlabeled.data.opening import placed
 from unlabeled.data.split import BALANCED, BY_CONTENT
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -109,6 +110,11 @@ class Run:
         except FormError as error:
             raise damaged(path, error) from error
         return found
+
+    @property
+    def data(self) -> str:
+        """What it was trained on, as it is named here: the recipe's words hold where the program ran then. "" for arrays."""
+        return placed(self.recipe.data, self.environment["data"].get("folder", ""))
 
     @property
     def layout(self) -> int:

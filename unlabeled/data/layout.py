@@ -57,8 +57,9 @@ def unused_paths(paths: Sequence[str], train: Sequence[str], test: Sequence[str]
     if not left:
         return ""
     start = len(_wrapper(paths))
-    folders = sorted({"/".join(path.split("/")[start : start + 1]) + "/" * (path.count("/") > start) for path in left})
-    return f"{some(folders)} beside train/ and test/: {len(left):,} files that are not used"
+    beside = sorted({path.split("/")[start] + "/" * (path.count("/") > start) for path in left})
+    words = "files that are not used; train=PATH,test=PATH says which are"
+    return f"{some(beside)} beside train/ and test/: {len(left):,} {words}"
 
 
 def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] | None]:

@@ -37,6 +37,7 @@ ANY = Choice("")
 """A kind that is found from the data."""
 USUAL = Roles()
 """Labels known by the name of their column, or folders of them; no groups."""
+_PARTS = re.compile(r",(?=(?:train|test|val)=)")
 _CHECK_SECONDS = 1.5, 0.5  # of train and of test
 
 
@@ -217,6 +218,17 @@ def open_data(
     return Data(source.subset(rest), source.subset(held), split, roles.group)
 
 
+def placed(words: str, folder: str) -> str:
+    """Returns the words that mean here what `words` meant in a folder: relative paths that are there begin with it."""
+    if re.match(r"(train|test|val)=", words):
+        parts = [part.partition("=") for part in re.split(_PARTS, words)]
+        return ",".join(f"{key}={placed(value, folder)}" for key, _, value in parts)
+    there = Path(folder) / words
+    if not (folder and words) or words in registry.names("data") or words.startswith("~") or not there.exists():
+        return words
+    return words if Path(words).exists() and there.samefile(words) else str(there)
+
+
 def _divided(data: Any, root: str | Path | None, asked: str, roles: Roles) -> tuple[Listing, Listing | None, Roles]:
     """Training and test split, as they come or as a column says; and what counts of the roles."""
     train, test = _listings(data, root, asked, roles)
@@ -242,7 +254,7 @@ def _bearing(train: Listing, roles: Roles) -> Listing:
     said = frozenset(word for part in roles.invariances.split(",") if (word := part.strip().lower()) not in ("", "none"))
     if strange := sorted(said - set(INVARIANCES)):
         near = registry.nearest(strange[0], INVARIANCES)
-        raise UserError(f"--invariances {strange[0]!r}{near}: write some of {', '.join(INVARIANCES)}, or none")
+        raise UserError(f"--invariances takes some of {', '.join(INVARIANCES)}, or none, and not {strange[0]!r}{near}")
     return replace(train, invariances=said, said=said)
 
 
@@ -345,7 +357,7 @@ def _named(text: str, root: str | Path | None) -> Splits:
 def _open_pair(text: str, root: str | Path | None, asked: str, roles: Roles) -> Splits:
     """`train=A,test=B`: of each the split asked for, where it has splits itself."""
     parts: dict[str, str] = {}
-    for part in re.split(r",(?=(?:train|test|val)=)", text):
+    for part in re.split(_PARTS, text):
         key, _, value = part.partition("=")
         key = "test" if key == "val" else key
         if key in parts or not value:

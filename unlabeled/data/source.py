@@ -43,6 +43,7 @@ class Source:
         invariances: see `unlabeled.batch.DataShape`.
         said: those of them that the user declares.
         fingerprint: same content, same string, wherever it lies.
+        whole: likewise, of all samples of the split that it is a part of.
         key: likewise, of this content in this place: by it is kept what is computed from the samples.
         lasting: whether the same key means the same content; not where only some of the samples were looked at.
     """
@@ -60,8 +61,8 @@ class Source:
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
         self.said = self.kind.allowed(listing.said, self.form)
-        content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
-        self.fingerprint = OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        which = "" if self._whole else self._rows.astype("<i8").tobytes().hex()
+        self.whole, self.fingerprint = (_fingerprint(listing.reader.identity + rows) for rows in ("", which))
         self.key = f"{self.fingerprint} {listing.reader.place}"
 
     def __len__(self) -> int:
@@ -200,6 +201,10 @@ class Source:
             if good[0]:
                 return {name: values[0] for name, values in fields.items()}
         raise UserError(f"{self.name}: none of its {len(self)} {self.kind.nouns} can be read")
+
+
+def _fingerprint(content: str) -> str:
+    return OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 
 
 def told(*sources: Source) -> str:

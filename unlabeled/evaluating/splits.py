@@ -43,7 +43,7 @@ def splits(
     recipe = run.recipe
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    named = recipe.data if data is None else data
+    named = run.data if data is None else data
     opened = _opened(
         partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
         run, asked, data is None,
@@ -51,8 +51,7 @@ def splits(
     whole = opened
     opened = whole.limited(asked.limit or 0, recipe.seed)
     if data is None and whole.same_as(run.environment["data"]) is False:
-        told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
-        console().print(told, soft_wrap=True)
+        tell_other(opened.train)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
@@ -62,7 +61,7 @@ def splits(
             f"with one sub-folder a class{opened.train.candidates}"
         )
     if opened.split == BALANCED and whole.same_as(run.environment["data"]) is False:
-        _tell_moved(run, opened, str(named) == recipe.data)
+        _tell_moved(run, opened, str(named) in (recipe.data, run.data))
     if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
         raise UserError(
             f"{opened.train.name!r}: none of the {len(opened.test):,} test {opened.test.kind.nouns} is labelled: label "
@@ -78,6 +77,12 @@ def splits(
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+
+
+def tell_other(source: Source) -> None:
+    """Says that what a run's words for its data mean now is other data."""
+    told = f"{source.name!r} is not what the run was trained on: it has changed, or is other data of that name"
+    console().print(told, soft_wrap=True)
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unlabeled.data import content
 from unlabeled.data.formats.parquet import open_parquet
 from unlabeled.data.kinds.kind import build, is_shown, of_files
 from unlabeled.data.layout import listings
-from unlabeled.data.reader import Raw, Splits
+from unlabeled.data.reader import Raw, Splits, some
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 
+_WRITTEN = {"recipe.yaml", "environment.json"}, {"inspect.json"}, {"question.json", "rows"}
+"""What is in a folder that `pretrain`, `inspect`, `compare` or `sweep` wrote."""
 Stamp = tuple[int, int]
 """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
 
@@ -79,17 +82,23 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     Raises:
         UserError: no sample in it, samples of several kinds, or an unreadable sub-folder.
     """
-    stamps = dict(sorted(_walk(root)))
+    own: list[str] = []
+    stamps = dict(sorted(_walk(root, own)))
     kind, paths = of_files(stamps, asked, name)
     if paths:
-        return listings(paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name)
+        train, test = listings(
+            paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
+        )
+        said = f"{name}: what unlabeled wrote itself is left out: {some(sorted(own))}."
+        return replace(train, remarks=(*train.remarks, *([said] if own else []))), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
     raise UserError(_nothing_in(root, name, asked))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Stamp]]:
-    """Relative path and stamp of all that is no folder, in any order; follows links to folders, but each folder once."""
+def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:
+    """Relative path and stamp of all that is no folder, in any order; follows links to folders, but each folder once.
+    Folders that verbs wrote are not looked into, and are added to `own`."""
     seen, waiting = set(), [("", str(root))]
     while waiting:
         below, folder = waiting.pop()
@@ -101,6 +110,9 @@ def _walk(root: Path) -> Iterator[tuple[str, Stamp]]:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it away") from None
+        if below and any(marks <= {entry.name for entry in entries} for marks in _WRITTEN):
+            own.append(below)
+            continue
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):
