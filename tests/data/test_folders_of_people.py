@@ -120,5 +120,7 @@ def test_what_keeps_the_meaning_is_said_or_follows_from_views_that_are_asked_for
     assert bears("digits", invariances="flip,intensity") == {"flip", "intensity"}
     with pytest.raises(UserError, match=r"--invariances takes some of mirror, .* and not 'flop'; did you mean 'flip'"):
         bears(invariances="mirror,flop")
+    said = open_data(class_folder, seed=None, roles=Roles(invariances="mirror,flip")).remarks()
+    assert said == ["Views leave colour, intensity as it is: --invariances does not name it."]
     other = open_data("digits", seed=None, roles=Roles(invariances="mirror").given(elsewhere=True)).train
     assert other.invariances == {"intensity"}

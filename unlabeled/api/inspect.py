@@ -21,6 +21,7 @@ def inspect(
     limit: int | None = None,
     kind: str | None = None,
     minutes: float = 30,
+    clean: str | Path | None = None,
     out: str | Path = "inspect",
     root: str | Path | None = None,
     accelerator: str = "auto",
@@ -44,6 +45,8 @@ def inspect(
         limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         minutes: that the training to be suggested may take.
+        clean: `.csv` to write: the list of the images that can be read, of exact and near copies, across splits and within,
+            one alone; where one is in the test split, that one (default: none is written).
         out: folder for `inspect.json` and the pictures; files of these names in it are replaced.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps: what the suggestion is measured on.
@@ -58,4 +61,7 @@ def inspect(
     from unlabeled.recipe import Roles
 
     roles = Roles().given(label=label, group=group, columns=columns, path=path, split=split, limit=limit)
-    return inspect_it(data, roles=roles, kind=kind or "", minutes=minutes, out=Path(out), root=root, accelerator=accelerator)
+    return inspect_it(
+        data, roles=roles, kind=kind or "", minutes=minutes, clean=None if clean is None else Path(clean), out=Path(out),
+        root=root, accelerator=accelerator,
+    )  # fmt: skip

@@ -112,6 +112,9 @@ class Data:
     def remarks(self) -> list[str]:
         """Returns what the user should know of files, columns, labels, groups and the cache, in sentences."""
         said = [*self.notices(), *self._columns()]
+        left = sorted(self.train.kind.allowed(self.train.kind.invariances, self.train.form) - self.train.invariances)
+        if self.train.by_user and left:
+            said.append(f"Views leave {', '.join(left)} as it is: --invariances does not name it.")
         said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
@@ -255,7 +258,7 @@ def _bearing(train: Listing, roles: Roles) -> Listing:
     if strange := sorted(said - set(INVARIANCES)):
         near = registry.nearest(strange[0], INVARIANCES)
         raise UserError(f"--invariances takes some of {', '.join(INVARIANCES)}, or none, and not {strange[0]!r}{near}")
-    return replace(train, invariances=said, said=said)
+    return replace(train, invariances=said, by_user=True)
 
 
 def _few(train: Listing, test: Listing | None, roles: Roles, seed: int) -> tuple[Listing, Listing | None, Roles]:

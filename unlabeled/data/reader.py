@@ -81,7 +81,7 @@ class Listing:
         classes: names, in the order of the labels.
         kind: name of the kind of the samples.
         invariances: see `unlabeled.batch.DataShape`; None for those of the kind.
-        said: those of them that the user declares.
+        by_user: whether the user says them.
         columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
         label: the column that holds the labels where the format says so; "" where it does not.
         declared: column -> names of the classes that its integers stand for, where the format has them.
@@ -96,7 +96,7 @@ class Listing:
     classes: tuple[str, ...]
     kind: str = "image"
     invariances: frozenset[str] | None = None
-    said: frozenset[str] = frozenset()
+    by_user: bool = False
     columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     label: str = ""
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

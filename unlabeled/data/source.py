@@ -41,7 +41,7 @@ class Source:
         form: what they are once decoded.
         field: the one that the encoder sees.
         invariances: see `unlabeled.batch.DataShape`.
-        said: those of them that the user declares.
+        by_user: whether the user says them.
         fingerprint: same content, same string, wherever it lies.
         whole: likewise, of all samples of the split that it is a part of.
         key: likewise, of this content in this place: by it is kept what is computed from the samples.
@@ -60,7 +60,7 @@ class Source:
         self.classes, self.label, self.remark = labels.classes, labels.column, labels.remark
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
-        self.said = self.kind.allowed(listing.said, self.form)
+        self.by_user = listing.by_user
         which = "" if self._whole else self._rows.astype("<i8").tobytes().hex()
         self.whole, self.fingerprint = (_fingerprint(listing.reader.identity + rows) for rows in ("", which))
         self.key = f"{self.fingerprint} {listing.reader.place}"

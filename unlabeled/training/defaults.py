@@ -26,7 +26,7 @@ def defaults(source: Source) -> Usual:
         views = dict(paper.get("views", {"name": source.kind.policy}))
         policy = registry.get("views", views.pop("name")).resolve(views)
         found = source.kind.usual(policy, source.form, source.invariances)
-        more = {**(found[1] if found else {}), **_turned(policy, source.said)}
+        more = {**(found[1] if found else {}), **(_turned(policy, source.invariances) if source.by_user else {})}
         return {**given, "views": {"name": policy.name, **more}} if more and "views" not in given else given
 
     return parts
