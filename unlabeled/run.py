@@ -114,7 +114,7 @@ class Run:
     @property
     def data(self) -> str:
         """What it was trained on, as it is named here: the recipe's words hold where the program ran then. "" for arrays."""
-        return placed(self.recipe.data, self.environment["data"].get("folder", ""))
+        return placed(self.recipe.data, self.environment.get("folder", ""))
 
     @property
     def layout(self) -> int:
@@ -407,7 +407,7 @@ def load(path: str | Path) -> Encoder:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, hardware and the command of this process, and its plug-ins if it has some, for a run to keep."""
+    """Returns versions, hardware, command and folder of this process, and its plug-ins if it has some, for a run to keep."""
     program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version(), "unlabeled": __version__}
     for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
@@ -417,6 +417,7 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
+        "folder": str(Path.cwd()),
         **({"plugins": found} if (found := plugins()) else {}),
         "versions": versions,
         "hardware": {

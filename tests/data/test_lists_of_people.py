@@ -141,6 +141,9 @@ def test_a_column_of_other_words_is_no_split(pictures: Path) -> None:
     both = f"train={pictures / 'a.csv'},test={pictures / 'a.csv'}"
     with pytest.raises(UserError, match="--split 'split', and the data have a test split"):
         open_data(both, roles=Roles(split="split"))
+    elsewhere = Roles(split="split").given(elsewhere=True)  # what another run was told
+    assert open_data(pictures / "a.csv", roles=elsewhere).held_out
+    assert not open_data(both, roles=elsewhere).held_out
     named = text.replace("split", "fold").replace(",no\n", ",train\n").replace(",yes\n", ",valid\n")
     assert opened(pictures / "a.csv", named, seed=0).held_out
     assert len(opened(pictures / "a.csv", named, seed=0, split="fold").test) == N // 2

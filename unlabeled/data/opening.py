@@ -213,10 +213,10 @@ def open_data(
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
         return Data(source.among(second.classes), second, group=roles.group)
-    if seed is None:
-        return Data(source, None, group=roles.group)
     if not roles.group and train.group:
         roles, group = replace(roles, group=train.group), train.columns[train.group]
+    if seed is None:
+        return Data(source, None, group=roles.group)
     rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
     return Data(source.subset(rest), source.subset(held), split, roles.group)
 
@@ -240,10 +240,11 @@ def _divided(data: Any, root: str | Path | None, asked: str, roles: Roles) -> tu
     roles = _possible(roles, train)
     train = _bearing(train, roles)
     test = test and replace(test, invariances=train.invariances)
-    if test is not None and roles.split:
+    needed = bool(roles.split) and "split" not in roles.where_possible
+    if test is not None and needed:
         raise UserError(f"{train.name}: --split {roles.split!r}, and the data have a test split: leave one out")
     if test is None:
-        train, test = divided(train, roles.split, bool(roles.split))
+        train, test = divided(train, roles.split, needed)
     return train, test, roles
 
 

@@ -42,20 +42,24 @@ def check_clean(path: Path, sources: Mapping[str, Source]) -> None:
 def without_copies(censuses: Mapping[str, Census], copies: Copies) -> dict[str, list[int]]:
     """Returns which images of each split are kept, by position: those of the test split first, then in their order, each
     unless it is a copy, exact or near, of one that is kept."""
-    alike: dict[Place, set[Place]] = defaultdict(set)
+    first: dict[Place, Place] = {}  # of each exact copy
+    near: dict[Place, set[Place]] = defaultdict(set)  # between such first ones
     for pair in copies.pairs:
         a, b = zip(pair.splits, pair.indices, strict=True)
-        alike[a].add(b)
-        alike[b].add(a)
-    kept: set[Place] = set()
-    exact = {b: a for p in copies.pairs if p.exact for a, b in [tuple(zip(p.splits, p.indices, strict=True))]}
+        if pair.exact:
+            first[b] = a
+        else:
+            near[a].add(b)
+            near[b].add(a)
+    kept: dict[str, list[int]] = {name: [] for name in censuses}
+    there: set[Place] = set()
     for name, census in reversed([*censuses.items()]):
         for index in census.positions.tolist():
-            place = (name, index)
-            first = exact.get(place, place)  # what is near to an image is near to its exact copies
-            if not kept & {first, *alike[place], *alike[first]}:
-                kept.add(place)
-    return {name: sorted(index for split, index in kept if split == name) for name in censuses}
+            picture = first.get((name, index), (name, index))
+            if not there & {picture, *near[picture]}:
+                there.add(picture)
+                kept[name].append(index)
+    return kept
 
 
 def write_clean(path: Path, censuses: Mapping[str, Census], copies: Copies) -> str:
@@ -71,10 +75,8 @@ def write_clean(path: Path, censuses: Mapping[str, Census], copies: Copies) -> s
     for name, census in censuses.items():
         source = census.source
         labels = np.full(len(source), -1) if source.labels is None else source.labels
-        cells = [[*np.array([*source.classes, ""], object)[labels]]] * labelled + [[name] * len(source)] * (
-            len(censuses) > 1
-        )
-        cells += [_cells(source, other) for other in others]
+        cells = [[*np.array([*source.classes, ""], object)[labels]]] * labelled
+        cells += [[name] * len(source)] * (len(censuses) > 1) + [_cells(source, other) for other in others]
         rows += [[_named(source.path(i), path), *(column[i] for column in cells)] for i in kept[name]]
 
     def write(file: Path) -> None:

@@ -192,7 +192,6 @@ def _identity(data: Data) -> dict[str, Any]:
         "name": source.name,
         "fingerprint": source.fingerprint,
         "whole": source.whole,
-        "folder": str(Path.cwd()),
         "labels": told(*(split for split in (source, data.test) if split is not None)),
         "train": len(source),
         "test": split(data.test),
