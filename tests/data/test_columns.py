@@ -128,6 +128,7 @@ def test_a_list_with_several_label_columns(tmp_path: Path) -> None:
     source = whole(data)
     assert (source.label, source.classes) == ("Label", ("a", "b"))
     assert list(source.columns) == ["Label", "grade", "age", "speaker"]
+    assert source.notices == ()
     assert source.columns["grade"].tolist() == [i % 5 for i in range(30)]
     assert source.columns["age"].dtype == np.float64
     part = source.subset([7, 3])

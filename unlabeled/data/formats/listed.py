@@ -39,7 +39,7 @@ class _Head:
         cells: takes its lines apart.
         at: position of the files.
         places: of the other columns, by name.
-        width: number of cells of the first line.
+        width: number of cells of the first line, up to the last that is not empty.
         header: whether that names the columns.
         decimals: whether numbers may be written with a comma.
     """
@@ -156,7 +156,8 @@ def _head(lines: Sequence[str], suffix: str, name: str, tried: Sequence[str]) ->
             others = [i for i in range(len(first)) if i != at]
             names = [printable(first[i].strip()) for i in others] if header else _unnamed(others)
             named = {name: i for name, i in reversed([*zip(names, others, strict=True)]) if name}  # the first of a name
-            return _Head(way, at, dict(reversed(named.items())), len(first), header, mark == ";")
+            width = 1 + max(i for i, cell in enumerate(first) if cell.strip())
+            return _Head(way, at, dict(reversed(named.items())), width, header, mark == ";")
     cells = [printable(cell.strip()) for cell in re.split("[,;\t]", lines[0].strip())]
     if tried[-1]:
         raise UserError(missing_column(cells, tried[-1], "--path", name))
