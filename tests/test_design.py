@@ -37,8 +37,8 @@ ORDER = [
 VERBS = {
     "Adds", "Advises", "Allows", "Appends", "Applies", "Asks", "Average-pools", "Averages", "Blurs", "Brings", "Builds",
     "Calls", "Changes", "Checks", "Chooses", "Clusters", "Combines", "Compares", "Compiles", "Composes", "Computes",
-    "Converts", "Copies", "Counts", "Crops", "Cuts", "Decodes", "Differentiates", "Digests", "Does", "Draw", "Draws",
-    "Drops", "Encodes", "Ends", "Enqueues", "Estimates", "Fills", "Find", "Finds", "Fits", "Follows", "Forgets",
+    "Converts", "Copies", "Counts", "Crops", "Cuts", "Decodes", "Differentiates", "Digests", "Divides", "Does", "Draw",
+    "Draws", "Drops", "Encodes", "Ends", "Enqueues", "Estimates", "Fills", "Find", "Finds", "Fits", "Follows", "Forgets",
     "Gathers", "Gives", "Halves", "Holds", "Imports", "Inverts", "Joins", "Keeps", "Lays", "Learns", "Lets", "List",
     "Lists", "Loads", "Logs", "Look", "Looks", "Makes", "Maps", "Measures", "Minimises", "Mirrors", "Moves", "Names",
     "Normalises", "Opens", "Passes", "Predicts", "Prepares", "Pretrain", "Pretrains", "Prints", "Puts", "Raises", "Ranks",

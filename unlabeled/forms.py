@@ -21,6 +21,7 @@ NAMES = ([str], None)
 ENVIRONMENT = {
     "layout?": COUNT,
     "command?": [str],
+    "folder?": str,
     "plugins?": [str],
     "capped?": {...: COUNT},
     "versions?": {...: str},
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "data": {
         "name?": (str, None), "fingerprint": str, "labels?": str, "train": COUNT, "test?": (COUNT, None), "held_out?": bool,
         "split?": str, "channels": range(1, 2**16), "native?": [int], "classes": [str], "invariances?": [str],
+        "whole?": str,
     },
 }  # fmt: skip
 LOOK = {"step": COUNT, "epoch": COUNT, "by": str, "value": NUMBER}

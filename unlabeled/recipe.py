@@ -34,35 +34,69 @@ RENAMED = {
     "eval_size": "kind.eval_size",
 }
 """Fields of recipes that were written before, and what they are called now."""
+INVARIANCES = ("mirror", "flip", "rotation", "colour", "intensity")
+"""What may keep the meaning of an image: its mirror image, its reflection top to bottom, turns by 90 degrees, other colours,
+and another brightness or contrast."""
+TURNS = {"flip": "flip", "turn": "rotation"}
+"""Options of views that are off unless somebody asks for them, and on which invariance they rest."""
 PACKAGED = Path(__file__).parent / "recipes"
 """The recipes that come with the package, in folders by data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What the user says of the columns of the data.
+    """What the user says of the data: which column is what, and how many samples are taken.
 
     Attributes:
         label: the one that holds the classes; "" for the one that is known by its name.
         group: the one whose values, such as patients, are never divided between training and test split; "" for none.
         columns: pattern by which names of files make columns; see `unlabeled.data.columns.parts`.
-        where_possible: those of these three that do not count where the data have no such column or names of files.
+        path: the one that names the files of a list; "" for the one that is known by its name, or holds such names.
+        split: the one that says train or test of each sample; "" for one that is known by its name and says nothing else.
+        limit: how many samples are taken, drawn by the seed, evenly over the classes; 0 for all.
+        invariances: what keeps the meaning of a sample, some of `INVARIANCES` with commas between them, or none; "" for what
+            the data declare.
+        bears: what is added to that of data that declare nothing, as views that the user asks for presuppose it.
+        where_possible: those of these that do not count where the data have no such column or names of files, or declare
+            themselves what keeps their meaning.
     """
 
     label: str = ""
     group: str = ""
     columns: str = ""
+    path: str = ""
+    split: str = ""
+    limit: int = 0
+    invariances: str = ""
+    bears: frozenset[str] = frozenset()
     where_possible: frozenset[str] = frozenset()
 
     def given(
-        self, *, label: str | None = None, group: str | None = None, columns: str | None = None, elsewhere: bool = False
+        self,
+        *,
+        label: str | None = None,
+        group: str | None = None,
+        columns: str | None = None,
+        path: str | None = None,
+        split: str | None = None,
+        limit: int | None = None,
+        invariances: str | None = None,
+        elsewhere: bool = False,
     ) -> Roles:
-        """Returns what is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said anew
-        holds where they allow it."""
-        anew = {"label": label, "group": group, "columns": columns}
-        old = frozenset(name for name, value in anew.items() if value is None)
-        label, group, columns = (getattr(self, name) if value is None else value for name, value in anew.items())
-        return Roles(label, group, columns, old if elsewhere else frozenset())
+        """Returns what is said of a run's data, and anew where it is not None; on data `elsewhere`, what is not said of
+        columns anew holds where they allow it, and all samples are taken.
+
+        Raises:
+            UserError: a negative limit.
+        """
+        if limit is not None and limit < 0:
+            raise UserError(f"limit is {limit}, and must be at least 0, which is all")
+        named = {"label": label, "group": group, "columns": columns, "path": path, "split": split}
+        named["invariances"] = invariances
+        anew: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        old = frozenset(named.keys() - anew.keys())
+        few = limit if limit is not None else 0 if elsewhere else self.limit
+        return dataclasses.replace(self, **anew, limit=few, where_possible=old if elsewhere else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +109,11 @@ class Recipe:
         label: column of the classes; "" for the one that is known by its name, or the folders.
         group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
             none.
+        path: column of a list that names the files; "" for the one that is known by its name, or holds such names.
+        split: column that says train or test of each sample; "" for one that is known by its name and says nothing else.
+        limit: how many samples are taken, drawn by the seed, evenly over the classes; 0 for all.
+        invariances: what keeps the meaning of a sample, so that views may do it: some of mirror, flip, rotation, colour and
+            intensity, with commas between them, or none; "" for what the data declare.
         method: what learns, with its options.
         encoder: timm's name of the backbone, or `resnet9`, with its options (`width` for ResNets).
         start: where the encoder's weights come from: a run's folder, a `.safetensors` file, or `timm`; "" for noise.
@@ -119,6 +158,10 @@ class Recipe:
     columns: str = ""
     label: str = ""
     group: str = ""
+    path: str = ""
+    split: str = ""
+    limit: int = 0
+    invariances: str = ""
     method: Choice = Choice("simclr")
     encoder: Choice = Choice("resnet18")
     start: str = ""
@@ -147,8 +190,9 @@ class Recipe:
 
     @property
     def roles(self) -> Roles:
-        """What it says of the columns of the data."""
-        return Roles(self.label, self.group, self.columns)
+        """What it says of the data."""
+        bears = presupposed(self.views.options)
+        return Roles(self.label, self.group, self.columns, self.path, self.split, self.limit, self.invariances, bears)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
@@ -158,6 +202,15 @@ class Recipe:
     def to_yaml(self) -> str:
         """Returns the recipe as a YAML document that `read` takes."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def presupposed(views: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the invariances that views with these options rest on and that nothing but a wish for them tells of.
+
+    >>> sorted(presupposed({"flip": 0.5, "turn": 0.0}))
+    ['flip']
+    """
+    return frozenset(invariance for option, invariance in TURNS.items() if float(views.get(option) or 0) > 0)
 
 
 def packaged() -> list[str]:
@@ -288,7 +341,7 @@ def _checked(plain: dict[str, Any]) -> Recipe:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)
     least_values = {"epochs": 0, "batch_size": 1, "monitor_every": 0, "seed": 0, "warmup_epochs": 0, "accumulate": 1}
-    least_values |= {"hold_out_classes": 0, "keep_every": 0, "patience": 0}
+    least_values |= {"hold_out_classes": 0, "keep_every": 0, "patience": 0, "limit": 0}
     for name, least in least_values.items():
         value = getattr(recipe, name)
         if value is not None and value < least:

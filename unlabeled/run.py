@@ -24,6 +24,7 @@ import torch
 from unlabeled import __version__, forms
 from unlabeled.console import console
 from unlabeled.data.kinds.kind import as_then
+from unlabeled.data.opening import placed
 from unlabeled.data.split import BALANCED, BY_CONTENT
 from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
@@ -110,6 +111,11 @@ class Run:
         except FormError as error:
             raise damaged(path, error) from error
         return found
+
+    @property
+    def data(self) -> str:
+        """What it was trained on, as it is named here: the recipe's words hold where the program ran then. "" for arrays."""
+        return placed(self.recipe.data, self.environment.get("folder", ""))
 
     @property
     def layout(self) -> int:
@@ -402,7 +408,7 @@ def load(path: str | Path) -> Encoder:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, hardware and the command of this process, and its plug-ins if it has some, for a run to keep."""
+    """Returns versions, hardware, command and folder of this process, and its plug-ins if it has some, for a run to keep."""
     program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version(), "unlabeled": __version__}
     for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
@@ -412,6 +418,7 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
+        "folder": str(Path.cwd()),
         **({"plugins": found} if (found := plugins()) else {}),
         "versions": versions,
         "hardware": {

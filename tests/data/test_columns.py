@@ -128,6 +128,7 @@ def test_a_list_with_several_label_columns(tmp_path: Path) -> None:
     source = whole(data)
     assert (source.label, source.classes) == ("Label", ("a", "b"))
     assert list(source.columns) == ["Label", "grade", "age", "speaker"]
+    assert source.notices == ()
     assert source.columns["grade"].tolist() == [i % 5 for i in range(30)]
     assert source.columns["age"].dtype == np.float64
     part = source.subset([7, 3])
@@ -141,14 +142,14 @@ def test_a_list_with_several_label_columns(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
-    data = listed(tmp_path, "path,category,site,speaker_id", ["{},a,1,2"] * 4)
+    data = listed(tmp_path, "path,kind,site,speaker_id", ["{},a,1,2"] * 4)
     for role in ("label", "group"):
         with pytest.raises(UserError, match=f"--{role} 'speaker', and there is no such column: give one of speaker_id, "):
             opened(data, **{role: "speaker"})
     with pytest.raises(UserError, match=r"there are no columns: a \.csv with a header"):
         opened(np.zeros((9, 8, 8), np.uint8), label="speaker")
     assert whole(data).labels is None
-    assert whole(data).candidates == "; or name a column with --label: category, site, speaker_id"
+    assert whole(data).candidates == "; or name a column with --label: kind, site, speaker_id"
 
 
 def test_what_is_measured_is_no_class_unless_its_values_are_few(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_what_is_measured_is_no_class_unless_its_values_are_few(tmp_path: Path) 
     data = listed(tmp_path, "path,label,magnification", many)
     source = whole(data)
     assert source.labels is None
-    assert open_data(data).remarks() == [f"No labels: {source.remark}."]
+    assert open_data(data).remarks() == [f"No labels: {source.remark}.", "Not used of the columns: label, magnification."]
     assert "column 'label' holds 60 different real numbers, from 0 to 21.83: a measurement" in source.remark
     with pytest.raises(
         UserError, match=r"60 different real numbers, from 0 to 21\.83: a measurement, no classes; give a col"
@@ -164,8 +165,9 @@ def test_what_is_measured_is_no_class_unless_its_values_are_few(tmp_path: Path) 
         opened(data, label="label")
     assert whole(data, label="magnification").classes == ("0", "0.5", "1", "1.5")
     assert classes_of(whole(data, label="magnification"))[:4] == ["0", "0.5", "1", "1.5"]
-    with pytest.raises(UserError, match="a measurement"):
-        open_data((np.zeros((60, 8, 8), np.uint8), np.linspace(0, 1, 60)))
+    given = open_data((np.zeros((60, 8, 8), np.uint8), np.linspace(0, 1, 60)), seed=None).train
+    assert given.labels is None
+    assert "60 different real numbers, from 0 to 1: a measurement" in given.remark
 
 
 def test_gaps_in_columns(tmp_path: Path) -> None:
@@ -183,10 +185,9 @@ def test_a_list_of_excel_and_one_without_a_header(tmp_path: Path) -> None:
     assert source.classes == ("a", "b")
     bare = tmp_path / "bare.csv"
     bare.write_text("".join(f"d/{i}.png,x{i % 2},kept out\n" for i in range(6)))
-    assert list(whole(bare).columns) == ["label"]
+    assert list(whole(bare).columns) == ["label", "column3"]
     assert whole(bare, label="label").classes == whole(bare).classes == ("x0", "x1")
-    with pytest.raises(UserError, match="neither a file that can be read nor the header"):
-        whole(listed(tmp_path, "path;label", ["{};1"], "semicolons.csv"))
+    assert whole(bare, label="column3").classes == ("kept out",)
 
 
 def table(n: int, **columns: Any) -> pa.Table:
@@ -246,8 +247,11 @@ def test_labels_of_parquet_and_names_that_it_declares(tmp_path: Path) -> None:
     (tmp_path / "d" / "train-2.parquet").unlink()
     pq.write_table(table(2, slide=["s1", "s7"]), tmp_path / "d" / "test-0.parquet")
     assert opened(tmp_path / "d").test.labels is None
-    with pytest.raises(UserError, match="class 's7' which train does not have"):
-        opened(tmp_path / "d", label="slide")
+    data = opened(tmp_path / "d", label="slide")
+    assert data.train.classes == ("s0", "s1", "s7")
+    assert classes_of(data.test) == ["s1", "s7"]
+    again = opened(tmp_path / "d").labelled_by("slide")
+    assert (again.train.classes, classes_of(again.train)) == (data.train.classes, classes_of(data.train))
 
 
 def test_the_multilabel_column_of_parquet_is_left_out(tmp_path: Path) -> None:
@@ -316,7 +320,8 @@ def test_groups_in_both_of_two_given_splits_are_told(tmp_path: Path) -> None:
         "Groups are torn: 3 of the 4 values of 'patient' in the test split (p0, p1, p2) are in train, too, with 3 of its 4 "
         "images: figures say little of new ones."
     ]
-    assert opened(f"train={train},test={test}").remarks() == []
+    said = ["Not used of the columns: patient (labels: label)."]
+    assert opened(f"train={train},test={test}").remarks() == said
     assert not any("torn" in said for said in opened(train, group="patient").remarks())
 
 

@@ -19,6 +19,10 @@ def compare(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    invariances: str | None = None,
     encoder: str | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
@@ -51,6 +55,14 @@ def compare(
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
+        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
+            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
+            your own).
         encoder: any backbone of timm (default: resnet18).
         optimizer: sgd, adamw, muon or lars, for rows given by name (default: each method's own).
         epochs: passes over the images for each row (default: 100).
@@ -79,6 +91,10 @@ def compare(
         "label": label,
         "group": group,
         "columns": columns,
+        "path": path,
+        "split": split,
+        "limit": limit,
+        "invariances": invariances,
         "encoder": encoder,
         "optimizer": optimizer,
         "epochs": epochs,

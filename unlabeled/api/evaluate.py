@@ -19,6 +19,9 @@ def evaluate(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
     protocol: Sequence[str] = ("knn", "linear"),
     labels: Sequence[str] = ("100%",),
     draws: int | None = None,
@@ -39,6 +42,11 @@ def evaluate(
         group: column whose values are not divided between training and test images, of other data than the run's own
             (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         protocol: on features knn, linear, retrieval, clusters, tsne, umap; on images finetune, linear-layers, invariance,
             health, attention; classifier, the run's own; on new classes verification, few-shot; transfer is linear and
             finetune:100%. Several may be given. Options follow a colon, and so does an amount of labels:
@@ -64,6 +72,7 @@ def evaluate(
     from unlabeled.evaluating.evaluate import evaluate as evaluate_it
 
     return evaluate_it(
-        run, data=data, label=label, group=group, columns=columns, protocol=protocol, labels=labels, draws=draws,
-        against=against, seed=seed, root=root, accelerator=accelerator, out=out, kept=keep,
+        run, data=data, label=label, group=group, columns=columns, path=path, split=split, limit=limit,
+        protocol=protocol, labels=labels, draws=draws, against=against, seed=seed, root=root, accelerator=accelerator,
+        out=out, kept=keep,
     )  # fmt: skip

@@ -16,6 +16,8 @@ def export(
     format: str,
     out: str | Path | None = None,
     data: Any = None,
+    path: str | None = None,
+    limit: int | None = None,
     root: str | Path | None = None,
 ) -> Exported:
     """Write the encoder of a run for another library, and check that it gives the same features there.
@@ -32,6 +34,9 @@ def export(
         out: file to write (default: in the run's folder export/torchvision.pth, timm.safetensors, encoder.safetensors or
             encoder.onnx).
         data: images to check on too, as for `pretrain` (default: random images only).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
 
     Returns:
@@ -41,5 +46,7 @@ def export(
         UserError: the format cannot express this encoder, with those that can; or anything else that the user can put right.
     """
     from unlabeled.exporting.export import export as export_it
+    from unlabeled.recipe import Roles
 
-    return export_it(run, format, None if out is None else Path(out), data=data, root=root)
+    roles = Roles().given(path=path, limit=limit)
+    return export_it(run, format, None if out is None else Path(out), data=data, roles=roles, root=root)

@@ -17,8 +17,12 @@ def inspect(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
     kind: str | None = None,
     minutes: float = 30,
+    clean: str | Path | None = None,
     out: str | Path = "inspect",
     root: str | Path | None = None,
     accelerator: str = "auto",
@@ -36,8 +40,15 @@ def inspect(
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         minutes: that the training to be suggested may take.
+        clean: `.csv` to write: the list of the images that can be read, of exact and near copies, across splits and within,
+            one alone; where one is in the test split, that one (default: none is written).
         out: folder for `inspect.json` and the pictures; files of these names in it are replaced.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps: what the suggestion is measured on.
@@ -53,8 +64,8 @@ def inspect(
     from unlabeled.inspecting.inspect import inspect as inspect_it
     from unlabeled.recipe import Roles
 
-    roles = Roles().given(label=label, group=group, columns=columns)
+    roles = Roles().given(label=label, group=group, columns=columns, path=path, split=split, limit=limit)
     return inspect_it(
-        data, roles=roles, kind=kind or "", minutes=minutes, out=Path(out), root=root, accelerator=accelerator,
-        options=options or {},
+        data, roles=roles, kind=kind or "", minutes=minutes, clean=None if clean is None else Path(clean), out=Path(out),
+        root=root, accelerator=accelerator, options=options or {},
     )  # fmt: skip

@@ -26,6 +26,10 @@ def pretrain(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    invariances: str | None = None,
     labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
@@ -80,6 +84,14 @@ def pretrain(
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
+        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
+            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
+            your own).
         labels: how many labels a method that uses some may see: `1%` of all, or `4` of each class (default: 100%).
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
@@ -135,6 +147,10 @@ def pretrain(
         "label": label,
         "group": group,
         "columns": columns,
+        "path": path,
+        "split": split,
+        "limit": limit,
+        "invariances": invariances,
         "labels": labels,
         "hold_out_classes": hold_out_classes,
         "kind.size": image_size,

@@ -17,6 +17,9 @@ def search(
     data: Any = None,
     label: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
     k: int = 10,
     out: str | Path = "search.png",
     root: str | Path | None = None,
@@ -32,6 +35,11 @@ def search(
         data: samples to search, as for `pretrain`, of all splits; they need no labels (default: the run's own data).
         label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         k: how many to find, at most.
         out: PNG file to draw them in.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
@@ -46,5 +54,16 @@ def search(
     from unlabeled.evaluating.search import search as search_it
 
     return search_it(
-        run, image, data=data, label=label, columns=columns, k=k, out=Path(out), root=root, accelerator=accelerator
+        run,
+        image,
+        data=data,
+        label=label,
+        columns=columns,
+        path=path,
+        split=split,
+        limit=limit,
+        k=k,
+        out=Path(out),
+        root=root,
+        accelerator=accelerator,
     )

@@ -19,6 +19,10 @@ def sweep(
     label: str | None = None,
     group: str | None = None,
     columns: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    invariances: str | None = None,
     out: str | Path = "runs/sweep",
     root: str | Path | None = None,
     accelerator: str = "auto",
@@ -41,6 +45,14 @@ def sweep(
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
             {patient}/{} (default: none).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
+        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
+            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
+            your own).
         out: folder of the table, its figure and the runs.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
@@ -54,7 +66,15 @@ def sweep(
     """
     from unlabeled.comparing.sweep import sweep as sweep_it
 
-    given = {"label": label, "group": group, "columns": columns}
+    given = {
+        "label": label,
+        "group": group,
+        "columns": columns,
+        "path": path,
+        "split": split,
+        "limit": limit,
+        "invariances": invariances,
+    }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     return sweep_it(
         recipe, data, axes=grid, layer=layer, out=Path(out), root=root, accelerator=accelerator

@@ -14,6 +14,9 @@ def tune(
     data: Any = None,
     /,
     *,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
     encoder: str | None = None,
     views: str | None = None,
     optimizer: str | None = None,
@@ -33,6 +36,11 @@ def tune(
 
     Args:
         data: as for `pretrain` (default: the recipe's).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         encoder: any backbone of timm (default: resnet18).
         views: policy that draws the views (default: simclr).
         optimizer: sgd, adamw, muon or lars (default: sgd).
@@ -54,6 +62,9 @@ def tune(
     from unlabeled.training.tune import tune as tune_it
 
     given = {
+        "path": path,
+        "split": split,
+        "limit": limit,
         "encoder": encoder,
         "views": views,
         "optimizer": optimizer,

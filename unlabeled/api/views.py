@@ -12,6 +12,10 @@ def contact_sheet(
     /,
     *,
     policy: str | None = None,
+    path: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    invariances: str | None = None,
     kind: str | None = None,
     out: str | Path = "views.png",
     image_size: int | None = None,
@@ -27,6 +31,14 @@ def contact_sheet(
     Args:
         data: images, as for `pretrain`.
         policy: of the views (default: simclr for images, window for recordings).
+        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
+            names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
+        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
+        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
+            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
+            your own).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         out: PNG file.
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
@@ -42,5 +54,7 @@ def contact_sheet(
         UserError: anything that the user can put right.
     """
     from unlabeled.inspecting.views import draw
+    from unlabeled.recipe import Roles
 
-    return draw(data, policy, kind or "", dict(options or {}), Path(out), image_size, images, seed, root)
+    roles = Roles().given(path=path, split=split, limit=limit, invariances=invariances)
+    return draw(data, roles, policy, kind or "", dict(options or {}), Path(out), image_size, images, seed, root)

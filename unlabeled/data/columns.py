@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import PurePosixPath
 from string import Formatter
@@ -56,8 +56,13 @@ def column(columns: Columns, name: str, option: str, data: str) -> Array:
             f"{data}: {option} {name!r}, and there are no columns: a .csv with a header or a Parquet file has some, and "
             "--columns '{name}_{name}' makes some of the parts of file names"
         )
+    raise UserError(missing_column(columns, name, option, data))
+
+
+def missing_column(columns: Iterable[str], name: str, option: str, data: str) -> str:
+    """Says that an option names no column, and which there are, the most similar first."""
     near = sorted(columns, key=lambda other: -SequenceMatcher(None, name.lower(), other.lower()).ratio())
-    raise UserError(f"{data}: {option} {name!r}, and there is no such column: give one of {', '.join(near)}")
+    return f"{data}: {option} {name!r}, and there is no such column: give one of {', '.join(near)}"
 
 
 def numbered(values: Array) -> tuple[Array, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,15 @@ from unlabeled.data.columns import column, spell
 from unlabeled.data.reader import Listing
 from unlabeled.errors import UserError
 
-COLUMNS = ("label", "labels", "fine_label", "class", "target", "y")
+COLUMNS = (
+    "label", "labels", "fine_label", "class", "target", "y", "category", "class_name", "label_name", "category_name",
+    "class_id", "label_id", "category_id",
+)  # fmt: skip
 """Names, in lower case, by which a column of labels is known."""
 
 FEW = 20
-"""Different real numbers that may be classes, such as grades or magnifications; where there are more, they are measured."""
+"""Different real numbers that may be classes, such as grades or magnifications; where there are more, they are measured. And
+different values of any sort, of which each may have a single sample."""
 
 Array = np.ndarray[Any, Any]
 
@@ -44,33 +49,36 @@ def labels_of(listing: Listing, label: str = "", like: Labels | None = None) -> 
     Args:
         listing: the split.
         label: the column that the user names; "" for the split's own labels, or the column that is known by its name.
-        like: of the training split, by whose classes a test split is numbered.
+        like: of the training split, by whose classes a test split is numbered, and then by others that it has.
 
     Raises:
-        UserError: no such column, one that holds no classes, or a class that the training split does not have.
+        UserError: no such column, or one that holds no classes.
     """
     found = _own(listing) if not label else _labels(listing, label)
     if like is None or found.values is None:
         return found
-    values = same_classes(like.classes, found.values, found.classes, listing.name) if like.classes else None
-    return Labels(values, like.classes, found.column)
+    if not like.classes:
+        return Labels(column=found.column)
+    values, classes = same_classes(like.classes, found.values, found.classes)
+    return Labels(values, classes, found.column)
 
 
 def _own(listing: Listing) -> Labels:
     if listing.labels is not None or not listing.columns:
-        return Labels(listing.labels, listing.classes)
+        return Labels(listing.labels, listing.classes, remark=listing.unlabelled)
     name = listing.label or known(listing.columns)
     if not name:
-        return Labels()
-    values = listing.columns[name]
-    if values.dtype.kind == "f" and _measured(values):
-        return Labels(remark=_measurement(values, f"column {name!r}"))
+        return Labels(remark=listing.unlabelled)
+    if name not in listing.declared and (why := no_classes(listing.columns[name], f"column {name!r}")):
+        return Labels(remark=why)
     return _labels(listing, name, needed=False)
 
 
 def _labels(listing: Listing, name: str, needed: bool = True) -> Labels:
     values = column(listing.columns, name, "--label", listing.name)
     called = f"{listing.name}: column {name!r}"
+    if values.dtype.kind in "iu" and name not in listing.declared and (why := no_classes(values, called)):
+        raise UserError(f"{why}; give a column of names, or put them into bins")
     numbers, classes = as_labels(values, listing.declared.get(name, ()), len(listing.reader), called)
     if needed and numbers is None:
         raise UserError(f"{called} has no value: give another --label")
@@ -128,6 +136,56 @@ def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[A
     raise UserError(f"{name}: labels of type {array.dtype}; give integers or names")
 
 
+def own_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[Array | None, tuple[str, ...], str]:
+    """Returns what `as_labels` does of labels that come with the samples, or none and why they are no classes.
+
+    Raises:
+        UserError: another number of labels than samples, or a label without a class.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:  # several a sample, of some more than of others
+        array = np.fromiter(values, object, len(values))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if (
+        array.ndim
+        and len(array) == n
+        and not classes
+        and (why := no_classes(array, f"what comes with the samples of {name}"))
+    ):
+        return None, (), why
+    return (*as_labels(array, classes, n, name), "")
+
+
+def too_many(classes: int, labelled: int) -> bool:
+    """Tells whether values are too many to be classes: more than `FEW`, and fewer than two samples of each in the mean."""
+    return classes > FEW and 2 * classes > labelled
+
+
+def no_classes(values: Array, name: str) -> str:
+    """Says why values (n, ...) are no classes: measured ones, several a sample, or almost as many as there are samples; ""
+    where they may be."""
+    if values.ndim > 1:
+        return f"{name} has {math.prod(values.shape[1:]):,} values a sample, and one is a class"
+    if values.dtype.kind == "f":
+        if _measured(values):
+            return _measurement(values, name)
+        values = values[~np.isnan(values)]
+    if values.dtype.kind == "O":
+        values = np.array([v for v in values.tolist() if v is not None and v != "" and v == v], object)
+        if strange := {type(v).__name__ for v in values.tolist() if not isinstance(v, str | int | float)}:
+            return f"{name} is of type {', '.join(sorted(strange))}, and a whole number or a name is a class"
+    if values.dtype.kind in "iu":
+        values = values[values >= 0]
+    distinct = len(set(values.tolist()))
+    if not too_many(distinct, len(values)):
+        return ""
+    if values.dtype.kind in "iuf":
+        return _measurement(values, name)
+    return f"{name} holds {distinct:,} different names for {len(values):,} samples: too many to be classes"
+
+
 def _whole(array: Array) -> bool:
     present = array[~np.isnan(array)]
     return bool((np.isfinite(present) & (np.floor(present) == present)).all())
@@ -142,8 +200,9 @@ def _measured(array: Array) -> bool:
 
 def _measurement(array: Array, name: str) -> str:
     found = np.unique(array[~np.isnan(array)])
+    real = "real " * (array.dtype.kind == "f")
     return (
-        f"{name} holds {len(found):,} different real numbers, from {found[0]:g} to {found[-1]:g}: a measurement, no classes"
+        f"{name} holds {len(found):,} different {real}numbers, from {found[0]:g} to {found[-1]:g}: a measurement, no classes"
     )
 
 
@@ -159,19 +218,13 @@ def _numbered(values: Sequence[Any], name: str) -> tuple[Array | None, tuple[str
     return np.array([number[v] for v in values], np.int64), tuple(map(str, found))
 
 
-def same_classes(train: tuple[str, ...], labels: Array | None, test: tuple[str, ...], name: str) -> Array | None:
-    """Returns the labels of a test split, numbered by the class names of train.
-
-    Raises:
-        UserError: a test image has a class that train does not have.
-    """
-    if labels is None or train == test:
-        return labels
-    number = {c: i for i, c in enumerate(train)}
+def same_classes(train: tuple[str, ...], labels: Array, test: tuple[str, ...]) -> tuple[Array, tuple[str, ...]]:
+    """Returns the labels of a test split, numbered by the class names of train and, after these, by those of test that train
+    does not have; and all these names."""
+    if train == test:
+        return labels, train
     strange = sorted({test[i] for i in np.unique(labels[labels >= 0])} - set(train))
-    if strange:
-        shown = ", ".join(repr(s) for s in strange[:3]) + (" ..." if len(strange) > 3 else "")
-        raise UserError(f"{name}: its test split has class {shown} which train does not have: name classes alike in both")
+    classes = (*train, *strange)
+    number = {c: i for i, c in enumerate(classes)}
     table = np.array([number.get(c, -1) for c in test] + [-1], np.int64)
-    renumbered: Array = table[labels]
-    return renumbered
+    return table[labels], classes

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from unlabeled.data.columns import printable
-from unlabeled.data.reader import Listing, Reader, Splits
+from unlabeled.data.labels import too_many
+from unlabeled.data.reader import Listing, Reader, Splits, some
 from unlabeled.errors import UserError
 
-_TRAIN = frozenset({"train", "training"})
-_TEST = frozenset({"test", "testing"})
-_VAL = frozenset({"val", "valid", "validation"})
+FOLDER = "folder"
+"""The column of folders that are no classes."""
+TRAIN = frozenset({"train", "training"})
+TEST = frozenset({"test", "testing"})
+VAL = frozenset({"val", "valid", "validation"})
 
 Labelled = tuple["np.ndarray[Any, Any] | None", tuple[str, ...]]
 
@@ -28,12 +32,34 @@ def listings(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], 
         name: of the data.
     """
     train, test = split_paths(paths, name)
-    labels, classes = label_paths(train)
-    listing = Listing(name, reader(train), labels, classes, kind)
-    if test is None:
-        return listing, None
-    test_labels, test_classes = label_paths(test)
-    return listing, Listing(name, reader(test), test_labels, test_classes, kind)
+    unused = unused_paths(paths, train, test or [])
+    listing = replace(_listing(train, kind, reader, name), remarks=(f"{name}: {unused}.",) if unused else ())
+    return listing, None if test is None else _listing(test, kind, reader, name)
+
+
+def _listing(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], Reader], name: str) -> Listing:
+    """Of one split. Folders of hardly more than one file each are no classes, but what belongs together."""
+    labels, classes = label_paths(paths)
+    if labels is None or not too_many(len(classes), int((labels >= 0).sum())):
+        return Listing(name, reader(paths), labels, classes, kind)
+    folders = np.array([*classes, ""], object)[labels]
+    why = (
+        f"{len(classes):,} folders with {int((labels >= 0).sum()):,} files are too many for classes; each is kept together "
+        "where samples are held out, and --label folder makes classes of them all the same"
+    )
+    return Listing(name, reader(paths), None, (), kind, columns={FOLDER: folders}, group=FOLDER, unlabelled=why)
+
+
+def unused_paths(paths: Sequence[str], train: Sequence[str], test: Sequence[str]) -> str:
+    """Says which files are of neither split; "" if all are of one."""
+    used = {*train, *test}
+    left = [path for path in paths if path not in used]
+    if not left:
+        return ""
+    start = len(_wrapper(paths))
+    beside = sorted({path.split("/")[start] + "/" * (path.count("/") > start) for path in left})
+    words = "files that are not used; train=PATH,test=PATH says which are"
+    return f"{some(beside)} beside train/ and test/: {len(left):,} {words}"
 
 
 def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] | None]:
@@ -51,15 +77,15 @@ def split_paths(paths: Sequence[str], name: str) -> tuple[list[str], list[str] |
         parts = path.split("/")
         if len(parts) > start + 1:
             groups.setdefault(parts[start].lower(), []).append(path)
-    train = [p for name in groups if name in _TRAIN for p in groups[name]]
-    others = sorted(set(groups) - _TRAIN - _TEST - _VAL)
-    if train and others and set(groups) & (_TEST | _VAL):
+    train = [p for name in groups if name in TRAIN for p in groups[name]]
+    others = sorted(set(groups) - TRAIN - TEST - VAL)
+    if train and others and set(groups) & (TEST | VAL):
         raise UserError(
             f"{name}: beside its train and test folders there is {others[0]!r}: move it away, or write train=PATH,test=PATH"
         )
     if not train or others:
         return list(paths), None
-    tests = [[p for name in groups if name in names for p in groups[name]] for names in (_TEST, _VAL)]
+    tests = [[p for name in groups if name in names for p in groups[name]] for names in (TEST, VAL)]
     found = [t for t in tests if t]
     labelled = [t for t in found if any(p.count("/") > start + 1 for p in t)]
     return train, next(iter(labelled or found), None)

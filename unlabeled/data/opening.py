@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unlabeled import registry
+from unlabeled.console import console
+from unlabeled.data.chosen import divided, limited
 from unlabeled.data.columns import column, fits, numbered, parts, shared
 from unlabeled.data.formats.archive import open_zip
 from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
@@ -25,9 +27,9 @@ from unlabeled.data.kinds.kind import build, suffix_of, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
-from unlabeled.data.split import BALANCED, BY_CONTENT, hold_out, hold_out_by
+from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by
 from unlabeled.errors import UserError
-from unlabeled.recipe import Roles
+from unlabeled.recipe import INVARIANCES, Roles
 from unlabeled.registry import Choice
 
 Array = np.ndarray[Any, Any]
@@ -36,6 +38,7 @@ ANY = Choice("")
 """A kind that is found from the data."""
 USUAL = Roles()
 """Labels known by the name of their column, or folders of them; no groups."""
+_PARTS = re.compile(r",(?=(?:train|test|val)=)")
 _CHECK_SECONDS = 1.5, 0.5  # of train and of test
 
 
@@ -72,10 +75,29 @@ class Data:
         """Returns the same splits with the labels of another column, or with their own for "".
 
         Raises:
-            UserError: no such column, one that holds no classes, or a class that the training split does not have.
+            UserError: no such column, or one that holds no classes.
         """
         train = self.train.labelled_by(label)
-        return replace(self, train=train, test=self.test and self.test.labelled_by(label, train))
+        if self.test is None:
+            return replace(self, train=train)
+        test = self.test.labelled_by(label, train)
+        return replace(self, train=train.among(test.classes), test=test)
+
+    def limited(self, limit: int, seed: int) -> Data:
+        """Returns so many of the samples in all, of each split its share, evenly over the classes; 0 is all."""
+        of = len(self.train) + (0 if self.test is None else len(self.test))
+        if not 0 < limit < of:
+            return self
+
+        def few(source: Source) -> Source:
+            return source.subset(even_draw(len(source), source.labels, max(1, round(limit * len(source) / of)), seed))
+
+        return replace(self, train=few(self.train), test=self.test and few(self.test))
+
+    def tell(self) -> None:
+        """Prints what was read otherwise than one may think, or not at all."""
+        for said in self.notices():
+            console().print(said, soft_wrap=True)
 
     def held(self) -> str:
         """Returns what is held out, in words; "" for nothing."""
@@ -89,11 +111,12 @@ class Data:
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self) -> list[str]:
-        """Returns what the user should know of labels, groups and the cache, in sentences."""
-        there = [source for source in (self.train, self.test) if source is not None]
-        said = list(dict.fromkeys(line for source in there for line in source.said))
-        said += [f"No labels: {self.train.remark}."] if self.train.remark else []
-        said += list(dict.fromkeys(f"{source.uncached}." for source in there if source.uncached))
+        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences."""
+        said = [*self.notices(), *self._columns()]
+        left = sorted(self.train.kind.allowed(self.train.kind.invariances, self.train.form) - self.train.invariances)
+        if self.train.by_user and left:
+            said.append(f"Views leave {', '.join(left)} as it is: --invariances does not name it.")
+        said += list(dict.fromkeys(f"{s.uncached}." for s in (self.train, self.test) if s is not None and s.uncached))
         if self.group and self.test is not None and not self.held_out and self.group in self.test.columns:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
@@ -120,6 +143,23 @@ class Data:
                     "none is trained on: no classifier can know them."
                 )
         return said
+
+    def notices(self) -> list[str]:
+        """Returns what was read otherwise than one may think, or not at all, in sentences."""
+        there = [source for source in (self.train, self.test) if source is not None]
+        return list(dict.fromkeys(remark for source in there for remark in source.notices))
+
+    def _columns(self) -> list[str]:
+        """Says which columns are not used, and why there are no labels."""
+        train = self.train
+        said = [f"No labels: {train.remark}."] if train.remark else []
+        rest = [name for name in train.columns if name not in (train.label, self.group)]
+        if not rest:
+            return said
+        listed = ", ".join(rest[:5]) + f" and {len(rest) - 5:,} more" * (len(rest) > 5)
+        if train.label or train.labels is not None or said:
+            return [*said, f"Not used of the columns: {listed}" + f" (labels: {train.label})" * bool(train.label) + "."]
+        return [f"No labels: no column is called label, class or the like; --label takes one of {listed}."]
 
     def _missing(self, trained: Array, tested: Array) -> list[str]:
         """Says which classes have no sample on the side that is held out."""
@@ -155,7 +195,7 @@ def open_data(
         channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split; None holds nothing out.
-        roles: which of its columns are labels and groups.
+        roles: which of its columns are what, and how many samples are taken.
         split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
             earlier versions.
 
@@ -164,12 +204,13 @@ def open_data(
     """
     if isinstance(data, Data):
         return data
-    train, test = _listings(data, root, kind)
+    train, test = _listings(data, root, kind, roles)
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
     made = build(Choice(train.kind, kind.options))
-    train, test = in_parts(train, made), test and in_parts(test, made)
-    roles = _possible(replace(roles, group=roles.group or train.group), train)
+    train, test, roles = _divided(in_parts(train, made), test and in_parts(test, made), roles)
+    if roles.limit:
+        train, test = _few(train, test, roles, 0 if seed is None else seed)
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
@@ -177,11 +218,59 @@ def open_data(
     if test is not None:
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
-        return Data(source, second, group=roles.group)
+        return Data(source.among(second.classes), second, group=roles.group)
+    if not roles.group and train.group:
+        roles, group = replace(roles, group=train.group), train.columns[train.group]
     if seed is None:
         return Data(source, None, group=roles.group)
     rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
     return Data(source.subset(rest), source.subset(held), split, roles.group)
+
+
+def placed(words: str, folder: str) -> str:
+    """Returns the words that mean here what `words` meant in a folder: relative paths that are there begin with it."""
+    if re.match(r"(train|test|val)=", words):
+        parts = [part.partition("=") for part in re.split(_PARTS, words)]
+        return ",".join(f"{key}={placed(value, folder)}" for key, _, value in parts)
+    there = Path(folder) / words
+    if not (folder and words) or words in registry.names("data") or words.startswith("~") or not there.exists():
+        return words
+    return words if Path(words).exists() and there.samefile(words) else str(there)
+
+
+def _divided(train: Listing, test: Listing | None, roles: Roles) -> tuple[Listing, Listing | None, Roles]:
+    """Training and test split, as they come or as a column says; and what counts of the roles."""
+    roles = _possible(roles, train)
+    train = _bearing(train, roles)
+    test = test and replace(test, invariances=train.invariances)
+    needed = bool(roles.split) and "split" not in roles.where_possible
+    if test is not None and needed:
+        raise UserError(f"{train.name}: --split {roles.split!r}, and the data have a test split: leave one out")
+    if test is None:
+        train, test = divided(train, roles.split, needed)
+    return train, test, roles
+
+
+def _bearing(train: Listing, roles: Roles) -> Listing:
+    """The split with what keeps the meaning of a sample: as the user says, or the data do; where neither does, also what
+    the views that are asked for rest on."""
+    if not roles.invariances or (train.invariances is not None and "invariances" in roles.where_possible):
+        if train.invariances is not None or not roles.bears:
+            return train
+        return replace(train, invariances=build(Choice(train.kind)).invariances | roles.bears)
+    said = frozenset(word for part in roles.invariances.split(",") if (word := part.strip().lower()) not in ("", "none"))
+    if strange := sorted(said - set(INVARIANCES)):
+        near = registry.nearest(strange[0], INVARIANCES)
+        raise UserError(f"--invariances takes some of {', '.join(INVARIANCES)}, or none, and not {strange[0]!r}{near}")
+    return replace(train, invariances=said, by_user=True)
+
+
+def _few(train: Listing, test: Listing | None, roles: Roles, seed: int) -> Splits:
+    """As many samples of both splits as are asked for."""
+    labels, of = labels_of(train, roles.label), len(train.reader) + (0 if test is None else len(test.reader))
+    if test is not None:
+        test = limited(test, labels_of(test, roles.label, labels), roles.limit, of, seed)
+    return limited(train, labels, roles.limit, of, seed), test
 
 
 def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array]:
@@ -202,11 +291,11 @@ def group_keys(group: Array) -> list[bytes | None]:
 
 def _possible(roles: Roles, train: Listing) -> Roles:
     """Without columns that the data do not have and need not have."""
-    names = {"label": roles.label, "group": roles.group}
-    label, group = (
+    names = {"label": roles.label, "group": roles.group, "split": roles.split}
+    label, group, split = (
         "" if part in roles.where_possible and name not in train.columns else name for part, name in names.items()
     )
-    return Roles(label, group)
+    return replace(roles, label=label, group=group, split=split)
 
 
 def _with_parts(listing: Listing, roles: Roles) -> Listing:
@@ -220,12 +309,13 @@ def _with_parts(listing: Listing, roles: Roles) -> Listing:
     return replace(listing, columns={**listing.columns, **found})
 
 
-def _listings(data: Any, root: str | Path | None, kind: Choice) -> Splits:
-    asked, axis = kind.name, str(kind.options.get("channels") or "")
+def _listings(data: Any, root: str | Path | None, kind: Choice, roles: Roles) -> Splits:
     if isinstance(data, Path):
-        return _open_path(data, str(data), asked, axis)
+        return _open_path(data, str(data), kind, roles)
     if isinstance(data, str):
-        return _open_words(data, root, asked, axis)
+        return _open_words(data, root, kind, roles)
+    _check_path(roles, "arrays")
+    axis = _axis(kind)
     if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
         return open_arrays(data, "arrays", axis)
     if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
@@ -235,17 +325,29 @@ def _listings(data: Any, root: str | Path | None, kind: Choice) -> Splits:
     )
 
 
-def _open_words(text: str, root: str | Path | None, asked: str, axis: str = "") -> Splits:
+def _axis(kind: Choice) -> str:
+    """Where the channels of arrays are, if the user says so."""
+    return str(kind.options.get("channels") or "")
+
+
+def _check_path(roles: Roles, name: str) -> None:
+    if roles.path and "path" not in roles.where_possible:
+        raise UserError(
+            f"{name}: --path {roles.path!r} names the column of the files of a list: give a .csv or .txt, or leave it out"
+        )
+
+
+def _open_words(text: str, root: str | Path | None, kind: Choice, roles: Roles) -> Splits:
     if re.match(r"(train|test|val)=", text):
-        return _open_pair(text, root, asked, axis)
+        return _open_pair(text, root, kind, roles)
     if text in registry.names("data"):
-        splits: Splits = registry.get("data", text).make(text, root)
-        return splits
+        _check_path(roles, text)
+        return _named(text, root)
     if not text.strip():
         raise UserError("no data given: name a path or a data set, for example digits")
     path = Path(text).expanduser()
     if path.exists() or path.is_symlink():
-        return _open_path(path, text, asked, axis)
+        return _open_path(path, text, kind, roles)
     known = registry.names("data")
     if len(path.parts) > 1:
         raise UserError(_missing(path, text))
@@ -253,10 +355,20 @@ def _open_words(text: str, root: str | Path | None, asked: str, axis: str = "") 
     raise UserError(f"{text!r} is neither an existing path nor a named data set{near}; known names: {', '.join(known)}")
 
 
-def _open_pair(text: str, root: str | Path | None, asked: str, axis: str) -> Splits:
+def _named(text: str, root: str | Path | None) -> Splits:
+    """The set of that name; what of the same name lies here is said."""
+    train, test = registry.get("data", text).make(text, root)
+    if not os.path.lexists(text):
+        return train, test
+    what = "folder" if Path(text).is_dir() else "file"
+    said = f"{text!r} is the data set of that name that unlabeled knows; for the {what} of that name here write ./{text}."
+    return replace(train, remarks=(*train.remarks, said)), test
+
+
+def _open_pair(text: str, root: str | Path | None, kind: Choice, roles: Roles) -> Splits:
     """`train=A,test=B`: of each the split asked for, where it has splits itself."""
     parts: dict[str, str] = {}
-    for part in re.split(r",(?=(?:train|test|val)=)", text):
+    for part in re.split(_PARTS, text):
         key, _, value = part.partition("=")
         key = "test" if key == "val" else key
         if key in parts or not value:
@@ -265,31 +377,32 @@ def _open_pair(text: str, root: str | Path | None, asked: str, axis: str) -> Spl
     if set(parts) != {"train", "test"}:
         missing = "test" if "train" in parts else "train"
         raise UserError(f"{text!r}: {missing}= is missing: write train=PATH,test=PATH, or the path alone")
-    train = _open_words(parts["train"], root, asked, axis)[0]
-    first, second = _open_words(parts["test"], root, asked or train.kind, axis)
+    train = _open_words(parts["train"], root, kind, roles)[0]
+    first, second = _open_words(parts["test"], root, replace(kind, name=kind.name or train.kind), roles)
     test = replace(second or first, kind=train.kind, invariances=train.invariances)
     return replace(train, name=text), replace(test, name=text)
 
 
-def _open_path(path: Path, name: str, asked: str, axis: str) -> Splits:
+def _open_path(path: Path, name: str, kind: Choice, roles: Roles) -> Splits:
     if not path.exists():
         raise UserError(_missing(path, name))
+    asked, suffix = kind.name, suffix_of(path.name)
+    if path.is_file() and suffix in (".csv", ".txt"):
+        return open_list(path, name, asked, [roles.path, ""] if "path" in roles.where_possible else [roles.path])
+    _check_path(roles, name)
     if path.is_dir():
         return open_folder(path, name, asked)
     if not path.is_file():
         raise UserError(f"{name}: a pipe or a device, which cannot be read twice: write it to a file, and give that")
-    suffix = suffix_of(path.name)
     if suffix == ".zip":
         return open_zip(path, name, asked)
     if suffix in (".parquet", ".pq"):
         return open_parquet(path, name, asked)
     if suffix in (".npz", ".npy"):
-        return open_npz(path, name, axis)
-    if suffix in (".csv", ".txt"):
-        return open_list(path, name, asked)
+        return open_npz(path, name, _axis(kind))
     if suffix in suffixes():
-        kind = build(Choice(suffixes()[suffix]))
-        raise UserError(f"{name}: a single {kind.noun}: give the folder that holds the {kind.nouns}")
+        single = build(Choice(suffixes()[suffix]))
+        raise UserError(f"{name}: a single {single.noun}: give the folder that holds the {single.nouns}")
     if suffix in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"):
         raise UserError(f"{name}: this archive cannot be read in place: unpack it and give the folder")
     known = "a .zip, a .parquet, a .npz, a .npy, or a .csv or .txt that lists files"

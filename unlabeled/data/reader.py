@@ -81,11 +81,14 @@ class Listing:
         classes: names, in the order of the labels.
         kind: name of the kind of the samples.
         invariances: see `unlabeled.batch.DataShape`; None for those of the kind.
+        by_user: whether the user says them.
         columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
         label: the column that holds the labels where the format says so; "" where it does not.
         declared: column -> names of the classes that its integers stand for, where the format has them.
-        group: the column whose values are not divided between training and held-out samples, unless the user names another.
-        said: what the user should know of how the data were read, without the full stop.
+        group: the column whose values are not divided between training and held-out samples, unless the user names another;
+            "" for none.
+        unlabelled: why what seems to be labels was not taken; "" for nothing to say.
+        remarks: what the user should know of what was read and what was not, in sentences.
     """
 
     name: str
@@ -94,11 +97,13 @@ class Listing:
     classes: tuple[str, ...]
     kind: str = "image"
     invariances: frozenset[str] | None = None
+    by_user: bool = False
     columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     label: str = ""
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: str = ""
-    said: tuple[str, ...] = ()
+    unlabelled: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def session(reader: Reader) -> AbstractContextManager[None]:

@@ -41,7 +41,9 @@ class Source:
         form: what they are once decoded.
         field: the one that the encoder sees.
         invariances: see `unlabeled.batch.DataShape`.
+        by_user: whether the user says them.
         fingerprint: same content, same string, wherever it lies.
+        whole: likewise, of all samples of the split that it is a part of.
         key: likewise, of this content in this place: by it is kept what is computed from the samples.
         lasting: whether the same key means the same content; not where only some of the samples were looked at.
     """
@@ -58,8 +60,9 @@ class Source:
         self.classes, self.label, self.remark = labels.classes, labels.column, labels.remark
         declared = self.kind.invariances if listing.invariances is None else listing.invariances
         self.invariances = self.kind.allowed(declared, self.form)
-        content = listing.reader.identity + ("" if self._whole else self._rows.astype("<i8").tobytes().hex())
-        self.fingerprint = OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+        self.by_user = listing.by_user
+        which = "" if self._whole else self._rows.astype("<i8").tobytes().hex()
+        self.whole, self.fingerprint = (_fingerprint(listing.reader.identity + rows) for rows in ("", which))
         self.key = f"{self.fingerprint} {listing.reader.place}"
 
     def __len__(self) -> int:
@@ -81,6 +84,11 @@ class Source:
     def columns(self) -> dict[str, Array]:
         """What the data say of each sample, (n,) by name; see `unlabeled.data.columns.Columns`."""
         return {name: values[self._rows] for name, values in self._listing.columns.items()}
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was read otherwise than one may think, or not at all, in sentences."""
+        return (*self._listing.remarks, *(f"{line}." for line in self.form.said))
 
     @property
     def candidates(self) -> str:
@@ -119,11 +127,6 @@ class Source:
         fetched."""
         good: Array = ~self._store.bad[self._rows]
         return good
-
-    @property
-    def said(self) -> list[str]:
-        """What was decided in reading the samples, in sentences."""
-        return [f"{line}." for line in (*self._listing.said, *self.form.said)]
 
     @property
     def channels(self) -> int:
@@ -186,12 +189,23 @@ class Source:
         labels = labels_of(self._listing, label, None if like is None else like._labels)
         return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
 
+    def among(self, classes: tuple[str, ...]) -> Source:
+        """Returns the same samples with the names of more classes, of which they have none, if there are more."""
+        if self.labels is None or len(classes) <= len(self.classes):
+            return self
+        labels = replace(self._labels, classes=classes)
+        return Source(self._listing, labels, self._store, self._first, None if self._whole else self._rows)
+
     def _next_good(self, position: int) -> dict[str, Array]:
         for step in range(1, len(self)):
             fields, good = self._store.read(self._rows[[(position + step) % len(self)]])
             if good[0]:
                 return {name: values[0] for name, values in fields.items()}
         raise UserError(f"{self.name}: none of its {len(self)} {self.kind.nouns} can be read")
+
+
+def _fingerprint(content: str) -> str:
+    return OF_CONTENT + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 
 
 def told(*sources: Source) -> str:

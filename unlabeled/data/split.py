@@ -103,6 +103,30 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
     return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
+def even_draw(n: int, labels: Array | None, amount: int, seed: int) -> Array:
+    """Draws some of n samples: of those without a label their share, of the others as evenly over the classes as their
+    counts permit.
+
+    Args:
+        n: number of samples.
+        labels: (n,), -1 where there is none; None without any.
+        amount: how many are drawn; all if there are no more.
+        seed: same seed, same draw.
+
+    Returns:
+        Sorted positions, int64.
+    """
+    rng = np.random.default_rng([seed, 7])
+    labels = np.full(n, -1, np.int64) if labels is None else labels
+    amount = min(n, amount)
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    few = round(amount * int(counts.sum()) / n)
+    quota = _even_quota(counts, few, rng) if len(classes) else counts
+    pairs = [(-1, amount - few), *zip(classes.tolist(), quota.tolist(), strict=True)]
+    drawn = [rng.permutation(np.flatnonzero(labels == c))[:q] for c, q in pairs]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
 def held_out_classes(classes: int, count: int, seed: int) -> Array:
     """Tells which classes are kept out of training: (count,) labels, sorted.
 

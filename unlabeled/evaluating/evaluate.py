@@ -52,6 +52,9 @@ def evaluate(
     label: str | None,
     group: str | None,
     columns: str | None,
+    path: str | None,
+    split: str | None,
+    limit: int | None,
     protocol: Sequence[str],
     labels: Sequence[str],
     draws: int | None,
@@ -68,11 +71,11 @@ def evaluate(
     opened_run = Run.open(run)
     alone = len(sets) == 1 and asked == several(protocol)
     more = "" if label in (None, opened_run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
-    path = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
+    file = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
     question = _Question(
-        opened_run, str(run), path, [parse_protocol(text) for text in asked], several(labels),
+        opened_run, str(run), file, [parse_protocol(text) for text in asked], several(labels),
         _rivals(opened_run, against), draws, seed,
-        Columns(label, group, columns),
+        Columns(label, group, columns, path, split, limit),
         None if kept is None else Path(kept),
     )  # fmt: skip
     question.check()
@@ -80,8 +83,8 @@ def evaluate(
     judged = subjects(opened_run, question.rivals, accelerator)
     opened = [question.open(one, root) for one in sets]
     if alone:
-        return _evaluate(question, judged, opened[0], path.with_name(f"{path.stem}-{PICTURES}" if out or more else PICTURES))
-    return transfer(path, [_evaluate(question, judged, one, None) for one in opened])
+        return _evaluate(question, judged, opened[0], file.with_name(f"{file.stem}-{PICTURES}" if out or more else PICTURES))
+    return transfer(file, [_evaluate(question, judged, one, None) for one in opened])
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def keep(folder: Path, of: Run, called: str, item: Asked, text: str, probe: Any,
     )  # fmt: skip
     about = {
         **environment(),
-        "data": {**of.environment["data"], "name": train.name, "fingerprint": train.fingerprint, "train": len(fitted),
+        "data": {**of.environment["data"], "name": train.name, "fingerprint": train.fingerprint, "whole": train.whole,
+                 "train": len(fitted),
                  "classes": list(train.classes)},
         "start": {"named": called, "fingerprint": weights(of.encoder()), "fitted": []},
     }  # fmt: skip

@@ -20,6 +20,7 @@ from unlabeled.data import Source, open_data
 from unlabeled.data.columns import printable
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.errors import UserError
+from unlabeled.evaluating.splits import tell_other
 from unlabeled.evaluating.subjects import FEATURES
 from unlabeled.probes.knn import nearest
 from unlabeled.probes.row_picture import Row, Tile, draw_rows
@@ -77,6 +78,9 @@ def search(
     data: Any,
     label: str | None,
     columns: str | None,
+    path: str | None,
+    split: str | None,
+    limit: int | None,
     k: int,
     out: Path,
     root: str | Path | None,
@@ -91,9 +95,12 @@ def search(
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     channels = encoder.front.channels
-    named = recipe.data if data is None else data
-    roles = recipe.roles.given(label=label, columns=columns, elsewhere=data is not None)
+    named = opened_run.data if data is None else data
+    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None)
     opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
+    opened.tell()
+    if data is None and opened_run.environment["data"].get("whole", opened.train.whole) != opened.train.whole:
+        tell_other(opened.train)
     sources = [source for source in (opened.train, opened.test) if source is not None]
     if opened.train.channels != channels:
         raise UserError(

@@ -21,11 +21,14 @@ from unlabeled.run import Run
 
 @dataclass(frozen=True)
 class Columns:
-    """What is said of the columns, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
+    """What is said of the data, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
 
     label: str | None = None
     group: str | None = None
     columns: str | None = None
+    path: str | None = None
+    split: str | None = None
+    limit: int | None = None
 
 
 def splits(
@@ -40,14 +43,15 @@ def splits(
     recipe = run.recipe
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    named = recipe.data if data is None else data
+    named = run.data if data is None else data
     opened = _opened(
         partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
         run, asked, data is None,
     )  # fmt: skip
-    if data is None and opened.same_as(run.environment["data"]) is False:
-        told = f"{opened.train.name!r} is not what the run was trained on: it has changed, or is other data of that name"
-        console().print(told, soft_wrap=True)
+    whole = opened
+    opened = whole.limited(asked.limit or 0, recipe.seed)
+    if data is None and whole.same_as(run.environment["data"]) is False:
+        tell_other(opened.train)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
@@ -56,8 +60,8 @@ def splits(
             f"{opened.train.name!r} has no labels to evaluate with: give labelled {nouns} as --data, for example a folder "
             f"with one sub-folder a class{opened.train.candidates}"
         )
-    if opened.split == BALANCED and opened.same_as(run.environment["data"]) is False:
-        _tell_moved(run, opened, str(named) == recipe.data)
+    if opened.split == BALANCED and whole.same_as(run.environment["data"]) is False:
+        _tell_moved(run, opened, str(named) in (recipe.data, run.data))
     if needs_labels and opened.test.labels is not None and (opened.test.labels < 0).all():
         raise UserError(
             f"{opened.train.name!r}: none of the {len(opened.test):,} test {opened.test.kind.nouns} is labelled: label "
@@ -73,6 +77,12 @@ def splits(
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+
+
+def tell_other(source: Source) -> None:
+    """Says that what a run's words for its data mean now is other data."""
+    told = f"{source.name!r} is not what the run was trained on: it has changed, or is other data of that name"
+    console().print(told, soft_wrap=True)
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:
@@ -92,8 +102,10 @@ def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Da
     """The data. Of those that the run was trained on the same is held out as then, by the run's label and group, so that
     nothing is judged on that it was trained on; only then are they labelled by another column."""
     recipe = run.recipe
-    anew = recipe.roles.given(label=asked.label, group=asked.group, columns=asked.columns, elsewhere=not own)
-    then = recipe.roles.given(columns=asked.columns, elsewhere=not own)
+    with_columns = partial(recipe.roles.given, columns=asked.columns, path=asked.path, split=asked.split, elsewhere=not own)
+    anew, then = with_columns(label=asked.label, group=asked.group), with_columns()
+    if own and then.split != recipe.split:
+        raise UserError(f"the run was trained without --split {then.split!r}: leave it out, or give other --data")
     if asked.label is None and asked.group is None:
         return how(roles=then)
     opened = None

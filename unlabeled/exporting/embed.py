@@ -28,6 +28,9 @@ def embed(
     *,
     label: str | None,
     columns: str | None,
+    path: str | None,
+    split: str | None,
+    limit: int | None,
     root: str | Path | None,
     accelerator: str,
     batch_size: int,
@@ -42,19 +45,20 @@ def embed(
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
     channels = encoder.front.channels
-    roles = recipe.roles.given(label=label, columns=columns, elsewhere=True)
+    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=True)
     opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
+    opened.tell()
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)
     splits: list[Columns] = []
-    for split, source in (("train" if opened.test else "all", opened.train), ("test", opened.test)):
+    for part, source in (("train" if opened.test else "all", opened.train), ("test", opened.test)):
         if source is not None:
             h = features(encoder, source, device=device, batch_size=batch_size).numpy()
-            splits.append(_columns(split, source, h))
+            splits.append(_columns(part, source, h))
     for line in left_out(opened.train, opened.test):
         console().print(line, soft_wrap=True)
     joined = {name: _joined(name, splits) for name in dict.fromkeys(name for part in splits for name in part)}
-    return write_whole(out, lambda path: writers[out.suffix](path, joined, opened.train.classes))
+    return write_whole(out, lambda file: writers[out.suffix](file, joined, opened.train.classes))
 
 
 def _columns(split: str, source: Source, h: np.ndarray[Any, Any]) -> Columns:

@@ -16,6 +16,7 @@ from unlabeled.errors import UserError
 from unlabeled.exporting.formats import FORMS, Form
 from unlabeled.exporting.graphs import RANDOM, graph_of
 from unlabeled.files import cannot_write, write_whole
+from unlabeled.recipe import Roles
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, LAST, METRICS, RECIPE, Run
 
@@ -50,7 +51,15 @@ class Exported:
         return [f"written: {self.path}", *self.notes, same, f"how to use it: {self.readme}"]
 
 
-def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str | Path | None) -> Exported:
+def export(
+    run: str | Path,
+    name: str,
+    out: Path | None,
+    *,
+    data: Any,
+    roles: Roles,
+    root: str | Path | None,
+) -> Exported:
     """Does what `unlabeled.api.export` says."""
     if name not in FORMS:
         raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
@@ -59,7 +68,7 @@ def export(run: str | Path, name: str, out: Path | None, *, data: Any, root: str
     path = opened.path / "export" / usual if out is None else out
     _check_place(opened, path, out is None)
     encoder, choice = opened.encoder(), opened.recipe.encoder
-    batches = [*graph_of(encoder).random(encoder), *([] if data is None else [_real(opened, encoder, data, root)])]
+    batches = [*graph_of(encoder).random(encoder), *([] if data is None else [_real(opened, encoder, data, roles, root)])]
     form = make(encoder, choice)
     found: list[float] = []
 
@@ -90,8 +99,10 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
         raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
 
 
-def _real(run: Run, encoder: Encoder, data: Any, root: str | Path | None) -> Tensor:
-    source = open_data(data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None).train
+def _real(run: Run, encoder: Encoder, data: Any, roles: Roles, root: str | Path | None) -> Tensor:
+    opened = open_data(data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None, roles=roles)
+    opened.tell()
+    source = opened.train
     return source.seen(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))
 
 

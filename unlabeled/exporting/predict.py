@@ -15,6 +15,7 @@ from unlabeled.data import Source, left_out, open_data
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
+from unlabeled.recipe import Roles
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric
 
@@ -48,7 +49,16 @@ class Predicted:
 
 
 def predict(
-    run: str | Path, data: Any, out: Path, *, root: str | Path | None, accelerator: str, batch_size: int
+    run: str | Path,
+    data: Any,
+    out: Path,
+    *,
+    path: str | None,
+    split: str | None,
+    limit: int | None,
+    root: str | Path | None,
+    accelerator: str,
+    batch_size: int,
 ) -> Predicted:
     """Does what `unlabeled.api.predict` says."""
     if out.suffix.lower() != ".csv":
@@ -58,7 +68,9 @@ def predict(
     opened_run = Run.judged(run)
     classifier = opened_run.classifier()
     front = classifier.encoder.front
-    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None)
+    roles = Roles().given(path=path, split=split, limit=limit)
+    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None, roles=roles)
+    opened.tell()
     device = make_fabric(opened_run.recipe, accelerator, 1).device
     classifier = classifier.to(device)
     rows: list[tuple[str, str, str]] = []
@@ -75,8 +87,8 @@ def predict(
         true += labelled.values()
         right += [names[i] == name for i, name in labelled.items()]
 
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    def write(file_path: Path) -> None:
+        with file_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "class", "probability"), *rows])
 
     write_whole(out, write)

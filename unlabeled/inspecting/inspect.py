@@ -25,6 +25,7 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
 from unlabeled.inspecting.advice import Advice, advise
 from unlabeled.inspecting.census import Census, pictures_of, take
+from unlabeled.inspecting.clean import check_clean, write_clean
 from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
@@ -87,6 +88,7 @@ def inspect(
     roles: Roles,
     kind: str,
     minutes: float,
+    clean: Path | None,
     out: Path,
     root: str | Path | None,
     accelerator: str,
@@ -103,6 +105,8 @@ def inspect(
     if opened.train.form.fit == "crop" and opened.train.form.how:  # copies are of whole pictures
         whole = open_data(data, kind=Choice(kind, {**given, "fit": "stretch"}), root=root, seed=None, roles=roles)
     sources: dict[str, Source] = {"train": whole.train, "test": whole.test} if whole.test else {"all": whole.train}
+    if clean is not None:
+        check_clean(clean, sources)
     with _progress() as stage:
         thumbnails = Thumbnails().fit(_sample(list(sources.values())))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
@@ -130,9 +134,10 @@ def inspect(
     except OSError as error:
         raise cannot_write(out, error) from error
     said = opened.remarks() + ([] if roles.group else columns.warnings(described, sources))
+    said += [write_clean(clean, censuses, copies)] if clean is not None else []
     drawn = pictures.draw(out, censuses, copies)
     path = out / "inspect.json"
-    found = Inspection(censuses, copies, advice, described, said, [path, *drawn])
+    found = Inspection(censuses, copies, advice, described, said, [path, *drawn, *([clean] if clean else [])])
     text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return found

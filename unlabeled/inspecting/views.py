@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,23 @@ import torch
 
 from unlabeled import registry
 from unlabeled.console import console
-from unlabeled.data import open_data
+from unlabeled.data import Source, open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
-from unlabeled.recipe import Recipe
+from unlabeled.recipe import Recipe, Roles, presupposed
 from unlabeled.registry import Choice
 from unlabeled.training.setup import resolved, shape_of
 from unlabeled.views.sheet import contact_sheet
+from unlabeled.views.view import Views
+
+BLANK, MANY, TRIED = 2.0, 0.01, 256
+"""Standard deviation of the pixels of a view, in levels of 256, below which nothing is to be seen in it. Share of such views
+that is told. Samples that it is taken from."""
 
 
 def draw(
     data: Any,
+    roles: Roles,
     policy: str | None,
     kind: str,
     options: Mapping[str, Any],
@@ -40,16 +47,62 @@ def draw(
         if head not in ("policy", "kind") or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
         (chosen if head == "policy" else given)[option.replace("-", "_")] = value
-    opened = open_data(data, kind=Choice(kind, given), root=root, seed=seed)
+    roles = replace(roles, bears=presupposed(chosen))
+    opened = open_data(data, kind=Choice(kind, given), root=root, seed=seed, roles=roles)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     source = opened.train
     recipe = resolved(Recipe(kind=Choice("", source.kind.resolved(source.form).options)), source)
-    views = registry.build("views", Choice(policy or source.kind.policy, chosen), shape_of(recipe, source))
+    asked = registry.get("views", policy or source.kind.policy).resolve(chosen)
+    views = registry.build("views", asked, shape_of(recipe, source))
     if source.kind.name not in sees(views):
         raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
+    if said := blank_views(source, views, asked, seed):
+        console().print(said, soft_wrap=True)
     return contact_sheet(
         source.fetch(picked), views, torch.Generator().manual_seed(seed), out, first=source.form.shown,
         pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
     )  # fmt: skip
+
+
+def blank_views(source: Source, views: Views, asked: Choice, seed: int) -> str:
+    """Says how many views of some samples are blank though their pictures are not, and which options leave more of them; ""
+    where hardly any are.
+
+    Args:
+        source: of the samples.
+        views: draws them.
+        asked: the same, with its options.
+        seed: of the draws.
+    """
+    picked = np.random.default_rng(seed).permutation(len(source))[:TRIED]
+    fields = source.fetch(picked)
+    seen = _spread(source.kind.pictures(fields, source.form)) >= 4 * BLANK
+    drawn = [source.kind.shown(view, source.form) for view in views(fields, torch.Generator().manual_seed(seed))[0]]
+    empty = [view[seen & (_spread(view) < BLANK)] for view in drawn]
+    count, of = sum(map(len, empty)), len(drawn) * int(seen.sum())
+    if count <= MANY * of:
+        return ""
+    white, black = (sum(int(f(view.flatten(1).float().mean(1)).sum()) for view in empty) for f in (_is_white, _is_black))
+    strength, scale = asked.options.get("strength", 0.0), asked.options.get("scale")
+    better = [f"--policy.strength {strength / 4:g}"] if strength > 0 and white + black > count / 2 else []
+    better += ["--policy.scale 0.5,1"] if isinstance(scale, tuple | list) and scale[0] < 0.5 and not better else []
+    remedy = f"; {' '.join(better)} leaves more to see" * bool(better)
+    return (
+        f"{count:,} of {of:,} views ({count / of:.0%}) of {int(seen.sum()):,} {source.kind.nouns} are blank, though these "
+        f"are not: {white:,} are white and {black:,} black{remedy}."
+    )
+
+
+def _spread(pictures: torch.Tensor) -> torch.Tensor:
+    """Largest standard deviation of a channel of each of uint8 (N, [P,] C, H, W): (N,)."""
+    return pictures.float().std((-2, -1)).flatten(1).amax(1)
+
+
+def _is_white(mean: torch.Tensor) -> torch.Tensor:
+    return mean > 250
+
+
+def _is_black(mean: torch.Tensor) -> torch.Tensor:
+    return mean < 5

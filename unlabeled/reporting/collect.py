@@ -20,6 +20,7 @@ from unlabeled.data import Data, open_data
 from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
 from unlabeled.evaluating.evaluation import held
+from unlabeled.evaluating.splits import tell_other
 from unlabeled.forms import MAP, RANKING, FormError, read_json
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
@@ -90,13 +91,17 @@ class Opener:
         named = recorded if self.data is None else self.data
         if isinstance(named, str) and not named:
             raise UserError("the run was trained on arrays, which it did not keep")
+        own = str(named) == run.recipe.data
+        named = run.data if own else named
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        roles = recipe.roles.given(elsewhere=True)
+        roles = recipe.roles.given(elsewhere=True, limit=recipe.limit if own else None)
         key = (str(named), str(recipe.kind), recipe.seed, channels, roles, run.split)
         if key not in self.opened:
-            self.opened[key] = open_data(
+            self.opened[key] = opened = open_data(
                 named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles, split=run.split
             )
+            if own and opened.same_as(run.environment["data"]) is False:
+                tell_other(opened.train)
         return self.opened[key]
 
 

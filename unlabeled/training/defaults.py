@@ -9,7 +9,8 @@ from typing import Any
 
 from unlabeled import registry
 from unlabeled.data import Source
-from unlabeled.recipe import Usual
+from unlabeled.recipe import TURNS, Usual
+from unlabeled.registry import Choice
 
 BATCHES = 8
 """Batches in an epoch, at least, for a batch to be as large as 256."""
@@ -17,16 +18,24 @@ BATCHES = 8
 
 def defaults(source: Source) -> Usual:
     """Returns what a run on such samples has where its recipe says nothing: for `compose`, over the paper's: what was
-    measured with the method, views that the samples bear, and batches of which there are some in an epoch."""
+    measured with the method, views that the samples bear, and batches of which there are some in an epoch. Where the user
+    says that flips or turns keep the meaning of an image, views have them."""
 
     def parts(entry: registry.Entry, encoder: str, paper: Mapping[str, Any]) -> dict[str, Any]:
         given = {"batch_size": batch_size(len(source)), **entry.preferred(encoder)}
         views = dict(paper.get("views", {"name": source.kind.policy}))
         policy = registry.get("views", views.pop("name")).resolve(views)
         found = source.kind.usual(policy, source.form, source.invariances)
-        return {**given, "views": {"name": policy.name, **found[1]}} if found and "views" not in given else given
+        more = {**(found[1] if found else {}), **(_turned(policy, source.invariances) if source.by_user else {})}
+        return {**given, "views": {"name": policy.name, **more}} if more and "views" not in given else given
 
     return parts
+
+
+def _turned(views: Choice, invariances: frozenset[str]) -> dict[str, float]:
+    """Half of the views are flipped, and a quarter are of each direction, where a policy can do so."""
+    shares = {"flip": 0.5, "turn": 0.75}
+    return {option: share for option, share in shares.items() if option in views.options and TURNS[option] in invariances}
 
 
 def batch_size(n: int) -> int:

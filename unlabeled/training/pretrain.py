@@ -193,6 +193,7 @@ def _identity(data: Data) -> dict[str, Any]:
     return {
         "name": source.name,
         "fingerprint": source.fingerprint,
+        "whole": source.whole,
         "labels": told(*(split for split in (source, data.test) if split is not None)),
         "train": len(source),
         "test": split(data.test),

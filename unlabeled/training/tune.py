@@ -76,6 +76,7 @@ def tune(
         raise UserError("no data: give a folder, a file or the name of a known set")
     named_data = recipe.data if data is None else data
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
+    opened.tell()
     recipe = resolved(compose(*layers, usual=defaults(opened.train)), opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)

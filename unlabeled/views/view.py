@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
+from unlabeled.recipe import TURNS
 from unlabeled.views import ops
 from unlabeled.views.resample import CROP, blur_kernels, blur_radius, blur_taps, crop_boxes, crop_taps, separable
 
@@ -110,11 +111,12 @@ class View:
         check_number("hue", self.hue, 0.0, 0.5, "it is in turns of the colour circle")
         scale = check_range("scale", self.scale, 1e-4, 1.0, "it is the crop's area as fractions of the picture")
         sigma = check_range("sigma", self.sigma, 0.0, math.inf, "it is in pixels")
-        for option, invariance in (("flip", "flip"), ("turn", "rotation")):
+        for option, invariance in TURNS.items():
             if getattr(self, option) > 0 and invariance not in shape.invariances:
                 raise UserError(
                     f"{option} {getattr(self, option)} would change the meaning of this data: it does not declare the "
-                    f"invariance {invariance!r}; leave {option} at 0, or declare the invariance"
+                    f"invariance {invariance!r}; leave {option} at 0, or declare it: --invariances "
+                    f"{','.join(sorted(shape.invariances | {invariance}))}"
                 )
         colour = "colour" in shape.invariances
         allowed: dict[str, bool] = {

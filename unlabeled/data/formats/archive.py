@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ class ZipReader:
     Args:
         path: of the zip.
         archive: the same, open.
-        members: names of the samples in it.
+        members: the samples in it, by name.
         kind: of the samples.
     """
 
@@ -32,11 +32,12 @@ class ZipReader:
     lasting = True
     held = None
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, members: Sequence[str], kind: str = "image") -> None:
-        self._path, self._archive, self._members = path, archive, list(members)
+    def __init__(
+        self, path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], kind: str = "image"
+    ) -> None:
+        self._path, self._archive, self._members, self._infos = path, archive, list(members), list(members.values())
         self._open = build(Choice(kind)).open
-        about = ((m, archive.getinfo(m)) for m in members)
-        content = "\n".join(f"{m} {i.file_size} {i.CRC}" for m, i in about)
+        content = "\n".join(f"{m} {i.file_size} {i.CRC}" for m, i in members.items())
         self.identity = digest(content)
         self.place = f"{path.resolve()} {stamp(path.stat)}"
 
@@ -44,7 +45,7 @@ class ZipReader:
         return len(self._members)
 
     def size(self, index: int) -> int:
-        return self._archive.getinfo(self._members[index]).file_size
+        return self._infos[index].file_size
 
     def read(self, index: int) -> Raw:
         return self._open(self._bytes(index))
@@ -53,7 +54,7 @@ class ZipReader:
         return [of_what(partial(self._bytes, i)) for i in range(len(self))]
 
     def _bytes(self, index: int) -> bytes:
-        member = self._archive.getinfo(self._members[index])
+        member = self._infos[index]
         if member.file_size > RAW:
             raise ValueError(f"{member.file_size:,} bytes once decompressed, more than {RAW:,}")
         if member.flag_bits & 1:
@@ -73,7 +74,7 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
     """
     with readable(name, "a zip", "make or download it again"):
         archive = zipfile.ZipFile(path)
-        members = sorted({m.filename for m in archive.infolist() if m.filename and not m.is_dir()})
+        members = _members(archive)
     for member in members:
         if member.startswith(("/", "\\")) or ".." in member.replace("\\", "/").split("/") or member[1:2] == ":":
             archive.close()
@@ -83,5 +84,17 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
         archive.close()
         wanted = build(Choice(asked or "image"))
         raise UserError(f"{name}: no {wanted.noun} in this zip ({len(members)} other files): zip a folder of {wanted.nouns}")
-    train, test = listings(samples, kind, lambda chosen: ZipReader(path, archive, chosen, kind), name)
-    return replace(train, said=(*train.said, *left(members, samples))), test
+
+    def reader(chosen: Sequence[str]) -> ZipReader:
+        return ZipReader(path, archive, {member: members[member] for member in chosen}, kind)
+
+    train, test = listings(samples, kind, reader, name)
+    return replace(train, remarks=(*train.remarks, *left(members, samples))), test
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Files by their name, sorted. Between folders are slashes; backslashes in an archive without, made on Windows."""
+    infos = [info for info in archive.infolist() if info.filename]
+    backwards = not any("/" in info.filename for info in infos)
+    named = {info.filename.replace("\\", "/") if backwards else info.filename: info for info in infos}
+    return {name: archive.getinfo(info.filename) for name, info in sorted(named.items()) if not name.endswith("/")}

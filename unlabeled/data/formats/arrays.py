@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unlabeled.data.content import of_what
 from unlabeled.data.kinds.stored import BadImageError
-from unlabeled.data.labels import as_labels
+from unlabeled.data.labels import own_labels
 from unlabeled.data.reader import Listing, Raw, Splits, readable
 from unlabeled.errors import UserError
 
@@ -165,7 +165,7 @@ def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name
     """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
 
     Raises:
-        UserError: no images among the keys, or anything `ArrayReader` and `as_labels` refuse.
+        UserError: no images among the keys, or anything `ArrayReader` and `own_labels` refuse.
     """
     if isinstance(data, tuple):
         if len(data) != 2:
@@ -202,7 +202,7 @@ def open_dataset(dataset: Any, name: str, axis: str = "") -> Splits:
     """Opens a map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
 
     Raises:
-        UserError: it has no length, is empty, or its labels are neither integers nor names.
+        UserError: it has no length, is empty, or has labels without a class.
     """
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not _has_length(dataset):
         raise UserError(f"{name}: a data set without length or index; give a map-style torch.utils.data.Dataset")
@@ -215,11 +215,11 @@ def open_dataset(dataset: Any, name: str, axis: str = "") -> Splits:
         first = dataset[0]
         if not isinstance(first, tuple | list) or len(first) < 2:
             return Listing(name, reader, None, ()), None
-        values = [_scalar(dataset[i][1]) for i in range(n)]
+        values = [_plain(dataset[i][1]) for i in range(n)]
     classes = getattr(dataset, "classes", None)
     names = [str(c) for c in classes] if isinstance(classes, list | tuple) else []
-    labels, found = as_labels(values, names, n, name)
-    return Listing(name, reader, labels, found), None
+    labels, found, why = own_labels(values, names, n, name)
+    return Listing(name, reader, labels, found, unlabelled=why), None
 
 
 def _listing(images: Any, labels: Any, classes: list[str], name: str, axis: str = "") -> Listing:
@@ -231,8 +231,8 @@ def _listing(images: Any, labels: Any, classes: list[str], name: str, axis: str 
     if labels is None:
         return Listing(name, reader, None, ())
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
-    numbers, found = as_labels(values, classes, len(reader), name)
-    return Listing(name, reader, numbers, found)
+    numbers, found, why = own_labels(values, classes, len(reader), name)
+    return Listing(name, reader, numbers, found, unlabelled=why)
 
 
 def _pair(keys: Mapping[str, Any], split: str) -> tuple[Any, Any] | None:
@@ -272,5 +272,5 @@ def _has_length(dataset: Any) -> bool:
     return True
 
 
-def _scalar(label: Any) -> Any:
-    return label.item() if isinstance(label, Tensor | np.generic | np.ndarray) else label
+def _plain(label: Any) -> Any:
+    return label.tolist() if isinstance(label, Tensor | np.generic | np.ndarray) else label

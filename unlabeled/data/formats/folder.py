@@ -11,10 +11,12 @@ from unlabeled.data import content
 from unlabeled.data.formats.parquet import open_parquet
 from unlabeled.data.kinds.kind import build, is_shown, left, of_files
 from unlabeled.data.layout import listings
-from unlabeled.data.reader import Raw, Splits
+from unlabeled.data.reader import Raw, Splits, some
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 
+_WRITTEN = {"recipe.yaml", "environment.json"}, {"inspect.json"}, {"question.json", "rows"}
+"""What is in a folder that `pretrain`, `inspect`, `compare` or `sweep` wrote."""
 Stamp = tuple[int, int]
 """Size in bytes and time of change in nanoseconds, by which a changed file is known."""
 
@@ -41,9 +43,10 @@ class FileReader:
         lasting: bool = True,
         kind: str = "image",
     ) -> None:
-        self._root, self._paths, self.lasting = root, list(paths), lasting
+        self._root, self._paths, self.lasting, self._kind = root, list(paths), lasting, kind
         self._open = build(Choice(kind)).open
         stamps = [stamp((root / p).stat) for p in paths] if stamps is None else stamps
+        self._stamps = stamps
         names = "\n".join(f"{p} {size}" for p, (size, _) in zip(paths, stamps, strict=True))
         looked = content.of_files([self._place(paths[i]) for i in content.looked_at(len(paths))])
         self.identity = content.digest(f"{names}\n{b''.join(looked).hex()}")
@@ -64,6 +67,11 @@ class FileReader:
     def path(self, index: int) -> str:
         return str(self._root / self._paths[index])
 
+    def chosen(self, rows: Sequence[int]) -> FileReader:
+        """Returns a reader of these files alone."""
+        paths, stamps = [self._paths[row] for row in rows], [self._stamps[row] for row in rows]
+        return FileReader(self._root, paths, stamps, self.lasting, self._kind)
+
     def _place(self, path: str) -> str:
         return os.path.join(self._root, path)  # noqa: PTH118  # of many
 
@@ -74,20 +82,23 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     Raises:
         UserError: no sample in it, samples of several kinds, or an unreadable sub-folder.
     """
-    stamps = dict(sorted(_walk(root)))
+    own: list[str] = []
+    stamps = dict(sorted(_walk(root, own)))
     kind, paths = of_files(stamps, asked, name)
     if paths:
         train, test = listings(
             paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
         )
-        return replace(train, said=(*train.said, *left(stamps, paths))), test
+        ours = [f"{name}: what unlabeled wrote itself is left out: {some(sorted(own))}."] if own else []
+        return replace(train, remarks=(*train.remarks, *ours, *left(stamps, paths))), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
     raise UserError(_nothing_in(root, name, asked))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Stamp]]:
-    """Relative path and stamp of all that is no folder, in any order; follows links to folders, but each folder once."""
+def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:
+    """Relative path and stamp of all that is no folder, in any order; follows links to folders, but each folder once.
+    Folders that verbs wrote are not looked into, and are added to `own`."""
     seen, waiting = set(), [("", str(root))]
     while waiting:
         below, folder = waiting.pop()
@@ -99,6 +110,9 @@ def _walk(root: Path) -> Iterator[tuple[str, Stamp]]:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise UserError(f"{folder}: cannot be listed ({error.strerror}): make it readable, or move it away") from None
+        if below and any(marks <= {entry.name for entry in entries} for marks in _WRITTEN):
+            own.append(below)
+            continue
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):

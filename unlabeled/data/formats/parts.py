@@ -174,6 +174,6 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
         reader=PartReader(reader, cutting, counts, noun),  # type: ignore[arg-type]
         labels=None if listing.labels is None else listing.labels[which],
         columns={**columns, **free},
-        group=patient,
-        said=(*listing.said, f"{len(counts):,} files hold {len(which):,} {noun}s, each of them a sample"),
+        group=patient or listing.group,
+        remarks=(*listing.remarks, f"{len(counts):,} files hold {len(which):,} {noun}s, each of them a sample."),
     )

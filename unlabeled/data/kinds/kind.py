@@ -217,7 +217,7 @@ def left(paths: Iterable[str], taken: Sequence[str]) -> tuple[str, ...]:
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     listed = [f"{count:,} {suffix}" for suffix, count in common] + ["..."] * (len(counts) > 5)
     number = counts.total()
-    return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}",)
+    return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}.",)
 
 
 def is_shown(path: str) -> bool:
