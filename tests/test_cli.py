@@ -121,7 +121,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[
         (["methods", "simclrr"], "did you mean 'simclr'?"),
         (["evaluate", "nowhere"], "'nowhere' holds no run"),
         (["embed", "nowhere", "digits", "--out", "z.npz"], "'nowhere' holds no run"),
-        (["embed", "nowhere", "digits", "--out", "z.csv"], "ends in .parquet or .npz"),
+        (["embed", "nowhere", "digits", "--out", "z.txt"], "ends in .parquet, .csv, .npz or .npy"),
         (["embed", "nowhere", "digits", "--out", "no/z.npz"], "no folder 'no'"),
         (["pretrain", "digits", "--recipe", "cifar10/simclrr"], "did you mean 'cifar10/simclr'?"),
         (["pretrain", "digits", "--recipe", "mine.yaml"], "neither a file nor a packaged one"),

@@ -177,10 +177,20 @@ def _is_a_copy() -> bool:
 def _without_result(verb: Any) -> Any:
     """The verb for cyclopts, which would import the type of the result to read the annotations."""
     copied = FunctionType(verb.__code__, verb.__globals__, verb.__name__, verb.__defaults__)
-    copied.__kwdefaults__ = verb.__kwdefaults__
-    copied.__annotations__ = {k: v for k, v in verb.__annotations__.items() if k != "return"}
+    needed = {"out"} if verb is api.embed else set()  # Python gets arrays without a file
+    copied.__kwdefaults__ = {k: v for k, v in (verb.__kwdefaults__ or {}).items() if k not in needed}
+    copied.__annotations__ = {k: _typed(v) for k, v in verb.__annotations__.items() if k != "return"}
     copied.__doc__ = verb.__doc__.partition("Returns:")[0]
     return copied
+
+
+def _typed(annotation: str) -> str:
+    """An annotation less what nobody can type: things that Python alone can give.
+
+    >>> _typed("str | Callable[..., Any] | None")
+    'str | None'
+    """
+    return " | ".join(part for part in annotation.split(" | ") if not re.match(r"type\[|Callable\[|nn\.", part))
 
 
 def _fail(message: str) -> None:

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "layout?": COUNT,
     "command?": [str],
     "plugins?": [str],
+    "given?": {...: [str]},
     "capped?": {...: COUNT},
     "versions?": {...: str},
     "hardware?": {"gpu?": [str]},

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: str | Path | None = None,
+    data: Any = None,
     /,
     *,
     method: Sequence[str],

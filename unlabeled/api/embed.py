@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def embed(
@@ -11,20 +14,24 @@ def embed(
     data: Any,
     /,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     label: str | None = None,
     columns: str | None = None,
     root: str | Path | None = None,
     accelerator: str = "auto",
     batch_size: int = 512,
-) -> Path:
+) -> Path | dict[str, np.ndarray[Any, Any]]:
     """Write the features of samples to a file.
+
+    Samples that cannot be read have no row; they are listed in NAME-skipped.csv beside the file.
 
     Args:
         run: folder of the run.
         data: samples, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
-        out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names). The data's own
-            columns stand beside these, with data_ before a name that is taken.
+        out: `.parquet` (columns index, path, split, label, class, embedding), `.csv` (likewise, with columns h0, h1, ... of
+            features), `.npz` (arrays of the same names) or `.npy` (the features alone). `class` is the name or value
+            that the data have, `label` its number. The data's own columns stand beside these, with data_ before a name that
+            is taken. In Python without a file, these arrays are returned.
         label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
@@ -32,7 +39,7 @@ def embed(
         batch_size: samples at a time.
 
     Returns:
-        The file.
+        The file; or the arrays, by the names of the columns.
 
     Raises:
         UserError: anything that the user can put right.
@@ -40,5 +47,12 @@ def embed(
     from unlabeled.exporting.embed import embed as embed_it
 
     return embed_it(
-        run, data, Path(out), label=label, columns=columns, root=root, accelerator=accelerator, batch_size=batch_size
+        run,
+        data,
+        None if out is None else Path(out),
+        label=label,
+        columns=columns,
+        root=root,
+        accelerator=accelerator,
+        batch_size=batch_size,
     )

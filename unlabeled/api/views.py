@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.notebook import Picture
 
 
 def contact_sheet(
     data: Any,
     /,
     *,
-    policy: str | None = None,
+    policy: str | Callable[..., Any] | None = None,
     kind: str | None = None,
     out: str | Path = "views.png",
     image_size: int | None = None,
@@ -19,14 +22,15 @@ def contact_sheet(
     seed: int = 0,
     root: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Path:
+) -> Picture:
     """Draw a contact sheet: what a method sees of the data.
 
     Options of the policy are written with a dot: `--policy.strength 0.5`; in Python, `options={"policy.strength": 0.5}`.
 
     Args:
         data: images, as for `pretrain`.
-        policy: of the views (default: simclr for images, window for recordings).
+        policy: of the views (default: simclr for images, window for recordings). In Python also one of your own, as for
+            `pretrain`.
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         out: PNG file.
         image_size: side of a view in pixels (default: the images' own, between 16 and 224).
@@ -36,7 +40,7 @@ def contact_sheet(
         options: dotted options.
 
     Returns:
-        The file.
+        The file; a notebook shows it.
 
     Raises:
         UserError: anything that the user can put right.

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from unlabeled import plots, registry
+from unlabeled.comparing.arrays import hand_over, name_for_rows
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled
 from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks, short
@@ -68,10 +69,9 @@ def compare(
     stated = [recipe for text in methods if (recipe := _stated(str(text)))]
     layers = [*[_shared(recipe) for recipe in stated[:1]], *base]
     common = compose(*layers)
-    if isinstance(data, Path):
-        data = str(data)
-    opened = open_labelled(data if data is not None else common.data, common, root)
-    name = opened.train.name if data is None else data
+    name = name_for_rows(data, out)
+    opened = open_labelled(common.data if data is None else data, common, root)
+    name = opened.train.name if data is None else name
     common = resolved(compose(*layers, {"data": name}, usual=defaults(opened.train)), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
@@ -86,6 +86,7 @@ def compare(
         accelerator=accelerator,
     )  # fmt: skip
     board.claim(rows, opened.train)
+    hand_over(data, out)
     finished = board.fill(rows)
     found = _sorted(board.finished(), order)
     short = COLUMNS[:TERMINAL]

@@ -97,7 +97,7 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
     """
-    if not isinstance(named, str) or not named:
+    if named is None or (isinstance(named, str) and not named):
         raise UserError("no data given: give the path or the name of labelled data")
     data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     train, test = data.train, data.test

@@ -15,6 +15,7 @@ from rich.console import RenderableType
 
 from unlabeled import plots
 from unlabeled.comparing import matrix
+from unlabeled.comparing.arrays import hand_over, name_for_rows
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
 from unlabeled.comparing.remarks import hardware, notes, rivals_of_the_best, short, wrong
@@ -56,8 +57,8 @@ def sweep(
     policy = [{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []
     layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]
     base = compose(*layers)
-    named = base.data if data is None else str(data) if isinstance(data, Path) else data
-    opened = open_labelled(named, base, root)
+    named = base.data if data is None else name_for_rows(data, out)
+    opened = open_labelled(base.data if data is None else data, base, root)
     if "seed" in values and opened.held_out:
         raise UserError(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
@@ -77,6 +78,7 @@ def sweep(
     }  # fmt: skip
     board = Board(out, question, judge, lambda found: _publish(out, question, found), root=root, accelerator=accelerator)
     board.claim(rows, opened.train)
+    hand_over(data, out)
     finished = board.fill(rows)
     found = _sorted(board.finished())
     columns = _columns(question)

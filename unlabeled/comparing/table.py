@@ -12,7 +12,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from unlabeled.console import text
 from unlabeled.files import write_whole
+from unlabeled.notebook import html
 
 Row = Mapping[str, Any]
 
@@ -85,6 +87,12 @@ class Tabled:
     finished: bool
     failed: Mapping[str, str]
     shown: Sequence[RenderableType]
+
+    def __str__(self) -> str:
+        return text(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows."""

@@ -21,6 +21,7 @@ from unlabeled.data.columns import printable
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.errors import UserError
 from unlabeled.evaluating.subjects import FEATURES
+from unlabeled.notebook import html
 from unlabeled.probes.knn import nearest
 from unlabeled.probes.row_picture import Row, Tile, draw_rows
 from unlabeled.probes.subject import Subject
@@ -56,6 +57,9 @@ class Found:
     label: str
     neighbours: list[Neighbour]
     path: Path
+
+    def _repr_html_(self) -> str:
+        return html(self.lines(), self.path)
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: a table, then where the picture is."""

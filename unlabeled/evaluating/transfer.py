@@ -17,6 +17,7 @@ from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import UNSUPERVISED, Evaluation, recovered
 from unlabeled.files import write_whole
+from unlabeled.notebook import html
 
 TRANSFER = {"linear": "linear", "finetune": "fine-tuned"}
 """What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019); and
@@ -39,6 +40,9 @@ class Transfer:
 
     def __str__(self) -> str:
         return text(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns a sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""

@@ -14,15 +14,17 @@ from unlabeled import registry
 from unlabeled.data import open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
+from unlabeled.notebook import Picture
 from unlabeled.recipe import Recipe
 from unlabeled.registry import Choice
 from unlabeled.training.setup import resolved, shape_of
+from unlabeled.views.own import name_views
 from unlabeled.views.sheet import contact_sheet
 
 
 def draw(
     data: Any,
-    policy: str | None,
+    policy: Any,
     kind: str,
     options: Mapping[str, Any],
     out: Path,
@@ -30,9 +32,9 @@ def draw(
     images: int,
     seed: int,
     root: str | Path | None,
-) -> Path:
+) -> Picture:
     """Does what `unlabeled.api.contact_sheet` says."""
-    chosen = {}
+    policy, chosen = None if policy is None else name_views(policy), {}
     for key, value in options.items():
         head, _, option = key.partition(".")
         if head != "policy" or not option:
@@ -45,7 +47,8 @@ def draw(
     if source.kind.name not in sees(views):
         raise UserError(f"policy {policy!r} is not for {source.kind.nouns}: give --policy {source.kind.policy}, say")
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
-    return contact_sheet(
+    path = contact_sheet(
         source.fetch(picked), views, torch.Generator().manual_seed(seed), out,
         pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
     )  # fmt: skip
+    return Picture(path)
