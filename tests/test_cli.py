@@ -15,7 +15,7 @@ from command import ONE, file, mistake, ok, unlabeled
 from unlabeled import __version__, api
 from unlabeled.recipe import locate, packaged
 
-VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export", "report"]
+VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "outliers", "export", "report"]
 
 
 def least_seconds(program: str) -> float:

@@ -210,6 +210,7 @@ _verbs = [
         api.predict,
         api.embed,
         api.search,
+        api.outliers,
         api.export,
         api.report,
         api.tune,

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ ROW = {"name": str, "kind?": str, "asked": dict, "failed?": str, "recipe?": dict
 """What stands in the file of a row, at least."""
 
 Figures = Mapping[str, Any]
+Tell = Callable[[str], None]
+"""Shows what is being done, while it is."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Board:
         self,
         out: Path,
         question: Mapping[str, Any],
-        judge: Callable[[Run], Figures],
+        judge: Callable[[Run, Tell], Figures],
         publish: Callable[[list[dict[str, Any]]], None],
         *,
         minutes: float | None = None,
@@ -203,14 +205,21 @@ class Board:
         if path.is_file() and _filled(_read(path, ROW)["asked"], asked) != asked:
             self._forget(row)
         try:
+            self._log(f"{row.name}: training" * (row.run is None))
             run = Run.open(row.run) if row.run else self._train(row, handle, tell)
-            tell(1, ": judging")
+            self._log(f"{row.name}: judging")
+            figures = self.judge(run, lambda what: tell(1, f": {what}"))
             history = History(run)
-            _write(path, about | history.json() | dict(self.judge(run)) | {"environment": run.environment})
+            _write(path, about | history.json() | dict(figures) | {"environment": run.environment})
             self.console.print(f"{row.name}: done{history.said()}", soft_wrap=True)
         except (ChildError, UserError) as error:
             _write(path, about | {"failed": str(error)})
             self.console.print(f"{row.name}: failed: {error}", style="yellow", soft_wrap=True)
+
+    def _log(self, said: str) -> None:
+        """Prints it where no bar shows it."""
+        if said and not self.console.is_terminal:
+            self.console.print(said, soft_wrap=True)
 
     def _forget(self, row: Row) -> None:
         """Takes away what a row left that failed with another recipe."""
@@ -233,7 +242,7 @@ class Board:
             last: dict[str, Any] = {}
             for line in run.history:
                 last |= line
-            said = f", loss {last['loss']:.3f}" if "loss" in last else ""
+            said = f", loss {last['loss']:.3f}" if "loss" in last else ": starting"
             said += f", kNN {100 * last['knn']:.1f}%" if "knn" in last else ""
             tell(0.98 * last.get("epoch", 0) / max(1, recipe.epochs), said)
 
@@ -263,6 +272,21 @@ class Board:
         recipe = replace(recipe, monitor_every=every, about={"minutes": self.minutes, **about} if self.minutes else {})
         _text(path, recipe.to_yaml())
         return recipe
+
+
+def budget_of(minutes: float | None, given: Collection[str]) -> dict[str, float]:
+    """Returns the minutes that each row has, by that name; nothing where it has epochs.
+
+    Raises:
+        UserError: none, or epochs `given` too.
+    """
+    if minutes is None:
+        return {}
+    if "epochs" in given:
+        raise UserError("--epochs and --minutes are two budgets: give one of them")
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--minutes is {minutes}, and must be above 0")
+    return {"minutes": minutes}
 
 
 def buildable(row: Row, source: Source) -> bool:
