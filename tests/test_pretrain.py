@@ -30,6 +30,7 @@ from unlabeled.files import alone
 from unlabeled.methods.base import Method
 from unlabeled.registry import Entry
 from unlabeled.run import Run
+from unlabeled.training import monitor
 
 LITTLE: dict[str, Any] = {
     "encoder": "resnet18", "batch_size": 16, "image_size": 8, "epochs": 1, "accelerator": "cpu",

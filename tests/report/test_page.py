@@ -42,7 +42,7 @@ def test_every_section_is_there(tags: Tags) -> None:
     for words in ("Loss", "kNN accuracy", "Effective rank of the representation", "Learning rate", "Evaluation",
                   "Views: what the method sees", "Map of the representation", "Retrieval", "First layer",
                   "how to repeat", "name: simclr",
-                  "average precision 0.75", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
+                  "average precision 75%", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
         assert words in said
     assert "Momentum" not in said
     assert "Not shown" not in said
