@@ -53,14 +53,14 @@ def evaluation(scores: Mapping[tuple[str, str], list[Score]], **metadata: Any) -
         (
             [[0.9], [0.4]],
             [[0.5], [0.6]],
-            "Pretraining helped only in part: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; less with knn 2 per "
-            "class (-20.0 ± 4.2 points). TRY",
+            "Pretraining helped only in part: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; less by knn with "
+            "2 labels per class (-20.0 ± 4.2 points). TRY",
         ),
         (
             [[0.9], [0.62]],
             [[0.5], [0.6]],
-            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference with knn 2 per "
-            "class (+2.0 ± 4.2 points).",
+            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference by "
+            "knn with 2 labels per class (+2.0 ± 4.2 points).",
         ),
         (
             [[0.6], [0.4]],

@@ -98,6 +98,7 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
         ("cpc", "sound.py"),
         ("cpc", "samples.py"),
         ("random", "answer.py"),
+        ("random", "glance.py"),
         ("dim", "trial.py"),  # an option of many
         ("dim", "own.py"),  # an attribute of networks
         ("random", "subjects.py"),

@@ -246,6 +246,15 @@ def test_weights_of_a_checkpoint_are_given_by_from() -> None:
         compose({"encoder.checkpoint-path": "weights.pth"})
 
 
+def test_rows_of_a_table_are_refused_what_only_this_process_has(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="method 'Louder' was given in Python, and rows train in processes of their own"):
+        unlabeled.compare(
+            images(), method=[Louder], epochs=1, batch_size=16, image_size=8, out=tmp_path / "out",
+            options={"encoder.width": 4},
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
 def test_arrays_are_handed_to_the_rows_of_a_table(tmp_path: Path) -> None:
     x, y = images()
     tensors = torch.from_numpy(x).permute(0, 3, 1, 2), [*map(str, y)]

@@ -223,7 +223,7 @@ def _unwrapped(text: str) -> str:
     about, found, arguments = re.sub(r"\n {12}(?=\S)", " ", text).partition("\n    Args:")
     text = re.sub(r"(?<=\S)\n {4}(?=\S)", " ", about) + found + arguments
     text = re.sub(r" In Python (?:also|without)[^.]*(?:\.\w[^.]*)*\.(?=\s)", "", text)
-    return re.sub(r"; in Python (?:also [^`(.]*)?`[^`]*`", "", text)
+    return re.sub(r"; in Python,? (?:also [^`(.]*)?`[^`]*`", "", text)
 
 
 def _shown_examples(commands: list[str]) -> str:

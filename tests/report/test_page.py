@@ -229,9 +229,9 @@ def test_what_was_logged_once_is_a_point(run: Path, tmp_path: Path) -> None:
     (lone / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
     found = {curve.title: Tags(str(curve.figure)) for curve in curves({"run": Run.open(lone)})}
     assert "Loss" in found
-    once = found["kNN accuracy within the training split, measured once"]
+    once = found["kNN accuracy within the training split, %, measured once"]
     assert len([mark for mark in once.all("use") if "mark" in str(mark.get("class")).split()]) == 1
-    assert "epoch 1: 0.4375" in once.text
+    assert "epoch 1: 43.75" in once.text
 
 
 def test_runs_differ_in_more_than_colour(run: Path) -> None:

@@ -24,6 +24,7 @@ from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, lock, write_whole
 from unlabeled.forms import Form, FormError, read_json
+from unlabeled.own import is_given
 from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
@@ -296,6 +297,13 @@ def buildable(row: Row, source: Source) -> bool:
         UserError: options that do not go together, or a batch larger than the images.
     """
     recipe = row.recipe
+    for kind, choice in (("methods", recipe.method), ("encoders", recipe.encoder), ("views", recipe.views)):
+        if is_given(kind, choice.name):
+            raise UserError(
+                f"{row.name}: {registry.KINDS[kind]} {choice.name!r} was given in Python, and rows train in processes of "
+                "their own, which do not have it: put it into a file with @register, and give that with --plugin or "
+                f"${registry.PLUGINS}; or pretrain with it, and give the run's folder"
+            )
     n = len(chosen_images(recipe, source)[0])
     method = built(recipe, source, n)
     registry.build("views", recipe.views, method.shape)

@@ -22,6 +22,7 @@ from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.defaults import defaults
+from unlabeled.training.given import name_method
 from unlabeled.training.setup import chosen_images, resolved
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
@@ -59,7 +60,8 @@ def compare(
     accelerator: str,
 ) -> Tabled:
     """Does what `unlabeled.api.compare` says; `layer` is what the user gave of the recipe."""
-    methods = [method] if isinstance(method, str | Path) else list(method)
+    given = [method] if isinstance(method, str | Path | type) else list(method)
+    methods = [str(one) if isinstance(one, Path) else name_method(one) for one in given]
     limited = budget_of(minutes, layer)
     base = [*([_base(read(recipe_file), f"recipe {str(recipe_file)!r}")] if recipe_file else []), _base(layer, "an option")]
     stated = [recipe for text in methods if (recipe := _stated(str(text)))]

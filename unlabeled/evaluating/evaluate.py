@@ -186,11 +186,10 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     with in_turn(question.path.parent):
         if _stamp(question.path) != stamp and train.lasting and test.lasting:  # another process wrote meanwhile
             before = earlier(question.path, same)
-        saw_labels = list(dict.fromkeys([*before.saw_labels, *supervised]))
         metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **_about(question, train, before)}
         made = Evaluation(
             question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons,
-            saw_labels, left_out(train, test),
+            list(dict.fromkeys([*before.saw_labels, *supervised])), left_out(train, test),
         )  # fmt: skip
         if pictures:
             write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))

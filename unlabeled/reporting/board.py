@@ -12,7 +12,7 @@ from unlabeled.errors import UserError
 from unlabeled.forms import FormError, read_json
 from unlabeled.probes.base import binomial
 from unlabeled.reporting.glance import Bar, bars
-from unlabeled.reporting.images import uri
+from unlabeled.reporting.images import file_uri
 from unlabeled.reporting.tables import Table
 
 TABLE, WORDS = "table.json", "table.md"
@@ -83,7 +83,7 @@ def board_page(folder: Path) -> BoardPage:
     return BoardPage(
         title, said, Chart("kNN accuracy with all labels, and the 95% interval of so many test samples", drawn, ends),
         answers, tables, [line for line in remarks if line not in answers],
-        uri((folder / figure).read_bytes(), "svg+xml") if figure else "", FIGURES.get(figure, ""),
+        file_uri(folder / figure) if figure else "", FIGURES.get(figure, ""),
     )  # fmt: skip
 
 
