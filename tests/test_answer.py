@@ -29,7 +29,7 @@ def evaluation(scores: Mapping[tuple[str, str], list[Score]], **metadata: Any) -
         (
             [[0.9, 0.92]],
             [[0.5, 0.52]],
-            "Pretraining helped: knn with 1 per class of labels gives 91.0 ± 1.4%, 40.0 ± 2.0 points more than RIVAL.",
+            "Pretraining helped: knn with one label per class gives 91.0 ± 1.4%, 40.0 ± 2.0 points more than RIVAL.",
         ),
         ([[0.9]], [[0.5]], "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL."),
         (
@@ -53,20 +53,20 @@ def evaluation(scores: Mapping[tuple[str, str], list[Score]], **metadata: Any) -
         (
             [[0.9], [0.4]],
             [[0.5], [0.6]],
-            "Pretraining helped only in part: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; less with knn 2 per "
-            "class (-20.0 ± 4.2 points). TRY",
+            "Pretraining helped only in part: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; less by knn with "
+            "2 labels per class (-20.0 ± 4.2 points). TRY",
         ),
         (
             [[0.9], [0.62]],
             [[0.5], [0.6]],
-            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference with knn 2 per "
-            "class (+2.0 ± 4.2 points).",
+            "Pretraining helped: FIGURE 90.0 ± 3.0%, 40.0 ± 4.2 points more than RIVAL; no clear difference by "
+            "knn with 2 labels per class (+2.0 ± 4.2 points).",
         ),
         (
             [[0.6], [0.4]],
             [[0.6], [0.6]],
-            "Pretraining made features worse: knn with 2 per class of labels gives 40.0 ± 3.0%, 20.0 ± 4.2 points less than "
-            "RIVAL; no clear difference with knn 1 per class (+0.0 ± 4.2 points). TRY",
+            "Pretraining made features worse: knn with 2 labels per class gives 40.0 ± 3.0%, 20.0 ± 4.2 points less than "
+            "RIVAL; no clear difference by knn with one label per class (+0.0 ± 4.2 points). TRY",
         ),
     ],
 )
@@ -74,7 +74,7 @@ def test_beside_the_untrained_encoder(ours: list[list[float]], theirs: list[list
     scores = {("random", str(i)): [score(draws)] for i, draws in enumerate(theirs, 1)}
     scores |= {("run", str(i)): [score(draws)] for i, draws in enumerate(ours, 1)}
     found = evaluation(scores, advice="TRY")
-    said = said.replace("RIVAL", UNTRAINED).replace("FIGURE", "knn with 1 per class of labels gives")
+    said = said.replace("RIVAL", UNTRAINED).replace("FIGURE", "knn with one label per class gives")
     lacking = "Not compared with raw pixels: leave out --against."
     said = said.replace(" TRY", f" {lacking} TRY") if said.endswith("TRY") else f"{said} {lacking}"
     first, *_ = found.lines()
@@ -86,7 +86,7 @@ def answer(*, learned: bool = True, **scores: Score) -> str:
     """Of figures with all labels."""
     found = evaluation({(name, "100%"): [score] for name, score in scores.items()}, advice="TRY", learned=learned).answer
     assert found is not None
-    return found.replace("with 100% of labels gives 50.0 ± 3.0%", "FIGURE").replace(UNTRAINED, "UNTRAINED")
+    return found.replace("with all labels gives 50.0 ± 3.0%", "FIGURE").replace(UNTRAINED, "UNTRAINED")
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,11 @@ def test_a_defeat_is_named_wherever_it_is() -> None:
     scores = {(name, "100%"): [score([knn]), score([linear], "linear")] for name, (knn, linear) in figures.items()}
     found = evaluation(scores).answer
     assert found is not None
-    assert found.startswith("Pretraining helped: knn with 100% of labels gives 80.0 ± 3.0%, 20.0 ± 4.2 points more")
-    assert "all 2 comparisons. It gives 10.0 ± 4.2 points more than raw pixels; less with linear 100% (-7.5 ± 4.2" in found
+    assert found.startswith("Pretraining helped: knn with all labels gives 80.0 ± 3.0%, 20.0 ± 4.2 points more")
+    assert (
+        "all 2 comparisons. It gives 10.0 ± 4.2 points more than raw pixels; less by linear with all labels (-7.5 ± 4.2"
+        in found
+    )
 
 
 def test_many_are_counted_and_the_widest_named() -> None:
@@ -153,8 +156,8 @@ def test_many_are_counted_and_the_widest_named() -> None:
     assert found is not None
     assert found.startswith("Pretraining helped only in part: ")
     assert (
-        "; less with knn 2% (-30.0 ± 4.2 points), knn 5% (-20.0 ± 4.2 points), knn 20% (-6.0 ± 4.2 points) and 1 other; more"
-        in (found)
+        "; less by knn with 2% of the labels (-30.0 ± 4.2 points), knn with 5% of the labels (-20.0 ± 4.2 points), knn with "
+        "20% of the labels (-6.0 ± 4.2 points) and 1 other; more" in found
     )
 
 
@@ -172,10 +175,10 @@ def test_what_was_not_compared_is_said() -> None:
     assert half.startswith("Pretraining helped:")
     assert half.endswith("Not compared with raw pixels: leave out --against.")
     other = answer(run=score([0.6]), pixels=score([0.3]))
-    assert other.startswith("Whether pretraining helped was not asked, as no untrained encoder was judged: knn with 100% of")
+    assert other.startswith("Whether pretraining helped was not asked, as no untrained encoder was judged: knn with all")
     assert "gives 60.0 ± 3.0%. It gives 30.0 ± 4.2 points more than raw pixels. Not compared with UNTRAINED" in other
     none = answer(run=score([0.6]))
-    assert "as no untrained encoder was judged: knn with 100% of labels gives 60.0 ± 3.0%. Not compared" in none
+    assert "as no untrained encoder was judged: knn with all labels gives 60.0 ± 3.0%. Not compared" in none
 
 
 def test_what_was_never_trained_did_not_help() -> None:
@@ -192,7 +195,7 @@ def test_the_figure_is_of_a_protocol_that_met_both() -> None:
     scores |= {(name, "100%"): [score([x])] for name, x in {**names, "pixels": 0.4}.items()}
     found = evaluation(scores).answer
     assert found is not None
-    assert found.startswith("Pretraining helped: knn with 100% of labels gives")
+    assert found.startswith("Pretraining helped: knn with all labels gives")
     assert "and more than the spread in all 2 comparisons. It gives 50.0" in found
 
 
@@ -201,8 +204,8 @@ def test_the_figure_bears_the_verdict_out() -> None:
               for name, top1 in zip(("run", "random"), both, strict=True)}  # fmt: skip
     found = evaluation(scores).answer
     assert found is not None
-    assert found.startswith("Pretraining helped: knn with 100% of labels gives 80.0")
-    assert "no clear difference with knn 1% (+1.0 ± 4.2 points)" in found
+    assert found.startswith("Pretraining helped: knn with all labels gives 80.0")
+    assert "no clear difference by knn with 1% of the labels (+1.0 ± 4.2 points)" in found
 
 
 def test_an_unknown_spread_is_no_win() -> None:

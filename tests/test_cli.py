@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +16,11 @@ import pytest
 from command import ONE, file, mistake, ok, unlabeled
 
 from unlabeled import __version__, api
+from unlabeled.cli import EXAMPLES, app, dotted
+from unlabeled.cli import VERBS as VERBS_IN_ORDER
 from unlabeled.recipe import locate, packaged
 
-VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "export", "report"]
+VERBS = ["inspect", "pretrain", "evaluate", "compare", "sweep", "embed", "views", "search", "outliers", "export", "report"]
 
 
 def least_seconds(program: str) -> float:
@@ -64,7 +69,63 @@ def test_the_command_line_has_the_words_of_python(verb: str) -> None:
 
 
 def test_the_version() -> None:
-    assert ok("--version") == __version__
+    assert ok("--version") == ok("-V") == __version__
+
+
+def test_the_help_follows_the_work_and_ends_with_examples() -> None:
+    said = unlabeled("--help").out
+    found = re.findall(r"^│ ([a-z]+) ", said, re.MULTILINE)
+    assert found == [*VERBS_IN_ORDER, "list", "methods", "recipes"]
+    assert "unlabeled pretrain photographs --epochs 100 --out runs/a" in said
+    for verb in VERBS_IN_ORDER:
+        assert EXAMPLES[verb], verb
+
+
+@pytest.mark.parametrize("words", [words for each in EXAMPLES.values() for words in each])
+def test_the_examples_of_the_help_can_be_typed(words: str) -> None:
+    plain, _ = dotted(shlex.split(words))
+    command, _, _ = app.parse_args(plain, exit_on_error=False, print_error=False)
+    assert command
+
+
+@pytest.mark.parametrize("verb", VERBS_IN_ORDER)
+def test_the_help_speaks_of_what_is_typed_and_not_of_python(verb: str) -> None:
+    said = ok(verb, "--help")
+    assert not re.search(r"\b(STR|INT|FLOAT|LIST|ANY|BOOL)\b", said)
+    assert not re.search(r"[Ii]n Python|torch\.|Callable", said)
+
+
+@pytest.mark.parametrize(
+    ("what", "named", "option"),
+    [
+        ("views", "simclr", "--views.strength"),
+        ("optimizers", "adamw", "--optimizer.lr"),
+        ("protocols", "knn", "temperature"),
+        ("encoders", "cpc", "--encoder.width"),
+        ("kinds", "image", "--kind.eval_size"),
+        ("methods", "byol", "--method.momentum"),
+        ("recipes", "digits/simclr", "method"),
+    ],
+)
+def test_what_can_be_named_is_listed(what: str, named: str, option: str) -> None:
+    assert named in ok("list", what)
+    assert option in ok("list", what, named)
+
+
+def test_data_and_networks_are_listed_and_other_words_refused() -> None:
+    assert "cifar10" in ok("list", "data")
+    assert "vit_tiny_patch16_224" in ok("list", "encoders").split()
+    assert "did you mean 'protocols'" in mistake("list", "protocol")
+    assert "did you mean 'simclr'" in mistake("list", "views", "simcl")
+
+
+def test_completion_is_written_for_the_shell(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "unlabeled", "--install-completion", "--shell", "bash"],
+        env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert any("pretrain" in p.read_text() for p in tmp_path.rglob("*") if p.is_file())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +182,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[
         (["methods", "simclrr"], "did you mean 'simclr'?"),
         (["evaluate", "nowhere"], "'nowhere' holds no run"),
         (["embed", "nowhere", "digits", "--out", "z.npz"], "'nowhere' holds no run"),
-        (["embed", "nowhere", "digits", "--out", "z.csv"], "ends in .parquet or .npz"),
+        (["embed", "nowhere", "digits", "--out", "z.txt"], "ends in .parquet, .csv, .npz or .npy"),
         (["embed", "nowhere", "digits", "--out", "no/z.npz"], "no folder 'no'"),
         (["pretrain", "digits", "--recipe", "cifar10/simclrr"], "did you mean 'cifar10/simclr'?"),
         (["pretrain", "digits", "--recipe", "mine.yaml"], "neither a file nor a packaged one"),

@@ -182,7 +182,7 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
     layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "data": str(data)}
     opened, published = open_data(str(data), kind=Choice("", {"size": 8})), []
     row = Row("a", resolved(compose(layer, {"method": {"name": "moco", "queue": 32}, "kind.size": 8}), opened.train))
-    board = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
+    board = Board(out, {}, lambda run, tell: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
     board.claim([row], opened.train)
     assert board.fill([row])
     made = Run(out / "rows" / "a").recipe
@@ -191,7 +191,7 @@ def test_minutes_become_epochs(tmp_path: Path) -> None:
     left = 0.02 * 60 - trial["first_s"] + trial["prepare_s"]
     assert made.epochs == max(1, round(left / (3 * trial["step_s"] + trial["prepare_s"])))
     assert published[-1][0]["epochs"] == made.epochs
-    again = Board(out, {}, lambda run: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
+    again = Board(out, {}, lambda run, tell: {"figures": {}}, published.append, minutes=0.02, accelerator="cpu")
     again.claim([row], opened.train)  # the row that is there is the one that is asked for
     assert board.asked(made) == board.asked(row.recipe)
     assert published[-1][0]["minutes"] == pytest.approx(0.02, rel=0.9)

@@ -29,7 +29,8 @@ ORDER = [
     ["encoders", "views", "data", "optim"],
     ["recipe", "parts", "compute"],
     ["losses"],
-    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "errors"],
+    ["own"],
+    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors"],
 ]
 """From the top."""
 
@@ -97,7 +98,9 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
         ("cpc", "sound.py"),
         ("cpc", "samples.py"),
         ("random", "answer.py"),
+        ("random", "glance.py"),
         ("dim", "trial.py"),  # an option of many
+        ("dim", "own.py"),  # an attribute of networks
         ("random", "subjects.py"),
         ("random", "evaluate.py"),
         ("dim", "trial.py"),  # the option

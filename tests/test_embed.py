@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,10 @@ def test_the_columns(made: Path, tmp_path: Path, suffix: str) -> None:
         table = pq.read_table(out)
         columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     x, y = images()
-    assert list(columns) == ["index", "path", "split", "label", "embedding"]
+    assert list(columns) == ["index", "path", "split", "label", "class", "embedding"]
     assert_array_equal(columns["index"], np.arange(60))
     assert_array_equal(columns["label"], y)
+    assert_array_equal(columns["class"], y.astype(str))
     assert set(columns["split"]) == {"all"}
     assert columns["path"][7].endswith("x.npz[7]")
     assert columns["embedding"].dtype in (np.float32, np.float64)
@@ -57,6 +59,41 @@ def test_a_folder_with_a_bad_file_and_no_labels(made: Path, tmp_path: Path) -> N
         assert not any("0bad" in path for path in z["path"])
         assert all(Path(path).is_file() for path in z["path"])
         assert set(z["label"]) == {-1}
+
+
+def test_tables_of_text_and_bare_arrays(made: Path, tmp_path: Path) -> None:
+    """Folders are called as classes are, in another order than their numbers."""
+    x, _ = images()
+    arrays = unlabeled.embed(made / "run", made / "x.npz")
+    assert isinstance(arrays, dict)
+    assert_allclose(arrays["embedding"], features(made, x), atol=1e-5)
+    ok("embed", made / "run", made / "x.npz", "--out", tmp_path / "z.npy")
+    assert_array_equal(np.load(tmp_path / "z.npy"), arrays["embedding"])
+    data = folder(tmp_path / "data")
+    for old, new in (("c", "2"), ("a", "10"), ("b", "é")):
+        (data / old).rename(data / new)
+    ok("embed", made / "run", data, "--out", tmp_path / "z.csv")
+    head, *rows = csv.reader((tmp_path / "z.csv").read_text(encoding="utf-8").splitlines())
+    assert head[:6] == ["index", "path", "split", "label", "class", "h0"]
+    assert len(head) == 5 + features(made, x).shape[1]
+    assert {(Path(row[1]).parent.name, row[4]) for row in rows} == {("2", "2"), ("10", "10"), ("é", "é")}
+    assert_allclose(np.array([row[5:] for row in rows], np.float32), unlabeled.embed(made / "run", data)["embedding"])
+
+
+def test_a_file_is_needed_on_the_command_line(made: Path) -> None:
+    assert "--out" in mistake("embed", made / "run", made / "x.npz")
+
+
+def test_samples_without_a_row_are_listed_beside(made: Path, tmp_path: Path) -> None:
+    data = folder(tmp_path / "data")
+    (data / "a" / "0bad.png").write_bytes(b"no picture")
+    said = ok("embed", made / "run", data, "--out", tmp_path / "z.csv")
+    assert f"written: {tmp_path / 'z-skipped.csv'}" in said
+    rows = list(csv.reader((tmp_path / "z-skipped.csv").read_text(encoding="utf-8").splitlines()))
+    assert [Path(row[1]).name for row in rows] == ["path", "0bad.png"]
+    (data / "a" / "0bad.png").unlink()
+    ok("embed", made / "run", data, "--out", tmp_path / "z.csv")
+    assert not (tmp_path / "z-skipped.csv").exists(), "of another time"
 
 
 def test_both_splits_are_there_where_the_data_have_two(made: Path, tmp_path: Path) -> None:

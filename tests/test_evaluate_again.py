@@ -15,6 +15,7 @@ from command import unlabeled as command
 
 import unlabeled
 from unlabeled.evaluating.evaluation import UNSUPERVISED
+from unlabeled.probes.knn import KNN
 
 QUICK = "finetune:epochs=1,steps=2"
 
@@ -188,3 +189,17 @@ def test_a_run_of_version_0_1_is_judged_and_reported(made: Path) -> None:
     assert "linear" in ok("evaluate", made / "run", "--protocol", "linear:C=1", "--against", "none")
     assert "written" in ok("report", made / "run", "--out", made / "page.html")
     assert "search" not in command("search", made / "run", made / "x.npz", "--data", made / "x.npz").err.partition(":")[0]
+
+
+def test_what_another_process_wrote_meanwhile_stays(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("evaluate", made / "run", "--data", made / "x.npz", "--against", "none")
+    fit = KNN.fit
+
+    def meanwhile(self: KNN, *args: Any, **more: Any) -> KNN:
+        monkeypatch.setattr(KNN, "fit", fit)
+        ok(*words, "--protocol", "linear:C=1")
+        return fit(self, *args, **more)
+
+    monkeypatch.setattr(KNN, "fit", meanwhile)
+    ok(*words, "--protocol", "knn")
+    assert protocols(written(made)) == {"knn", "linear"}

@@ -184,7 +184,7 @@ def test_a_row_of_a_table_trains_in_a_process_that_knows_it(mine: Path, tmp_path
     layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "precision": "32", "epochs": 1}
     own = {"data": str(data), "kind.size": 8, "method": {"name": "hers", "sharpness": 3}}
     row = Row("hers", resolved(compose(layer, own), opened.train))
-    board = Board(tmp_path / "out", {}, lambda run: {"figures": {}}, lambda rows: None, accelerator="cpu")
+    board = Board(tmp_path / "out", {}, lambda run, tell: {"figures": {}}, lambda rows: None, accelerator="cpu")
     board.claim([row], opened.train)
     assert board.fill([row])
     assert "failed" not in json.loads((tmp_path / "out" / "hers.json").read_text())

@@ -62,9 +62,14 @@ def test_numbers_go_on_into_the_test_split_and_labels_are_not_needed(made: Path,
     assert "there is no image 21: the data have 21, numbered from 0 to 20" in message
 
 
-def test_an_image_that_is_in_the_data_is_its_own_nearest(made: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_data_is_not_found_itself_and_a_copy_elsewhere_finds_it(made: Path, tmp_path: Path) -> None:
     path = sorted((made / "data").rglob("*.png"))[17]
-    found = unlabeled.search(made / "run", path, data=made / "data", k=1, out=tmp_path / "s.png")
+    found = unlabeled.search(made / "run", path, data=made / "data", k=99, out=tmp_path / "s.png")
+    assert len(found.neighbours) == 59
+    assert str(path) not in {n.path for n in found.neighbours}
+    assert found.label == path.parent.name, "its label is known"
+    copied = shutil.copy(path, tmp_path / path.name)
+    found = unlabeled.search(made / "run", copied, data=made / "data", k=1, out=tmp_path / "s.png")
     assert found.neighbours[0].path == str(path)
     assert found.neighbours[0].similarity == pytest.approx(1, abs=1e-5)
 

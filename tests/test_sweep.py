@@ -52,6 +52,7 @@ def test_a_sweep_and_one_value_more(tmp_path: Path, recipe: Path) -> None:
     assert re.search(r"x\.npz; .*, 1 thread\.$", text, re.MULTILINE)
     assert "| views.strength | method.temperature | kNN 100% | linear top-1 |" in text
     assert "**" in text
+    assert re.search(r"\| (\*\*)?\d+\.\d ± \d+\.\d", text), "with what so many test samples tell"
     assert ET.parse(out / "sweep.svg").getroot().tag.endswith("svg")
     assert "axes" in mistake(*common, "--grid", "method.dim=8,16")
     assert "dim 128" in mistake(*common, "--grid", "method.temperature=3", "--method.dim", 8)
@@ -103,6 +104,16 @@ def test_a_grid_that_cannot_be_is_refused_before_anything_trains(
     axes = [word for axis in words for word in ("--grid", axis)]
     assert said in mistake("sweep", recipe, data, *axes, "--accelerator", "cpu", "--out", out)
     assert not out.exists()
+
+
+def test_it_takes_the_options_of_compare(tmp_path: Path, recipe: Path) -> None:
+    data, out = file(tmp_path / "x.npz"), tmp_path / "out"
+    words = ("sweep", recipe, data, "--grid", "method.temperature=0.1", "--accelerator", "cpu", "--out", out)
+    assert "two budgets" in mistake(*words, "--epochs", 1, "--minutes", 1)
+    assert "larger than the 48 images" in mistake(*words, "--epochs", 1, "--batch-size", 4096)
+    ok(*words, "--epochs", 1, "--optimizer", "adamw", "--seed", 3)
+    (row,) = json.loads((out / "table.json").read_text())["rows"]
+    assert (row["epochs"], row["recipe"]["optimizer"]["name"], row["recipe"]["seed"]) == (1, "adamw", 3)
 
 
 def test_three_axes_in_the_table_and_one_line_for_each_pair_of_the_others(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -23,6 +23,7 @@ app = App(
     help="Learn representations without labels, and prove what was learned. Every command takes --plugin FILE: your own "
     "methods, views or protocols.",
     version=unlabeled.__version__,
+    version_flags=["--version", "-V"],
     default_parameter=Parameter(parse=re.compile("^(?!options$)"), negative=()),
     help_format="plaintext",
 )
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
             raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
-        if command in _verbs:
+        if command in _verbs.values():
             import_libraries()
         sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
     except CycloptsError as error:
@@ -147,6 +148,18 @@ def show(result: Any) -> int:
     return 1 if getattr(result, "failed", None) else 0
 
 
+def names(what: str, name: str | None = None, /) -> None:
+    """List what can be named, such as views, encoders, protocols and data; with a name, the options of one.
+
+    Args:
+        what: methods, views, encoders, optimizers, protocols, data, kinds or recipes.
+        name: of one.
+    """
+    from unlabeled.api.lists import Names
+
+    show(Names(what, name))
+
+
 def methods(name: str | None = None, /) -> None:
     """List the methods; with a name, its options, their defaults and its paper.
 
@@ -181,10 +194,44 @@ def _is_a_copy() -> bool:
 def _without_result(verb: Any) -> Any:
     """The verb for cyclopts, which would import the type of the result to read the annotations."""
     copied = FunctionType(verb.__code__, verb.__globals__, verb.__name__, verb.__defaults__)
-    copied.__kwdefaults__ = verb.__kwdefaults__
-    copied.__annotations__ = {k: v for k, v in verb.__annotations__.items() if k != "return"}
-    copied.__doc__ = verb.__doc__.partition("Returns:")[0]
+    needed = {"out"} if verb is api.embed else set()  # Python gets arrays without a file
+    copied.__kwdefaults__ = {k: v for k, v in (verb.__kwdefaults__ or {}).items() if k not in needed}
+    copied.__annotations__ = {k: _typed(v) for k, v in verb.__annotations__.items() if k != "return"}
+    copied.__annotations__ = {k: Annotated[v, Parameter(metavar=_word(v))] for k, v in get_type_hints(copied).items()}
+    copied.__doc__ = _unwrapped(verb.__doc__.partition("Returns:")[0])
     return copied
+
+
+def _typed(annotation: str) -> str:
+    """An annotation less what nobody can type: things that Python alone can give.
+
+    >>> _typed("str | Callable[..., Any] | None")
+    'str | None'
+    """
+    return " | ".join(part for part in annotation.split(" | ") if not re.match(r"type\[|Callable\[|nn\.", part))
+
+
+def _word(annotation: Any) -> str:
+    """What stands for a value in the help.
+
+    >>> _word(int | None), _word(str | Path | None), _word(str)
+    ('NUMBER', 'PATH', 'TEXT')
+    """
+    kinds = {annotation, *get_args(annotation)}
+    return "PATH" if Path in kinds else "NUMBER" if kinds & {int, float} else "TEXT"
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring with each paragraph, and each argument, in one line: terminals break them where they end. What is for
+    Python alone is left out."""
+    about, found, arguments = re.sub(r"\n {12}(?=\S)", " ", text).partition("\n    Args:")
+    text = re.sub(r"(?<=\S)\n {4}(?=\S)", " ", about) + found + arguments
+    text = re.sub(r" In Python (?:also|without)[^.]*(?:\.\w[^.]*)*\.(?=\s)", "", text)
+    return re.sub(r"; in Python,? (?:also [^`(.]*)?`[^`]*`", "", text)
+
+
+def _shown_examples(commands: list[str]) -> str:
+    return "\n".join(["Examples:", *(f"  unlabeled {words}" for words in commands)]) if commands else ""
 
 
 def _fail(message: str) -> None:
@@ -193,27 +240,52 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-_verbs = [
-    _without_result(verb)
-    for verb in (
-        api.inspect,
-        api.pretrain,
-        api.evaluate,
-        api.compare,
-        api.sweep,
-        api.predict,
-        api.embed,
-        api.search,
-        api.export,
-        api.report,
-        api.tune,
-        api.contact_sheet,
-    )
-]
-for _verb in _verbs:
-    app.command(_verb, name="views" if _verb.__name__ == api.contact_sheet.__name__ else None)
-app.command(methods)
-app.command(recipes)
+VERBS: dict[str, Any] = {
+    "inspect": api.inspect,
+    "views": api.contact_sheet,
+    "pretrain": api.pretrain,
+    "evaluate": api.evaluate,
+    "report": api.report,
+    "search": api.search,
+    "outliers": api.outliers,
+    "embed": api.embed,
+    "predict": api.predict,
+    "export": api.export,
+    "compare": api.compare,
+    "sweep": api.sweep,
+    "tune": api.tune,
+}
+"""In the order of the work."""
+EXAMPLES = {
+    "inspect": ["inspect photographs --minutes 60"],
+    "views": ["views photographs --policy simclr --out views.png", "views photographs --policy moco --policy.strength 0.5"],
+    "pretrain": [
+        "pretrain photographs --epochs 100 --out runs/a",
+        "pretrain photographs --method moco --method.temperature 0.1 --encoder resnet18 --encoder.width 32 --out runs/b",
+        "pretrain photographs --epochs 100 --out runs/a --resume",
+    ],
+    "evaluate": [
+        "evaluate runs/a --data labelled --protocol knn --protocol linear --labels 1 --labels 10%",
+        "evaluate runs/a --data labelled --against random --against runs/b",
+    ],
+    "report": ["report runs/a", "report runs/a runs/b --out both.html"],
+    "search": ["search runs/a photograph.jpg --data photographs --k 20"],
+    "outliers": ["outliers runs/a photographs --n 50"],
+    "embed": ["embed runs/a photographs --out features.parquet", "embed runs/a photographs --out features.csv"],
+    "predict": ["predict runs/tuned photographs --out classes.csv"],
+    "export": ["export runs/a --format onnx"],
+    "compare": ["compare labelled --method simclr --method moco:queue=1024 --minutes 30"],
+    "sweep": ["sweep labelled --grid method.temperature=0.1,0.2,0.5 --epochs 20"],
+    "tune": ["tune photographs --encoder resnet18 --batch-size 256"],
+    "list": ["list views", "list encoders", "list protocols knn"],
+}
+"""What the help of each command ends with."""
+
+_verbs = {name: _without_result(verb) for name, verb in VERBS.items()}
+for _at, (_name, _verb) in enumerate({**_verbs, "list": names, "methods": methods, "recipes": recipes}.items()):
+    app.command(_verb, name=_name, sort_key=_at, help_epilogue=_shown_examples(EXAMPLES.get(_name, [])))
+app.help_epilogue = _shown_examples([EXAMPLES[name][0] for name in ("inspect", "pretrain", "evaluate", "report", "embed")])
+app.register_install_completion_command(help="Lets the shell complete commands and options: bash, zsh or fish.")
 
 if __name__ == "__main__":
     main()

@@ -6,12 +6,16 @@ import errno
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from unlabeled.errors import UserError
+
+TURN = 5.0
+"""Seconds within which a small file is read and written."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -87,6 +91,19 @@ def lock(path: Path, *, wait: bool) -> Iterator[int | None]:
         yield held
     finally:
         os.close(handle)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Lets processes that read a file of a folder and write it anew do so one after the other. Who holds the folder for
+    longer than `TURN` is a training, which writes other files."""
+    limit = time.monotonic() + TURN
+    while True:
+        with lock(folder, wait=False) as handle:
+            if handle is not None or time.monotonic() > limit:
+                yield
+                return
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "command?": [str],
     "folder?": str,
     "plugins?": [str],
+    "given?": {...: [str]},
     "capped?": {...: COUNT},
     "versions?": {...: str},
     "hardware?": {"gpu?": [str]},

@@ -39,6 +39,8 @@ INVARIANCES = ("mirror", "flip", "rotation", "colour", "intensity")
 and another brightness or contrast."""
 TURNS = {"flip": "flip", "turn": "rotation"}
 """Options of views that are off unless somebody asks for them, and on which invariance they rest."""
+WEIGHTS = "checkpoint_path"
+"""An option of timm's networks that recipes have no more: the untrained encoder had these weights, too."""
 PACKAGED = Path(__file__).parent / "recipes"
 """The recipes that come with the package, in folders by data set."""
 
@@ -295,6 +297,11 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | N
     given = _merge(paper, given)
     base = Recipe()
     plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
+    if prescribe and WEIGHTS in given.get("encoder", {}):
+        raise UserError(
+            "--encoder.checkpoint-path gives the weights to the untrained encoder, too, with which the run is compared, and "
+            "needs the file ever after: give --from FILE.safetensors in its place"
+        )
     given = given if prescribe else _formerly(given)
     return _checked(_merge(plain, given))
 

@@ -323,6 +323,11 @@ def _loaded(kind: str, name: str) -> Any:
         ) from error
 
 
+def put(entry: Entry) -> None:
+    """Keeps an entry that `own.own` made, in place of one of its name."""
+    _registered[entry.kind, entry.name] = entry
+
+
 def entries_of(make: Callable[..., Any]) -> list[Entry]:
     """Returns all entries under which a class or function is registered by now."""
     return [entry for entry in _registered.values() if entry.make is make]

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from unlabeled import __version__, forms
+from unlabeled import __version__, forms, own
 from unlabeled.console import console
 from unlabeled.data.kinds.kind import as_then
 from unlabeled.data.opening import placed
@@ -288,6 +288,9 @@ class Run:
             held = self.environment.get("plugins", []) if path.is_file() else []
             here = {Path(file).name for file in plugins()}
             if not (lacking := [file for file in held if Path(file).name not in here]):
+                asked = [str(part.get("name")) for part in read(self.path / RECIPE).values() if isinstance(part, dict)]
+                if path.is_file() and (again := own.lacking(self.environment.get("given", {}), asked)):
+                    raise UserError(f"{str(self.path)!r} was made with {again}") from error
                 raise
             words = " ".join(f"--plugin {shlex.quote(file)}" for file in lacking)
             again = "it" if len(lacking) == 1 else "them"
@@ -420,6 +423,7 @@ def environment() -> dict[str, Any]:
         "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
         "folder": str(Path.cwd()),
         **({"plugins": found} if (found := plugins()) else {}),
+        **({"given": given} if (given := own.given()) else {}),
         "versions": versions,
         "hardware": {
             "processor": _processor(),

@@ -84,7 +84,9 @@ def test_touch_and_keyboard_show_it_too(browser: Any, made: Path, html: Path) ->
 
 def test_pointing_at_a_curve_says_the_value(browser: Any, html: Path) -> None:
     with page(browser, html) as opened:
-        box = opened.locator(".cards use.mark").first.bounding_box()
+        mark = opened.locator(".cards use.mark").first
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
         opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         assert opened.locator(".bubble").inner_text().startswith("epoch ")
         assert not opened.locator(".bubble canvas").is_visible()

@@ -42,7 +42,7 @@ def test_every_section_is_there(tags: Tags) -> None:
     for words in ("Loss", "kNN accuracy", "Effective rank of the representation", "Learning rate", "Evaluation",
                   "Views: what the method sees", "Map of the representation", "Retrieval", "First layer",
                   "how to repeat", "name: simclr",
-                  "average precision 0.75", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
+                  "average precision 75%", "other <i>.png", "untrained encoder", "2 per class", "±"):  # fmt: skip
         assert words in said
     assert "Momentum" not in said
     assert "Not shown" not in said
@@ -229,9 +229,9 @@ def test_what_was_logged_once_is_a_point(run: Path, tmp_path: Path) -> None:
     (lone / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
     found = {curve.title: Tags(str(curve.figure)) for curve in curves({"run": Run.open(lone)})}
     assert "Loss" in found
-    once = found["kNN accuracy within the training split, measured once"]
+    once = found["kNN accuracy within the training split, %, measured once"]
     assert len([mark for mark in once.all("use") if "mark" in str(mark.get("class")).split()]) == 1
-    assert "epoch 1: 0.4375" in once.text
+    assert "epoch 1: 43.75" in once.text
 
 
 def test_runs_differ_in_more_than_colour(run: Path) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    data: str | Path | None = None,
+    data: Any = None,
     /,
     *,
     method: Sequence[str],
@@ -45,7 +45,8 @@ def compare(
     rows to a table that is there. Options of the encoder and the optimiser are written with a dot, as for `pretrain`.
 
     Args:
-        data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
+        data: labelled data, a path or a name as for `pretrain` (default: the recipe's). In Python also arrays, such as
+            (images, labels).
         method: a method's name, with options after a colon (`moco:queue=1024`); a recipe, a file or a packaged one's name
             (`cifar10/moco-v2`); or the folder of a finished run. Several may be given.
         recipe: YAML file of what holds for all rows: encoder, sizes, batch.

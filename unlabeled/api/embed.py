@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def embed(
@@ -11,7 +14,7 @@ def embed(
     data: Any,
     /,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     label: str | None = None,
     columns: str | None = None,
     path: str | None = None,
@@ -20,14 +23,18 @@ def embed(
     root: str | Path | None = None,
     accelerator: str = "auto",
     batch_size: int = 512,
-) -> Path:
+) -> Path | dict[str, np.ndarray[Any, Any]]:
     """Write the features of samples to a file.
+
+    Samples that cannot be read have no row; they are listed in NAME-skipped.csv beside the file.
 
     Args:
         run: folder of the run.
         data: samples, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
-        out: `.parquet` (columns index, path, split, label, embedding) or `.npz` (arrays of the same names). The data's own
-            columns stand beside these, with data_ before a name that is taken.
+        out: `.parquet` (columns index, path, split, label, class, embedding), `.csv` (likewise, with columns h0, h1, ... of
+            features), `.npz` (arrays of the same names) or `.npy` (the features alone). `class` is the name or value
+            that the data have, `label` its number. The data's own columns stand beside these, with data_ before a name that
+            is taken. In Python without a file, these arrays are returned.
         label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
         columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
         path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
@@ -40,7 +47,7 @@ def embed(
         batch_size: samples at a time.
 
     Returns:
-        The file.
+        The file; or the arrays, by the names of the columns.
 
     Raises:
         UserError: anything that the user can put right.
@@ -50,7 +57,7 @@ def embed(
     return embed_it(
         run,
         data,
-        Path(out),
+        None if out is None else Path(out),
         label=label,
         columns=columns,
         path=path,

@@ -20,7 +20,7 @@ class Catalogue:
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows."""
-        yield from _page(registry.get("methods", self.name)) if self.name else _overview()
+        yield from page(registry.get("methods", self.name), "--method.") if self.name else _overview()
 
 
 def _overview() -> Iterator[RenderableType]:
@@ -32,7 +32,9 @@ def _overview() -> Iterator[RenderableType]:
     yield "`unlabeled methods NAME` shows the options of one."
 
 
-def _page(entry: registry.Entry) -> Iterator[RenderableType]:
+def page(entry: registry.Entry, prefix: str) -> Iterator[RenderableType]:
+    """Says of one thing what it is, its options with their defaults, and what it asks of a run; `prefix` stands before the
+    name of an option."""
     from docstring_parser import parse
 
     document = parse(entry.about)
@@ -41,7 +43,7 @@ def _page(entry: registry.Entry) -> Iterator[RenderableType]:
         yield " ".join(document.long_description.split())
     table = Table("option", "default", "meaning", box=None)
     for name, option in entry.options().items():
-        table.add_row(f"--method.{name}", str(option.default), option.help)
+        table.add_row(f"{prefix}{name}", str(option.default), option.help)
     if table.row_count:
         yield table
     for part, value in entry.recipe.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from unlabeled.methods.base import Method
     from unlabeled.run import Run
 
 
@@ -14,10 +17,10 @@ def pretrain(
     data: Any = None,
     /,
     *,
-    method: str | None = None,
-    encoder: str | None = None,
+    method: str | type[Method] | None = None,
+    encoder: str | nn.Module | Callable[..., nn.Module] | None = None,
     from_: str | Path | None = None,
-    views: str | None = None,
+    views: str | Callable[..., Any] | None = None,
     optimizer: str | None = None,
     kind: str | None = None,
     epochs: int | None = None,
@@ -67,11 +70,13 @@ def pretrain(
     Args:
         data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
             a `torch.utils.data.Dataset` (default: the recipe's).
-        method: what learns; `unlabeled methods` lists them (default: simclr).
-        encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc.
+        method: what learns; `unlabeled methods` lists them (default: simclr). In Python also a class of your own.
+        encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc. In Python also a
+            `torch.nn.Module`, which begins with the weights it has, or a class of such, drawn by the seed.
         from_: weights to begin with: the folder of another run, a `.safetensors` file, or `timm` for those that timm has of
             this encoder (default: none, noise). On the command line, `--from`.
-        views: policy that draws the views (default: the method's own).
+        views: policy that draws the views (default: the method's own). In Python also anything to call: a policy, or a
+            function of one image such as torchvision's transforms.
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         epochs: passes over the images (default: 100).
@@ -131,14 +136,13 @@ def pretrain(
     Raises:
         UserError: anything that the user can put right.
     """
+    from unlabeled.training.given import named
     from unlabeled.training.pretrain import pretrain as run_it
     from unlabeled.training.pretrain import reserved
 
     given = {
-        "method": method,
-        "encoder": encoder,
-        "start": None if from_ is None else str(from_),
-        "views": views,
+        **named(method=method, encoder=encoder, views=views),
+        **({} if from_ is None else {"start": str(from_)}),
         "kind": kind,
         "optimizer": optimizer,
         "epochs": epochs,

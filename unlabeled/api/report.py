@@ -17,7 +17,7 @@ def report(
     The file needs no network and no other file. Evaluate the runs before: the page shows what `evaluate` wrote.
 
     Args:
-        run: folders of runs; several are shown side by side.
+        run: folders of runs; several are shown side by side. Or the folder of a table that `compare` or `sweep` wrote.
         out: HTML file (default: report.html in the first run's folder).
         data: where the images are, as for `pretrain` (default: what each run was trained and evaluated on).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).

@@ -29,7 +29,7 @@ def search(
 
     Args:
         run: folder of the run.
-        image: a file, or the number of a sample of the data, which is then not found itself. Numbers begin with 0
+        image: a file, or the number of a sample of the data. One of the data is not found itself. Numbers begin with 0
             and go on from the training to the test samples, as in the table that this prints and in what `evaluate` draws;
             write ./7 for a file 7.
         data: samples to search, as for `pretrain`, of all splits; they need no labels (default: the run's own data).

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    recipe: str | Path,
-    data: str | Path | None = None,
+    recipe: Any,
+    data: Any = None,
     /,
     *,
     grid: Sequence[str],
@@ -23,6 +23,17 @@ def sweep(
     split: str | None = None,
     limit: int | None = None,
     invariances: str | None = None,
+    method: str | None = None,
+    encoder: str | None = None,
+    optimizer: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    image_size: int | None = None,
+    warmup_epochs: float | None = None,
+    lr_scaling: str | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
     out: str | Path = "runs/sweep",
     root: str | Path | None = None,
     accelerator: str = "auto",
@@ -35,7 +46,8 @@ def sweep(
 
     Args:
         recipe: YAML file or name of a packaged one; or the data, for the default recipe.
-        data: labelled data, a path or a name as for `pretrain` (default: the recipe's).
+        data: labelled data, a path or a name as for `pretrain` (default: the recipe's). In Python also arrays, such as
+            (images, labels).
         grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
             may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of
             transformations, in a matrix (SimCLR, figure 5).
@@ -53,6 +65,18 @@ def sweep(
         invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
             and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
             your own).
+        method: what learns (default: the recipe's).
+        encoder: any backbone of timm (default: resnet18).
+        optimizer: sgd, adamw, muon or lars (default: the method's own).
+        epochs: passes over the images for each row (default: the recipe's).
+        minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
+        batch_size: images per step (default: the recipe's).
+        image_size: side of a view in pixels (default: the images' own, between 16 and 224).
+        warmup_epochs: of linear warm-up (default: a tenth of the epochs, at most 10).
+        lr_scaling: how the learning rate follows the batch size from 256 on: linear, sqrt or none (default: the paper's with
+            its optimiser, else linear).
+        precision: auto, bf16 or 32 (default: auto).
+        seed: of everything random (default: 0).
         out: folder of the table, its figure and the runs.
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
@@ -74,8 +98,18 @@ def sweep(
         "split": split,
         "limit": limit,
         "invariances": invariances,
+        "method": method,
+        "encoder": encoder,
+        "optimizer": optimizer,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "kind.size": image_size,
+        "warmup_epochs": warmup_epochs,
+        "lr_scaling": lr_scaling,
+        "precision": precision,
+        "seed": seed,
     }
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     return sweep_it(
-        recipe, data, axes=grid, layer=layer, out=Path(out), root=root, accelerator=accelerator
+        recipe, data, axes=grid, layer=layer, minutes=minutes, out=Path(out), root=root, accelerator=accelerator
     )  # fmt: skip

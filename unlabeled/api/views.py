@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlabeled.notebook import Picture
 
 
 def contact_sheet(
     data: Any,
     /,
     *,
-    policy: str | None = None,
+    policy: str | Callable[..., Any] | None = None,
     path: str | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -23,14 +26,15 @@ def contact_sheet(
     seed: int = 0,
     root: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Path:
+) -> Picture:
     """Draw a contact sheet: what a method sees of the data.
 
     Options of the policy are written with a dot: `--policy.strength 0.5`; in Python, `options={"policy.strength": 0.5}`.
 
     Args:
         data: images, as for `pretrain`.
-        policy: of the views (default: simclr for images, window for recordings).
+        policy: of the views (default: simclr for images, window for recordings). In Python also one of your own, as for
+            `pretrain`.
         path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
             names).
         split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
@@ -48,7 +52,7 @@ def contact_sheet(
         options: dotted options.
 
     Returns:
-        The file.
+        The file; a notebook shows it.
 
     Raises:
         UserError: anything that the user can put right.

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, lock, write_whole
 from unlabeled.forms import Form, FormError, read_json
+from unlabeled.own import is_given
 from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
@@ -37,6 +38,8 @@ ROW = {"name": str, "kind?": str, "asked": dict, "failed?": str, "recipe?": dict
 """What stands in the file of a row, at least."""
 
 Figures = Mapping[str, Any]
+Tell = Callable[[str], None]
+"""Shows what is being done, while it is."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Board:
         self,
         out: Path,
         question: Mapping[str, Any],
-        judge: Callable[[Run], Figures],
+        judge: Callable[[Run, Tell], Figures],
         publish: Callable[[list[dict[str, Any]]], None],
         *,
         minutes: float | None = None,
@@ -203,14 +206,21 @@ class Board:
         if path.is_file() and _filled(_read(path, ROW)["asked"], asked) != asked:
             self._forget(row)
         try:
+            self._log(f"{row.name}: training" * (row.run is None))
             run = Run.open(row.run) if row.run else self._train(row, handle, tell)
-            tell(1, ": judging")
+            self._log(f"{row.name}: judging")
+            figures = self.judge(run, lambda what: tell(1, f": {what}"))
             history = History(run)
-            _write(path, about | history.json() | dict(self.judge(run)) | {"environment": run.environment})
+            _write(path, about | history.json() | dict(figures) | {"environment": run.environment})
             self.console.print(f"{row.name}: done{history.said()}", soft_wrap=True)
         except (ChildError, UserError) as error:
             _write(path, about | {"failed": str(error)})
             self.console.print(f"{row.name}: failed: {error}", style="yellow", soft_wrap=True)
+
+    def _log(self, said: str) -> None:
+        """Prints it where no bar shows it."""
+        if said and not self.console.is_terminal:
+            self.console.print(said, soft_wrap=True)
 
     def _forget(self, row: Row) -> None:
         """Takes away what a row left that failed with another recipe."""
@@ -233,7 +243,7 @@ class Board:
             last: dict[str, Any] = {}
             for line in run.history:
                 last |= line
-            said = f", loss {last['loss']:.3f}" if "loss" in last else ""
+            said = f", loss {last['loss']:.3f}" if "loss" in last else ": starting"
             said += f", kNN {100 * last['knn']:.1f}%" if "knn" in last else ""
             tell(0.98 * last.get("epoch", 0) / max(1, recipe.epochs), said)
 
@@ -265,6 +275,21 @@ class Board:
         return recipe
 
 
+def budget_of(minutes: float | None, given: Collection[str]) -> dict[str, float]:
+    """Returns the minutes that each row has, by that name; nothing where it has epochs.
+
+    Raises:
+        UserError: none, or epochs `given` too.
+    """
+    if minutes is None:
+        return {}
+    if "epochs" in given:
+        raise UserError("--epochs and --minutes are two budgets: give one of them")
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--minutes is {minutes}, and must be above 0")
+    return {"minutes": minutes}
+
+
 def buildable(row: Row, source: Source) -> bool:
     """Builds what the row trains, and throws it away; returns whether anything is trainable.
 
@@ -272,6 +297,13 @@ def buildable(row: Row, source: Source) -> bool:
         UserError: options that do not go together, or a batch larger than the images.
     """
     recipe = row.recipe
+    for kind, choice in (("methods", recipe.method), ("encoders", recipe.encoder), ("views", recipe.views)):
+        if is_given(kind, choice.name):
+            raise UserError(
+                f"{row.name}: {registry.KINDS[kind]} {choice.name!r} was given in Python, and rows train in processes of "
+                "their own, which do not have it: put it into a file with @register, and give that with --plugin or "
+                f"${registry.PLUGINS}; or pretrain with it, and give the run's folder"
+            )
     n = len(chosen_images(recipe, source)[0])
     method = built(recipe, source, n)
     registry.build("views", recipe.views, method.shape)

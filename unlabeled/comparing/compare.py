@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from unlabeled import plots, registry
-from unlabeled.comparing.board import Board, Row
+from unlabeled.comparing.arrays import hand_over, name_for_rows
+from unlabeled.comparing.board import Board, Row, budget_of
 from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled
 from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks, short
 from unlabeled.comparing.table import Tabled, figure, for_terminal, grid, markdown, number, write
@@ -22,6 +22,7 @@ from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.defaults import defaults
+from unlabeled.training.given import name_method
 from unlabeled.training.setup import chosen_images, resolved
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
@@ -59,22 +60,19 @@ def compare(
     accelerator: str,
 ) -> Tabled:
     """Does what `unlabeled.api.compare` says; `layer` is what the user gave of the recipe."""
-    methods = [method] if isinstance(method, str | Path) else list(method)
-    if minutes is not None and "epochs" in layer:
-        raise UserError("--epochs and --minutes are two budgets: give one of them")
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise UserError(f"--minutes is {minutes}, and must be above 0")
+    given = [method] if isinstance(method, str | Path | type) else list(method)
+    methods = [str(one) if isinstance(one, Path) else name_method(one) for one in given]
+    limited = budget_of(minutes, layer)
     base = [*([_base(read(recipe_file), f"recipe {str(recipe_file)!r}")] if recipe_file else []), _base(layer, "an option")]
     stated = [recipe for text in methods if (recipe := _stated(str(text)))]
     layers = [*[_shared(recipe) for recipe in stated[:1]], *base]
     common = compose(*layers)
-    if isinstance(data, Path):
-        data = str(data)
-    opened = open_labelled(data if data is not None else common.data, common, root)
-    name = opened.train.name if data is None else data
+    name = name_for_rows(data, out)
+    opened = open_labelled(common.data if data is None else data, common, root)
+    name = opened.train.name if data is None else name
     common = resolved(compose(*layers, {"data": name}, usual=defaults(opened.train)), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
-    budget = {"minutes": minutes} if minutes else {"epochs": common.epochs}
+    budget = limited or {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
     question = {
         "verb": "compare", "data": identity(opened), "protocol": judge.protocol, "budget": budget, "seed": common.seed,
@@ -86,6 +84,7 @@ def compare(
         accelerator=accelerator,
     )  # fmt: skip
     board.claim(rows, opened.train)
+    hand_over(data, out)
     finished = board.fill(rows)
     found = _sorted(board.finished(), order)
     short = COLUMNS[:TERMINAL]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,9 @@ class Judge:
         )
         return {name: dict(choice.options) for name, choice in (("knn", KNN), ("linear", LINEAR))} | few
 
-    def __call__(self, run: Run) -> dict[str, Any]:
-        """What the row says of it."""
+    def __call__(self, run: Run, tell: Callable[[str], None]) -> dict[str, Any]:
+        """What the row says of it; `tell` is told what is being done."""
+        tell("features of all samples")
         fabric = make_fabric(run.recipe, self.accelerator, 1)
         encoder = run.encoder().to(fabric.device)
         test = self.data.test
@@ -61,6 +62,7 @@ class Judge:
             *labelled(self.data.train, lambda source: features(encoder, source, device=fabric.device)),
             *labelled(test, lambda source: features(encoder, source, device=fabric.device)),
         ]
+        tell("kNN and a linear classifier")
         scores = {
             "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed),
             "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed),
@@ -71,13 +73,20 @@ class Judge:
         if "top5" in scores["linear"].metrics:
             figures["linear_top5"] = scores["linear"].metrics["top5"]
         if self.few:
+            tell("fine-tuning with 1% of the labels")
             chosen, y = _good(self.data.train)
             drawn = balanced_draw(y, FEW, self.seed)
             subject = Subject("run", encoder, device=fabric.device, precision=precision_of(fabric))
             tuned = Finetune().fit(subject, self.data.train, chosen[drawn], y[drawn], seed=self.seed)
             figures["finetuned_few"] = [tuned.score(test, *_good(test))["top1"].value]
         notes = dict.fromkeys(note for score in scores.values() for note in score.notes)
-        about = {"tested": scores["knn"].tested, "largest": scores["knn"].guess["top1"], "notes": list(notes)}
+        intervals = {name: scores[name].intervals["top1"] for name in ("knn", "linear") if "top1" in scores[name].intervals}
+        about = {
+            "intervals": intervals,
+            "tested": scores["knn"].tested,
+            "largest": scores["knn"].guess["top1"],
+            "notes": list(notes),
+        }
         unlearned = {} if run.learned else {"raw": self.raw()}
         return {"figures": figures, "each": scores["knn"].each, **about, **unlearned}
 
@@ -97,7 +106,7 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
     """
-    if not isinstance(named, str) or not named:
+    if named is None or (isinstance(named, str) and not named):
         raise UserError("no data given: give the path or the name of labelled data")
     data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     train, test = data.train, data.test

@@ -15,7 +15,8 @@ from rich.console import RenderableType
 
 from unlabeled import plots
 from unlabeled.comparing import matrix
-from unlabeled.comparing.board import Board, Row
+from unlabeled.comparing.arrays import hand_over, name_for_rows
+from unlabeled.comparing.board import Board, Row, budget_of
 from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
 from unlabeled.comparing.remarks import hardware, notes, rivals_of_the_best, short, wrong
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
@@ -26,8 +27,8 @@ from unlabeled.training.defaults import defaults
 from unlabeled.training.setup import resolved
 
 FIGURES = [
-    figure("kNN 100%", "knn"),
-    figure("linear top-1", "linear"),
+    figure("kNN 100%", "knn", interval=True),
+    figure("linear top-1", "linear", interval=True),
     number("minutes", "minutes"),
     number("s/epoch", "seconds_per_epoch"),
 ]
@@ -39,11 +40,12 @@ Axes = Mapping[str, Sequence[str]]
 
 
 def sweep(
-    recipe_file: str | Path | None,
+    recipe_file: Any,
     data: Any,
     *,
     axes: str | Sequence[str],
     layer: Mapping[str, Any],
+    minutes: float | None,
     out: Path,
     root: str | Path | None,
     accelerator: str,
@@ -51,13 +53,13 @@ def sweep(
     """Does what `unlabeled.api.sweep` says; `layer` is what the user gave of the recipe."""
     words = [axes] if isinstance(axes, str) else list(axes)
     values = parse_grid([axis for word in words for axis in matrix.spelled(word)])
-    if data is None and recipe_file and not is_recipe(recipe_file):
+    if data is None and recipe_file is not None and not (isinstance(recipe_file, str | Path) and is_recipe(recipe_file)):
         recipe_file, data = None, recipe_file
     policy = [{"views": {"name": matrix.POLICY}}] if matrix.asked(list(values)) else []
     layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]
     base = compose(*layers)
-    named = base.data if data is None else str(data) if isinstance(data, Path) else data
-    opened = open_labelled(named, base, root)
+    named = base.data if data is None else name_for_rows(data, out)
+    opened = open_labelled(base.data if data is None else data, base, root)
     if "seed" in values and opened.held_out:
         raise UserError(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
@@ -70,13 +72,18 @@ def sweep(
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     make = partial(compose, *layers, usual=defaults(opened.train))
     rows = [Row(_name(chosen), make(chosen), {"values": chosen}) for chosen in combinations]
+    budget = budget_of(minutes, {*values, *layer})
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
     question = {
         "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),
-        **_shared(base.to_dict(), values),
+        **_shared(base.to_dict(), [*values, *(["epochs"] if budget else [])]), **budget,
     }  # fmt: skip
-    board = Board(out, question, judge, lambda found: _publish(out, question, found), root=root, accelerator=accelerator)
+    board = Board(
+        out, question, judge, lambda found: _publish(out, question, found), minutes=minutes, root=root,
+        accelerator=accelerator,
+    )  # fmt: skip
     board.claim(rows, opened.train)
+    hand_over(data, out)
     finished = board.fill(rows)
     found = _sorted(board.finished())
     columns = _columns(question)
@@ -142,7 +149,10 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
     rows, columns = _sorted(rows), _columns(question)
     text = f"# {_title(question)}\n\n" + markdown(columns, grid(columns, rows, _competes))
     setting = f"{question['data']['name']}; {hardware(rows)}."
-    figures = "Top-1 accuracy on the test split in percent, frozen features, all labels. Bold: the best."
+    figures = (
+        "Top-1 accuracy on the test split in percent, frozen features, all labels, ± half the 95% interval of so many test "
+        "samples. Bold: the best."
+    )
     text += "\n" + "".join(f"- {line}\n" for line in [setting, figures, *_words(rows)])
     about = {"question": dict(question), "environment": environment(), "rows": rows}
     if matrix.asked(question["axes"]):

@@ -12,7 +12,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from unlabeled.console import text
 from unlabeled.files import write_whole
+from unlabeled.notebook import html
 
 Row = Mapping[str, Any]
 
@@ -43,8 +45,9 @@ class Column:
         return self.text(row) if self.text else f"{value:,.1f}"
 
 
-def figure(title: str, name: str) -> Column:
-    """Returns percentages of one of the row's figures, with the standard deviation over several draws."""
+def figure(title: str, name: str, *, interval: bool = False) -> Column:
+    """Returns percentages of one of the row's figures, with the standard deviation over several draws; of a single one, if
+    asked, with half the 95% interval that the number of test samples gives it."""
 
     def value(row: Row) -> float | None:
         found = row.get("figures", {}).get(name)
@@ -52,7 +55,9 @@ def figure(title: str, name: str) -> Column:
 
     def text(row: Row) -> str:
         found = [100 * share for share in row["figures"][name]]
-        return f"{fmean(found):.1f}" + (f" ± {stdev(found):.1f}" if len(found) > 1 else "")
+        half = row.get("intervals", {}).get(name) if interval else None
+        spread = stdev(found) if len(found) > 1 else half and 100 * half
+        return f"{fmean(found):.1f}" + ("" if spread is None else f" ± {spread:.1f}")
 
     return Column(title, value, text, max)
 
@@ -85,6 +90,12 @@ class Tabled:
     finished: bool
     failed: Mapping[str, str]
     shown: Sequence[RenderableType]
+
+    def __str__(self) -> str:
+        return text(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows."""

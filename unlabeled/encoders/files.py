@@ -20,6 +20,7 @@ from unlabeled.encoders.encoder import Encoder, renamed
 from unlabeled.errors import UserError
 from unlabeled.forms import FormError, check, parsed
 from unlabeled.kept import Kept
+from unlabeled.own import is_given
 from unlabeled.registry import Choice
 
 FIRST_KIND = "image"
@@ -66,7 +67,9 @@ def read_encoder(path: Path) -> Encoder:
     try:
         encoder.load_state_dict(tensors)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{str(path)!r} holds weights of another network than this version builds: train it anew") from error
+        mine = f"the {choice.name} that was given" if is_given("encoders", choice.name) else "this version"
+        again = "give the one that it was trained with" if mine != "this version" else "train it anew"
+        raise UserError(f"{str(path)!r} holds weights of another network than {mine} builds: {again}") from error
     return encoder.eval()
 
 

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder, in_range
 from unlabeled.encoders.lab import Lab
+from unlabeled.encoders.own import build_own, is_own
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.parts.patches import SMALL, patch_side
+from unlabeled.recipe import WEIGHTS
 from unlabeled.registry import Choice, coerce, nearest
 
 WIDTH_OF_RESNET = 64  # channels of the first stage (He et al. 2016, table 1)
@@ -104,6 +106,9 @@ def build_encoder(
         UserError: an unknown name or option, or images of a size that the network cannot take.
     """
     streams = choice.options.get("streams")
+    if is_own(choice.name):
+        blanks = [torch.zeros(1, channels, side, side) for side in {size, eval_size or size}]
+        return Encoder(ImageFront(size, eval_size or size, mean, std), *build_own(choice, channels, blanks))
     if streams in (None, "none"):
         backbone, dim, notes = _build(choice, channels, size, eval_size or size)
         return Encoder(ImageFront(size, eval_size or size, mean, std), backbone, dim, notes)
@@ -246,7 +251,8 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     Raises:
         UserError: an unknown name, or a width that cannot be.
     """
-    options = {k: v for k, v in choice.options.items() if k not in ("width", "stem", "streams")}
+    left_out = ("width", "stem", "streams", WEIGHTS)  # weights of an earlier version's run come with its encoder
+    options = {k: v for k, v in choice.options.items() if k not in left_out}
     family, width = _family(choice.name), _width(choice)
     if family == "resnet":
         options.setdefault("zero_init_last", False)  # an untrained encoder is a baseline: its blocks must not be identities
@@ -265,8 +271,12 @@ def timm_options(choice: Choice, size: int) -> dict[str, Any]:
     return options
 
 
-@cache
 def _family(name: str) -> str:
+    return "own" if is_own(name) else _of_timm(name)
+
+
+@cache
+def _of_timm(name: str) -> str:
     known = timm.list_models()
     if name not in known:
         raise UnknownNameError(f"unknown encoder {name!r}{nearest(name, known)}; any network of timm will do")

@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from unlabeled import registry
 from unlabeled.batch import Fields
 from unlabeled.encoders.encoder import Encoder, in_range
+from unlabeled.encoders.own import build_own
 from unlabeled.errors import UserError
+from unlabeled.own import is_given
 from unlabeled.registry import Choice, Count, register
 
 
@@ -176,14 +178,22 @@ def build_encoder(choice: Choice, kind: Choice, sample: Fields | None) -> Encode
     Raises:
         UserError: an unknown name or option.
     """
+    if is_given("encoders", choice.name):
+        front = _front(kind, sample)
+        return Encoder(front, *build_own(choice, front.channels, [torch.zeros(1, 1, front.size)]))
     strides = {"strides": strides_for(kind.options["rate"])} if choice.name == "cpc" else {}
     resolved = registry.get("encoders", choice.name).resolve({**strides, **choice.options})
     backbone = registry.build("encoders", resolved)
+    with torch.no_grad():
+        dim = backbone(torch.zeros(1, 1, 4 * backbone.hop)).shape[1]
+    frames = f"frames of {1000 * backbone.hop / kind.options['rate']:.3g} ms"
+    return Encoder(_front(kind, sample), backbone, dim, [frames])
+
+
+def _front(kind: Choice, sample: Fields | None) -> SoundFront:
+    """Scales by the loudness of the sample."""
     scale = 1.0
     if sample is not None:
         square = (sample["sound"].float() / 32768).square().sum() / sample["length"].sum().clamp(min=1)
         scale = max(float(square.sqrt()), 1e-4)
-    with torch.no_grad():
-        dim = backbone(torch.zeros(1, 1, 4 * backbone.hop)).shape[1]
-    frames = f"frames of {1000 * backbone.hop / kind.options['rate']:.3g} ms"
-    return Encoder(SoundFront(kind, scale), backbone, dim, [frames])
+    return SoundFront(kind, scale)

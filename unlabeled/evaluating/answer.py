@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from unlabeled.data.kinds.kind import Kind
 from unlabeled.probes.score import Score
@@ -49,23 +50,14 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
     Returns:
         None if nothing was judged by labels.
     """
-    judged = [
-        (labels, ours) for (s, labels), found in scores.items() if s == "run" for ours in found if ours.title in titles
-    ]
-    if not judged:
+    found = _met(scores, titles, kind)
+    if found is None:
         return None
-    rivals = ["random", kind.raw, *dict.fromkeys(name for name, _ in scores if name not in ("run", "random", kind.raw))]
-    met = {rival: [(labels, ours, rival, theirs)
-                   for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title]
-           for rival in rivals}  # fmt: skip
-    untrained, raw = met["random"], met[kind.raw]
-    verdict = _beyond(untrained or raw)
-    asked = Counter((labels, ours.title) for labels, ours, *_ in [*untrained, *raw])
-    bears = Counter((pair[0], pair[1].title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
-    labels, ours = max(judged, key=lambda one: (asked[one[0], one[1].title], bears[one[0], one[1].title]))
+    met, labels, ours = found
+    rivals, untrained, raw = list(met), met["random"], met[kind.raw]
     shown = {rival: next((pair for pair in pairs if (pair[0], pair[1].title) == (labels, ours.title)), None)
              for rival, pairs in met.items()}  # fmt: skip
-    figure = f"{ours.title} {_with(labels)} gives {ours.text()}"
+    figure = f"{ours.title} {with_labels(labels)} gives {ours.text()}"
     if not learned:
         said = [f"This encoder was not trained: {figure}."]
     elif not untrained:
@@ -81,6 +73,58 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
     if advice and learned and any(_beyond(pairs) < 1 for pairs in (untrained, raw) if pairs):
         said.append(advice)
     return " ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The answer in a glance.
+
+    Attributes:
+        verdict: in words.
+        tone: 1 where pretraining helped and nowhere made anything worse, -1 where it made features worse or helped only in
+            part, 0 where there is no clear difference or nobody asked.
+        title: of the protocol that is put into figures.
+        labels: their amount that is.
+    """
+
+    verdict: str
+    tone: int
+    title: str
+    labels: str
+
+
+def headline(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool = True) -> Headline | None:
+    """Returns what `answer` begins with; None if nothing was judged by labels. Arguments are as there."""
+    found = _met(scores, titles, kind)
+    if found is None:
+        return None
+    met, labels, ours = found
+    if not learned or not met["random"]:
+        verdict = "No untrained encoder to compare with" if learned else "This encoder was not trained"
+        return Headline(verdict, 0, ours.title, labels)
+    verdict = _verdict(met["random"])
+    return Headline(verdict, -1 if verdict.endswith("in part") else _beyond(met["random"]), ours.title, labels)
+
+
+def _met(scores: Scores, titles: Sequence[str], kind: Kind) -> tuple[dict[str, list[Pair]], str, Score] | None:
+    """What the run is compared with, by rival: the untrained encoder, raw features, others; and the amount of labels and
+    the score of the run that are put into figures: of those that met most of the first two, one that bears the verdict out
+    with most of them. None if nothing was judged by labels."""
+    judged = [
+        (labels, ours) for (s, labels), found in scores.items() if s == "run" for ours in found if ours.title in titles
+    ]
+    if not judged:
+        return None
+    rivals = ["random", kind.raw, *dict.fromkeys(name for name, _ in scores if name not in ("run", "random", kind.raw))]
+    met = {rival: [(labels, ours, rival, theirs)
+                   for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title]
+           for rival in rivals}  # fmt: skip
+    untrained, raw = met["random"], met[kind.raw]
+    verdict = _beyond(untrained or raw)
+    asked = Counter((labels, ours.title) for labels, ours, *_ in [*untrained, *raw])
+    bears = Counter((pair[0], pair[1].title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
+    labels, ours = max(judged, key=lambda one: (asked[one[0], one[1].title], bears[one[0], one[1].title]))
+    return met, labels, ours
 
 
 def _verdict(untrained: Sequence[Pair]) -> str:
@@ -103,14 +147,14 @@ def _told(pairs: Sequence[Pair], shown: Pair | None) -> str:
     sign, elsewhere = _beyond(pairs), ""
     if shown is None or (sign and _beyond([shown]) != sign):  # it does not show what is the case
         shown = max(pairs, key=lambda pair: (_beyond([pair]) == sign, abs(_gap(pair))))
-        elsewhere = f" with {shown[1].title} {spell(shown[0])}"
+        elsewhere = f" by {shown[1].title} {with_labels(shown[0])}"
     said, others = [_by(shown, elsewhere)], [pair for pair in pairs if pair is not shown]
     ways = {way: [pair for pair in others if _beyond([pair]) == way] for way in (-1, 0, 1)}
     if len(ways[1]) == len(others) and _beyond([shown]) == 1:
         return said[0] + f", and more than the spread in all {len(pairs)} comparisons" * bool(others)
     for way, word in ((-1, "less"), (1, "more"), (0, "no clear difference")):
         if ways[way] and (way < 1 or _beyond([shown]) < 1):
-            said.append(f"{word} with {_where(ways[way])}")
+            said.append(f"{word} by {_where(ways[way])}")
     return "; ".join(said)
 
 
@@ -119,8 +163,15 @@ def spell(labels: str) -> str:
     return f"{labels} per class" if labels.isdecimal() else labels
 
 
-def _with(labels: str) -> str:
-    return f"with {spell(labels)} of labels" if labels[0].isdigit() else f"on {labels}"
+def with_labels(labels: str) -> str:
+    """Says what was learned from: `with one label per class`, `with 10% of the labels`, `with all labels`; or judged on: `on
+    new classes`."""
+    if not labels[0].isdigit():
+        return "without labels" if labels == "no labels" else f"on {labels}"
+    if labels == "100%":
+        return "with all labels"
+    few = "one label" if labels == "1" else f"{labels} labels"
+    return f"with {few} per class" if labels.isdecimal() else f"with {labels} of the labels"
 
 
 def called(subject: str) -> str:
@@ -156,7 +207,7 @@ def differences(scores: Scores, title: str) -> list[str]:
         for theirs in several if subject != "run" else ():
             for ours in scores.get(("run", labels), ()):
                 if ours.title == theirs.title == title:
-                    found.setdefault(subject, []).append(f"{_difference(ours, theirs)} {_with(labels)}")
+                    found.setdefault(subject, []).append(f"{_difference(ours, theirs)} {with_labels(labels)}")
     return [f"beside {RIVALS.get(subject, subject)}: {', '.join(said)}" for subject, said in found.items()]
 
 
@@ -174,7 +225,7 @@ def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
     if every and not found:
         figures = ", ".join(f"{100 * value:.1f}% {name}" for name, value in next(iter(every.values())).guess.items())
         return [f"always naming the largest class gives {figures}"]
-    idle = [f"{called(subject)} {_with(labels)} ({score.text()})" for (subject, labels), score in found.items()
+    idle = [f"{called(subject)} {with_labels(labels)} ({score.text()})" for (subject, labels), score in found.items()
             if score.mean() - (score.spread() or 0.0) <= score.guess["top1"]]  # fmt: skip
     said = []
     if idle:
@@ -187,7 +238,7 @@ def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
         listed = sorted(recalls)[:LISTED] if len(recalls) > LISTED else recalls
         least = f", the least of {len(recalls)} classes" * (len(recalls) > LISTED)
         each = ", ".join(f"{classes[c] if c < len(classes) else c} {100 * share:.1f}%" for share, c in listed)
-        said.append(f"recall of the {called('run')} {_with(labels)}{least}: {each}")
+        said.append(f"recall of the {called('run')} {with_labels(labels)}{least}: {each}")
     return said
 
 
@@ -201,7 +252,7 @@ def _difference(ours: Score, theirs: Score) -> str:
 def _where(pairs: Sequence[Pair]) -> str:
     """Protocols and labels, with the points of difference; the widest differences first."""
     ordered = sorted(pairs, key=lambda pair: -abs(_gap(pair)))
-    said = [f"{ours.title} {'' if labels[0].isdigit() else 'on '}{spell(labels)} ({_difference(ours, theirs)})"
+    said = [f"{ours.title} {with_labels(labels)} ({_difference(ours, theirs)})"
             for labels, ours, _, theirs in ordered]  # fmt: skip
     rest = len(said) - NAMED
     return ", ".join(said[:NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")

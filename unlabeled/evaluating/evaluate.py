@@ -29,7 +29,7 @@ from unlabeled.evaluating.keep import KEPT, check_keep, keep
 from unlabeled.evaluating.splits import Columns, new_classes, splits
 from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
-from unlabeled.files import cannot_write, write_whole
+from unlabeled.files import cannot_write, in_turn, write_whole
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.classified import Classified
 from unlabeled.probes.draws import evaluate_features, evaluate_images, evaluate_new_classes
@@ -153,7 +153,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
     A protocol that cannot be had is left out and named, as long as another can.
     """
     train, test, split, new = opened
-    same = identity(question.run.encoder(), train, test)
+    same, stamp = identity(question.run.encoder(), train, test), _stamp(question.path)
     before = earlier(question.path, same) if train.lasting and test.lasting else Earlier()
     if pictures and not before.scores:
         _forget(pictures)
@@ -185,17 +185,23 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
                 bar.advance(task)
     if not {item.choice.name for item in question.protocols} - set(failed):
         raise next(iter(failed.values()))
-    about = _about(question, train, before)
-    saw_labels = list(dict.fromkeys([*before.saw_labels, *supervised]))
-    metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **about}
     names, reasons = [train.classes[c] for c in new], {name: str(error) for name, error in failed.items()}
-    made = Evaluation(
-        question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons,
-        saw_labels, left_out(train, test),
-    )  # fmt: skip
-    if pictures:
-        write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+    with in_turn(question.path.parent):
+        if _stamp(question.path) != stamp and train.lasting and test.lasting:  # another process wrote meanwhile
+            before = earlier(question.path, same)
+        metadata = {"identity": same, "recipe": question.run.recipe.to_dict(), **_about(question, train, before)}
+        made = Evaluation(
+            question.path, question.called, train.name, split, scores, metadata, names, drawn, before.scores, reasons,
+            list(dict.fromkeys([*before.saw_labels, *supervised])), left_out(train, test),
+        )  # fmt: skip
+        if pictures:
+            write_whole(made.path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Tells one state of a file from another; None where there is none."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.is_file() else None
 
 
 def _about(question: _Question, train: Source, before: Earlier) -> dict[str, Any]:

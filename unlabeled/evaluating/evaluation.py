@@ -16,6 +16,7 @@ from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
 from unlabeled.evaluating.answer import BALANCED, answer, by_class, called, differences, spell
 from unlabeled.forms import EVALUATION, FormError, check, read_json
+from unlabeled.notebook import html
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
@@ -162,6 +163,9 @@ class Evaluation:
 
     def __str__(self) -> str:
         return text(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: the answer in words, the tables, what the protocols had to say, and where it is

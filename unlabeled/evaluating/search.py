@@ -13,20 +13,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
-from torch.nn import functional as F
 
 from unlabeled.batch import Fields
-from unlabeled.data import Source, open_data
+from unlabeled.data import Source
 from unlabeled.data.columns import printable
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.errors import UserError
-from unlabeled.evaluating.splits import tell_other
-from unlabeled.evaluating.subjects import FEATURES
+from unlabeled.evaluating.samples import Samples, open_samples, represented
+from unlabeled.notebook import html
 from unlabeled.probes.knn import nearest
 from unlabeled.probes.row_picture import Row, Tile, draw_rows
-from unlabeled.probes.subject import Subject
 from unlabeled.run import Run
-from unlabeled.training.setup import make_fabric
 
 MOST = 100
 """Images that a picture shows beside each other."""
@@ -57,6 +54,9 @@ class Found:
     label: str
     neighbours: list[Neighbour]
     path: Path
+
+    def _repr_html_(self) -> str:
+        return html(self.lines(), self.path)
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: a table, then where the picture is."""
@@ -89,35 +89,21 @@ def search(
     """Does what `unlabeled.api.search.search` says."""
     _check(k, out)
     opened_run = Run.judged(run)
-    encoder, recipe = opened_run.encoder(), opened_run.recipe
-    kind = build(recipe.kind)
+    encoder, kind = opened_run.encoder(), build(opened_run.recipe.kind)
     raw = None if str(image).isdecimal() else _opened(kind, Path(image))  # type: ignore[arg-type]
-    if data is None and not recipe.data:
-        raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    channels = encoder.front.channels
-    named = opened_run.data if data is None else data
-    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None)
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
-    opened.tell()
-    if data is None and opened_run.environment["data"].get("whole", opened.train.whole) != opened.train.whole:
-        tell_other(opened.train)
-    sources = [source for source in (opened.train, opened.test) if source is not None]
-    if opened.train.channels != channels:
-        raise UserError(
-            f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "
-            f"trained on {kind.nouns} with {channels}: give other --data"
-        )
-    everything = _Samples(sources)
-    number = _number(image, everything) if raw is None else None
-    query = _decoded(raw, image, opened.train) if number is None else everything.fetch(number)
-    device = make_fabric(recipe, accelerator, 1).device
-    subject = Subject("run", encoder.to(device), device=device, cache=opened_run.path / FEATURES)
-    h = F.normalize(torch.cat([subject.features(source) for source in sources]), dim=1)
+    roles = opened_run.recipe.roles.given(
+        label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None
+    )
+    everything = open_samples(opened_run, encoder, data, roles, root)
+    number = _number(image, everything) if raw is None else everything.number_of(Path(image))  # type: ignore[arg-type]
+    query = _decoded(raw, image, everything.sources[0]) if number is None else everything.fetch(number)
+    h, encoder = represented(opened_run, encoder, everything, accelerator)
+    said = printable(str(image)) if raw is not None else f"{kind.noun} {number} of {everything.name}"
     if number is None:
         with torch.no_grad():
-            asked, label, said = encoder(query[kind.name].to(device)).float().cpu(), "", printable(str(image))
+            asked, label = encoder(query[kind.name].to(next(encoder.parameters()).device)).float().cpu(), ""
     else:
-        asked, label, said = h[number : number + 1], everything.label(number), f"{kind.noun} {number} of {opened.train.name}"
+        asked, label = h[number : number + 1], everything.label(number)
     found = _nearest(asked, h, everything, number, k)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
@@ -128,7 +114,7 @@ def search(
         )
         for n in neighbours
     ]
-    first = Row(Tile(kind.pictures(query, opened.train.form)[0], ["query", label] if label else ["query"]), tiles)
+    first = Row(Tile(kind.pictures(query, everything.form)[0], ["query", label] if label else ["query"]), tiles)
     draw_rows(out, [first], f"nearest to {said}, with their cosine")
     return Found(said, label, neighbours, out)
 
@@ -145,7 +131,7 @@ def _check(k: int, out: Path) -> None:
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
 
 
-def _nearest(asked: Tensor, h: Tensor, images: _Samples, number: int | None, k: int) -> list[tuple[int, float]]:
+def _nearest(asked: Tensor, h: Tensor, images: Samples, number: int | None, k: int) -> list[tuple[int, float]]:
     """Numbers and cosines of the k images most similar to `asked` (1, D), less that of this number, of h (n, D).
 
     Features may have been kept from another time, so what is bad shows only when images are fetched.
@@ -168,40 +154,7 @@ def _nearest(asked: Tensor, h: Tensor, images: _Samples, number: int | None, k: 
             return list(zip(found.tolist(), cosine[0].tolist(), strict=True))
 
 
-class _Samples:
-    """The samples of several splits, numbered from one to the next."""
-
-    def __init__(self, sources: list[Source]) -> None:
-        self._sources, self.kind = sources, sources[0].kind
-        self._at = [(source, i) for source in sources for i in range(len(source))]
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-    def good(self) -> np.ndarray[Any, Any]:
-        """(n,) bool, False for those that are known to be bad."""
-        return np.concatenate([source.good() for source in self._sources])
-
-    def fetch(self, number: int) -> Fields:
-        """One sample, (1, ...) each field."""
-        source, i = self._at[number]
-        return source.fetch([i])
-
-    def picture(self, number: int) -> Tensor:
-        """Of one sample: uint8 (C, H, W)."""
-        source, i = self._at[number]
-        return source.pictures([i])[0]
-
-    def path(self, number: int) -> str:
-        source, i = self._at[number]
-        return source.path(i)
-
-    def label(self, number: int) -> str:
-        source, i = self._at[number]
-        return "" if source.labels is None or source.labels[i] < 0 else source.classes[source.labels[i]]
-
-
-def _number(image: Any, images: _Samples) -> int:
+def _number(image: Any, images: Samples) -> int:
     if int(image) >= len(images):
         raise UserError(
             f"there is no {images.kind.noun} {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}"

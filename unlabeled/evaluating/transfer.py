@@ -16,7 +16,8 @@ from unlabeled.console import text
 from unlabeled.errors import UserError
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import UNSUPERVISED, Evaluation, recovered
-from unlabeled.files import write_whole
+from unlabeled.files import in_turn, write_whole
+from unlabeled.notebook import html
 
 TRANSFER = {"linear": "linear", "finetune": "fine-tuned"}
 """What `--protocol transfer` stands for: a classifier on frozen features, and the whole network (Kornblith et al. 2019); and
@@ -39,6 +40,9 @@ class Transfer:
 
     def __str__(self) -> str:
         return text(self.lines())
+
+    def _repr_html_(self) -> str:
+        return html(self.lines())
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns a sentence for each set, then one table: a row for each set and protocol, a column for each encoder."""
@@ -95,8 +99,8 @@ def spelled_out(protocol: str) -> tuple[str, ...]:
 def transfer(path: Path, evaluations: Sequence[Evaluation]) -> Transfer:
     """Writes evaluations of one encoder on several sets of images as one JSON file, beside those that it holds on others."""
     encoder, names = evaluations[0].metadata["identity"].split()[0], {found.data for found in evaluations}
-    before = recovered(path)
-    kept = [one for one in before if one.get("identity", "").partition(" ")[0] == encoder and one.get("data") not in names]
-    made = Transfer(path, evaluations, kept)
-    write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
+    with in_turn(path.parent):
+        same = [one for one in recovered(path) if one.get("identity", "").partition(" ")[0] == encoder]
+        made = Transfer(path, evaluations, [one for one in same if one.get("data") not in names])
+        write_whole(path, lambda p: p.write_text(json.dumps(made.json(), indent=1) + "\n", encoding="utf-8"))
     return made

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Columns = dict[str, np.ndarray[Any, Any]]
 def embed(
     run: str | Path,
     data: Any,
-    out: Path,
+    out: Path | None,
     *,
     label: str | None,
     columns: str | None,
@@ -34,13 +35,10 @@ def embed(
     root: str | Path | None,
     accelerator: str,
     batch_size: int,
-) -> Path:
+) -> Path | Columns:
     """Does what `unlabeled.api.embed` says."""
-    writers = {".parquet": _write_parquet, ".npz": _write_npz}
-    if out.suffix not in writers:
-        raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in .parquet or .npz")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+    if out is not None:
+        _check(out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
     recipe = opened_run.recipe
@@ -51,14 +49,42 @@ def embed(
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)
     splits: list[Columns] = []
-    for part, source in (("train" if opened.test else "all", opened.train), ("test", opened.test)):
-        if source is not None:
-            h = features(encoder, source, device=device, batch_size=batch_size).numpy()
-            splits.append(_columns(part, source, h))
+    sources = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
+    for part, source in sources.items():
+        h = features(encoder, source, device=device, batch_size=batch_size).numpy()
+        splits.append(_columns(part, source, h))
     for line in left_out(opened.train, opened.test):
         console().print(line, soft_wrap=True)
     joined = {name: _joined(name, splits) for name in dict.fromkeys(name for part in splits for name in part)}
-    return write_whole(out, lambda file: writers[out.suffix](file, joined, opened.train.classes))
+    if out is None:
+        return joined
+    _list_skipped(out, {part: source for part, source in sources.items() if source.skipped})
+    return write_whole(out, lambda file: WRITERS[out.suffix](file, joined, opened.train.classes))
+
+
+def _check(out: Path) -> None:
+    """Refuses a file that cannot be written."""
+    if out.suffix not in WRITERS:
+        *others, last = WRITERS
+        raise UserError(f"cannot write features to {str(out)!r}: give a name that ends in {', '.join(others)} or {last}")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
+
+
+def _list_skipped(out: Path, sources: Mapping[str, Source]) -> None:
+    """Writes which samples have no row, and why, beside the features; nothing where there are none."""
+    path = out.with_name(f"{out.stem}-skipped.csv")
+    if not sources:
+        path.unlink(missing_ok=True)  # of another time
+        return
+    rows = [(split, one.path, one.reason) for split, source in sources.items() for one in source.skipped]
+    write_whole(path, lambda p: _write_rows(p, [("split", "path", "reason"), *rows]))
+    console().print(f"written: {path}, which lists them", soft_wrap=True)
+
+
+def _write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _columns(split: str, source: Source, h: np.ndarray[Any, Any]) -> Columns:
@@ -68,7 +94,8 @@ def _columns(split: str, source: Source, h: np.ndarray[Any, Any]) -> Columns:
         "index": good,
         "path": np.array([source.path(int(i)) for i in good], dtype=object),
         "split": np.full(len(good), split, dtype=object),
-        "label": (np.full(len(source), -1) if source.labels is None else source.labels)[good],
+        "label": (labels := (np.full(len(source), -1) if source.labels is None else source.labels)[good]),
+        "class": np.array([*source.classes, ""], object)[labels],  # -1 is the last
         "embedding": h[good],
     }
     for name, values in source.columns.items():
@@ -117,3 +144,19 @@ def _write_npz(path: Path, columns: Columns, classes: Sequence[str]) -> None:
     arrays: dict[str, Any] = {k: v.astype(np.str_) if v.dtype == object else v for k, v in columns.items()}
     with path.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def _write_csv(path: Path, columns: Columns, classes: Sequence[str]) -> None:
+    """A column for each feature, h0 to hD."""
+    h = columns["embedding"]
+    plain = {name: values.tolist() for name, values in columns.items() if name != "embedding"}
+    head = [*plain, *(f"h{i}" for i in range(h.shape[1]))]
+    _write_rows(path, [head, *([*row, *map(str, line)] for *row, line in zip(*plain.values(), h, strict=True))])
+
+
+def _write_npy(path: Path, columns: Columns, classes: Sequence[str]) -> None:
+    with path.open("wb") as file:
+        np.save(file, columns["embedding"])
+
+
+WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz, ".npy": _write_npy}

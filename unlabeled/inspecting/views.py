@@ -16,9 +16,11 @@ from unlabeled.console import console
 from unlabeled.data import Source, open_data
 from unlabeled.data.kinds.kind import sees
 from unlabeled.errors import UserError
+from unlabeled.notebook import Picture
 from unlabeled.recipe import Recipe, Roles, presupposed
 from unlabeled.registry import Choice
 from unlabeled.training.setup import resolved, shape_of
+from unlabeled.views.own import name_views
 from unlabeled.views.sheet import contact_sheet
 from unlabeled.views.view import Views
 
@@ -30,7 +32,7 @@ that is told. Samples that it is taken from."""
 def draw(
     data: Any,
     roles: Roles,
-    policy: str | None,
+    policy: Any,
     kind: str,
     options: Mapping[str, Any],
     out: Path,
@@ -38,8 +40,9 @@ def draw(
     images: int,
     seed: int,
     root: str | Path | None,
-) -> Path:
+) -> Picture:
     """Does what `unlabeled.api.contact_sheet` says."""
+    policy = None if policy is None else name_views(policy)
     chosen: dict[str, Any] = {}
     given: dict[str, Any] = {} if image_size is None else {"size": image_size}
     for key, value in options.items():
@@ -60,10 +63,11 @@ def draw(
     picked = np.random.default_rng(seed).permutation(len(source))[: max(1, images)]
     if said := blank_views(source, views, asked, seed):
         console().print(said, soft_wrap=True)
-    return contact_sheet(
+    path = contact_sheet(
         source.fetch(picked), views, torch.Generator().manual_seed(seed), out, first=source.form.shown,
         pictures=partial(source.kind.pictures, form=source.form), shown=partial(source.kind.shown, form=source.form),
     )  # fmt: skip
+    return Picture(path)
 
 
 def blank_views(source: Source, views: Views, asked: Choice, seed: int) -> str:

@@ -44,28 +44,32 @@ def draw_rows(path: Path, rows: Sequence[Row], title: str) -> Path:
     Raises:
         UserError: the file cannot be written.
     """
-    from matplotlib.figure import Figure
-
     columns = 1 + max(len(row.found) for row in rows)
     tops, top = [], 0.0
     for row in rows:
         top += 0.4 * bool(row.heading)
         tops.append(top)
         top += _DOWN
-    width, height = columns * _ACROSS + 0.2, top + 0.35
-    figure = Figure((0.85 * width, 0.85 * height), dpi=150)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.06, width - 0.06), ylim=(height - 0.35, -0.35))
-    axes.axis("off")
-    axes.text(0, -0.16, title, fontsize=9, va="center", parse_math=False)
+    figure, axes = _sheet(columns * _ACROSS + 0.2, top, title)
     for row, top in zip(rows, tops, strict=True):
         if row.heading:
             axes.text(0, top - 0.12, row.heading, fontsize=8, weight="bold", va="center", parse_math=False)
         for at, tile in enumerate([row.query, *row.found]):
             _place(axes, tile, at * _ACROSS + 0.2 * (at > 0), top)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts the font lacks
-        return write_whole(path, lambda p: figure.savefig(p, format="png"))
+    return _written(figure, path)
+
+
+def draw_tiles(path: Path, tiles: Sequence[Tile], title: str, across: int = 10) -> Path:
+    """Draws images in rows of so many, in their order, and writes a PNG.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    rows = -(-len(tiles) // across)
+    figure, axes = _sheet(min(across, len(tiles)) * _ACROSS, rows * _DOWN, title)
+    for at, tile in enumerate(tiles):
+        _place(axes, tile, at % across * _ACROSS, at // across * _DOWN)
+    return _written(figure, path)
 
 
 def shown(image: Tensor) -> np.ndarray[Any, Any]:
@@ -73,6 +77,25 @@ def shown(image: Tensor) -> np.ndarray[Any, Any]:
     if image.shape[0] != 3:
         image = image.float().mean(0, keepdim=True).round().expand(3, -1, -1)
     return image.byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _sheet(width: float, down: float, title: str) -> tuple[Any, Any]:
+    """A figure under a title, in sides of an image."""
+    from matplotlib.figure import Figure
+
+    height = down + 0.35
+    figure = Figure((0.85 * width, 0.85 * height), dpi=150)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-0.06, width - 0.06), ylim=(height - 0.35, -0.35))
+    axes.axis("off")
+    axes.text(0, -0.16, title, fontsize=9, va="center", parse_math=False)
+    return figure, axes
+
+
+def _written(figure: Any, path: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts the font lacks
+        return write_whole(path, lambda p: figure.savefig(p, format="png"))
 
 
 def _place(axes: Any, tile: Tile, left: float, top: float) -> None:

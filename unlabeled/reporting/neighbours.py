@@ -55,7 +55,7 @@ def rows(found: Mapping[str, Any], data: Data) -> list[Row]:
     made = []
     for case, query in ((kind, query) for kind in CASES for query in found.get(kind, [])):
         precision = query.get("average_precision")
-        said = case if precision is None else f"{case}, average precision {precision:.2f}"
+        said = case if precision is None else f"{case}, average precision {precision:.0%}"
         (asked,) = _shown(data.test, [query], classes, None)
         made.append(Row(said, asked, _shown(data.train, query["neighbours"], classes, query.get("label", -1))))
     if not made:

@@ -18,7 +18,7 @@ from unlabeled.run import Run
 
 TITLES = {
     "loss": "Loss",
-    "knn": "kNN accuracy within the training split",
+    "knn": "kNN accuracy within the training split, %",
     "h_rank": "Effective rank of the representation h",
     "h_dims": "Effective rank of h, of the samples that are watched",
     "h_std": "Spread of h over the sphere (1: even)",
@@ -28,6 +28,9 @@ TITLES = {
     "momentum": "Momentum, an option of the method",
 }
 """Of the metrics that every run may log, in the order of the page; others follow under their names."""
+
+PERCENT = {"knn"}
+"""Those that are logged as shares and drawn in percent."""
 
 Points = list[tuple[float, float]]
 """Epochs and values."""
@@ -74,7 +77,7 @@ def swatch(i: int) -> Markup:
 def _points(lines: Sequence[Mapping[str, Any]], metric: str) -> Iterator[tuple[float, float]]:
     for line in lines:
         if isinstance(line.get(metric), int | float) and "epoch" in line:
-            yield float(line["epoch"]), float(line[metric])
+            yield float(line["epoch"]), float(line[metric]) * (100 if metric in PERCENT else 1)
 
 
 def _momentum(run: Run) -> Iterator[dict[str, float]]:

@@ -11,6 +11,7 @@ from unlabeled.evaluating.answer import BALANCED, SUBJECTS, answer, by_class, ca
 from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
+from unlabeled.reporting.glance import explained, glance
 from unlabeled.run import Run
 
 VERDICT = "health of the run encoder: "
@@ -31,12 +32,14 @@ class Table:
 
 
 def tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """Returns one table for each protocol; figures in the subjects' columns, with their spread, the run's first: on a phone
-    it is seen without scrolling."""
+    """Returns one table for each protocol, that of the answer first, those without labels last; figures in the subjects'
+    columns, with their spread, the run's first: on a phone it is seen without scrolling."""
     scores = [(line["subject"], line["labels"], Score.of(line)) for line in evaluation.get("scores", [])]
     subjects = sorted({s for s, _, _ in scores}, key=lambda s: (s != "run", s))
     found = []
-    for title in dict.fromkeys(score.title for _, _, score in scores):
+    first = glance(evaluation)
+    weighed = sorted(scores, key=lambda one: (first is None or one[2].title not in first.title, one[1] == NONE))
+    for title in dict.fromkeys(score.title for _, _, score in weighed):
         of_title = [(s, amount, score) for s, amount, score in scores if score.title == title]
         rows, guessed = [], any(BALANCED in score.metrics for _, _, score in of_title)
         for amount in dict.fromkeys(amount for _, amount, _ in of_title):
@@ -53,7 +56,8 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
         where = looked_at(split, (score for _, _, score in of_title))
         by: dict[tuple[str, str], list[Score]] = {(s, amount): [score] for s, amount, score in of_title}
         head = title + f", {where}" * (bool(split) and where != split)
-        below = *differences(by, title), *by_class(by, title, evaluation.get("classes", ()))
+        means = explained(metric for _, _, score in of_title for metric in score.metrics)
+        below = *filter(None, [means]), *differences(by, title), *by_class(by, title, evaluation.get("classes", ()))
         found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, below))
     return found
 

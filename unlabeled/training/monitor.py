@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,6 +42,10 @@ LOG_EVERY = 50
 """Steps between two readings of the logged tensors, at most; each reading waits for the device."""
 
 
+SAID_EVERY = 60
+"""Seconds between two lines in a log file."""
+
+
 class Monitor:
     """Shows and records; changes nothing. The kNN accuracy is measured within the training split: queries that are no
     neighbours of anything in the bank but training samples, so that the test split stays unseen until `evaluate`."""
@@ -57,6 +62,7 @@ class Monitor:
         self.watch: Watch | None = None
         self.alarm: Alarm | None = None
         self.clock, self.counted = time.monotonic(), 0
+        self.began, self.logged = (self.clock, 0), self.clock
         columns = (
             BarColumn(None),
             MofNCompleteColumn(),
@@ -98,6 +104,7 @@ class Monitor:
             self._watch(method, encoder, start)
         self.bar.update(self.task, completed=start)
         self.clock, self.counted = time.monotonic(), start
+        self.began, self.logged = (self.clock, start), self.clock
 
     def __enter__(self) -> Monitor:
         self.bar.start()
@@ -115,6 +122,7 @@ class Monitor:
         done = at.step + 1
         self.bar.update(self.task, completed=done)
         if not self.due(done):
+            self._log(done)
             return
         value = float(loss.total.detach())
         if any_process(not math.isfinite(value)):
@@ -130,6 +138,19 @@ class Monitor:
         self._record(line)
         self.looked["loss"], self.looked["speed"] = value, speed
         self._show()
+        self._log(done)
+
+    def _log(self, done: int) -> None:
+        """Prints now and then how far it is where no bar shows it: into a file, say."""
+        now = time.monotonic()
+        silent = self.console.is_terminal or self.trial or "loss" not in self.looked
+        if silent or now - self.logged < SAID_EVERY or done >= self.total:
+            return
+        began, first = self.began
+        left = timedelta(seconds=round((now - began) / (done - first) * (self.total - done)))
+        self.logged = now
+        at = f"step {done:,} of {self.total:,}, epoch {done / self.per_epoch:.1f} of {self.recipe.epochs}"
+        self._say(f"{at}: loss {self.looked['loss']:.3f}, {left} left")
 
     def due(self, done: int) -> bool:
         """Tells whether tensors are read after so many steps."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from unlabeled.encoders import Encoder, Lab
 from unlabeled.encoders.image import timm_options
+from unlabeled.encoders.own import AS_GIVEN, weights_given
 from unlabeled.errors import UserError
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
@@ -50,7 +51,8 @@ class Origin:
     @property
     def note(self) -> str:
         """For the run's first lines."""
-        return "; ".join([f"warm start from {self.named} ({self.fingerprint})", *self.fitted])
+        whose = "the weights that its module has" if self.named == AS_GIVEN else self.named
+        return "; ".join([f"warm start from {whose} ({self.fingerprint})", *self.fitted])
 
 
 def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
@@ -66,10 +68,13 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
         UserError: nothing there, or the weights of another network; it says where they differ.
     """
     fitted: list[str] = []
-    if named == TIMM:
+    statistics: State = {}
+    if named == AS_GIVEN:
+        own = weights_given(choice.name)
+    elif named == TIMM:
         own, statistics, fitted = _of_timm(encoder, choice)
     elif Path(named).is_file() and not _described(Path(named)):
-        own, statistics = _bare(Path(named)), {}
+        own = _bare(Path(named))
     else:
         there = load(named)
         ours, theirs = encoder.front.kind.name, there.front.kind.name
