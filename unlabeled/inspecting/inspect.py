@@ -115,18 +115,15 @@ def inspect(
         name = str(data) if isinstance(data, str | Path) else "DATA"
         described = columns.describe(sources)
         group = roles.group or (None if opened.test else columns.advised(described, opened.train))
-        of_columns = {"label": roles.label, "group": group, "columns": roles.columns}
-        said_of_columns = {name: value for name, value in of_columns.items() if value}
-        more = "".join(f" --{k} {shlex.quote(v)}" for k, v in said_of_columns.items())
-        more += _separating(group, opened)
-        more += f" --root {shlex.quote(str(root))}" if root else ""
-        more += f" --accelerator {accelerator}" if accelerator != "auto" else ""
-        more += f" --kind {kind}" if kind else ""
-        more += "".join(f" --kind.{option} {shlex.quote(str(value))}" for option, value in given.items())
+        given_columns = {"label": roles.label, "group": group, "columns": roles.columns}
+        of_columns = {name: value for name, value in given_columns.items() if value}
+        of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
+        of_run |= {f"kind.{option}": value for option, value in given.items()}
+        more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
-            opened.train, trained, data=name, columns=said_of_columns, minutes=minutes, more=more,
+            opened.train, trained, data=name, columns=of_columns, minutes=minutes, more=more,
             measure=lambda recipe: measure(recipe, opened.train, accelerator),
         )  # fmt: skip
     try:
@@ -153,6 +150,11 @@ def of_kind(options: Mapping[str, Any]) -> dict[str, Any]:
     if other:
         raise UserError(f"unknown option --{other[0]}: options of the kind of data are written --kind.NAME VALUE")
     return {key.partition(".")[2].replace("-", "_"): value for key, value in options.items()}
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    """Those that have a value, as they are typed."""
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in options.items() if value)
 
 
 def _separating(group: str | None, opened: Data) -> str:
