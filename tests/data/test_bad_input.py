@@ -82,13 +82,6 @@ def test_pairs(tmp_path: Path) -> None:
     refused(f"train={tmp_path / 'd'},train={tmp_path / 'd'}", "twice")
 
 
-def test_classes(tmp_path: Path) -> None:
-    for i in range(3):
-        write(tmp_path / "d" / "a" / f"{i}.png")
-    write(tmp_path / "d" / "b" / "0.png")
-    refused(tmp_path / "d", "none of its 4 images (1 different) would be held out", "train=PATH,test=PATH")
-
-
 def test_classes_that_only_test_has_are_told(tmp_path: Path) -> None:
     for split, classes in (("train", "ab"), ("test", "c0b")):
         for c in classes:

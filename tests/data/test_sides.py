@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import ONE, file, folder, ok
+from command import ONE, file, folder, mistake, ok
 
 from unlabeled.data import Data, open_data
 from unlabeled.data.split import hold_out, on_test_side, separating_seed
@@ -137,21 +137,31 @@ def test_where_all_would_be_on_one_side_a_seed_is_told_that_separates_them(tmp_p
     told = int(str(caught.value).partition("--seed ")[2].partition(",")[0])
     assert open_data(path, roles=Roles("", "patient"), seed=told).test is not None
     assert separating_seed([b"x"] * 10) is None
-    for i in range(6):
-        write(tmp_path / "same" / f"{i}.png", seed=1)
-    with pytest.raises(UserError, match=r"of its 6 images \(1 different\) would be held out by seed 0: give train=PATH"):
-        open_data(tmp_path / "same")
+
+
+@pytest.mark.parametrize("group", ["", "patient"])
+def test_where_no_seed_divides_them_nothing_is_held_out_and_figures_need_other_data(tmp_path: Path, group: str) -> None:
+    """Copies of one image, or images of one patient: they can be trained on."""
+    for i in range(20):
+        write(tmp_path / f"{i}.png", seed=i * bool(group))
+    data = tmp_path / "list.csv"
+    data.write_text("path,label,patient\n" + "".join(f"{i}.png,{'ab'[i % 2]},p\n" for i in range(20)))
+    named = ("--group", group) if group else ()
+    why = "of one value of 'patient'" if group else "the same"
+    assert f"no image is held out, as all 20 are {why}" in ok("pretrain", data, *ONE, *named, "--out", tmp_path / "run")
+    assert f"as all 20 are {why}: give train=PATH,test=PATH" in mistake("evaluate", tmp_path / "run")
+    assert "nothing is left to do" in ok("pretrain", data, *ONE, *named, "--out", tmp_path / "run", "--resume")
 
 
 def test_classes_without_a_held_out_sample_are_told(tmp_path: Path) -> None:
     for i in range(60):
-        write(tmp_path / "large" / f"{i}.png", seed=i)
-    held = on_test_side(open_data(tmp_path / "large", seed=None).train.contents(), 0)
-    trained = [p for p, is_held in zip(sorted((tmp_path / "large").iterdir()), held, strict=True) if not is_held]
-    (tmp_path / "small").mkdir()
-    shutil.move(trained[0], tmp_path / "small")
-    shutil.move(trained[1], tmp_path / "small")
-    (said,) = open_data(tmp_path.parent / tmp_path.name).remarks()
+        write(tmp_path / "d" / "large" / f"{i}.png", seed=i)
+    held = on_test_side(open_data(tmp_path / "d" / "large", seed=None).train.contents(), 0)
+    trained = [p for p, is_held in zip(sorted((tmp_path / "d" / "large").iterdir()), held, strict=True) if not is_held]
+    (tmp_path / "d" / "small").mkdir()
+    shutil.move(trained[0], tmp_path / "d" / "small")
+    shutil.move(trained[1], tmp_path / "d" / "small")
+    (said,) = open_data(tmp_path / "d").remarks()
     assert said.startswith("Of 1 of the 2 classes (small) no image is held out, as content alone decides")
 
 

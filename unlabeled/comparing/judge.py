@@ -110,6 +110,8 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
         raise UserError("no data given: give the path or the name of labelled data")
     data = open_data(named, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     train, test = data.train, data.test
+    if data.undivided:
+        raise UserError(f"{data.alone()}: give train=PATH,test=PATH")
     if test is None or test.labels is None or train.labels is None or len(train.classes) < 2:
         raise UserError(
             f"{train.name!r} has no labels of two classes or more to compare by: give labelled images, for example a folder "

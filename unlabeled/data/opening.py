@@ -51,12 +51,14 @@ class Data:
         test: what is judged on; None if there is none.
         split: how test was held out of the only split there was, say so beside every figure; "" where it was not.
         group: the column whose values the splits must not share, "" for none.
+        undivided: whether nothing could be held out, as all samples are the same, or of one group.
     """
 
     train: Source
     test: Source | None
     split: str = ""
     group: str = ""
+    undivided: bool = False
 
     @property
     def held_out(self) -> bool:
@@ -147,7 +149,14 @@ class Data:
     def notices(self) -> list[str]:
         """Returns what was read otherwise than one may think, or not at all, in sentences."""
         there = [source for source in (self.train, self.test) if source is not None]
-        return list(dict.fromkeys(remark for source in there for remark in source.notices))
+        alone = [f"{self.alone()}; figures need train=PATH,test=PATH."] if self.undivided else []
+        return [*dict.fromkeys(remark for source in there for remark in source.notices), *alone]
+
+    def alone(self) -> str:
+        """Says that nothing could be held out, and why."""
+        train = self.train
+        what = f"of one value of {self.group!r}" if self.group else "the same"
+        return f"{train.name}: no {train.kind.noun} is held out, as all {len(train):,} are {what}"
 
     def _columns(self) -> list[str]:
         """Says which columns are not used, and why there are no labels."""
@@ -224,6 +233,8 @@ def open_data(
     if seed is None:
         return Data(source, None, group=roles.group)
     rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
+    if not len(held):
+        return Data(source, None, group=roles.group, undivided=True)
     return Data(source.subset(rest), source.subset(held), split, roles.group)
 
 

@@ -51,7 +51,8 @@ def separating_seed(keys: Sequence[bytes | None]) -> int | None:
 
 
 def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) -> tuple[Array, Array]:
-    """Returns the sorted positions of train and of test, as `on_test_side` has them.
+    """Returns the sorted positions of train and of test, as `on_test_side` has them; all and none where no seed divides
+    them.
 
     Raises:
         UserError: all are on one side; it says which seed separates them.
@@ -60,11 +61,12 @@ def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) 
     if held.all() or not held.any():
         which = "all" if held.any() else "none"
         other = separating_seed(keys)
-        seeds = "" if other is None else f"--seed {other}, or "
+        if other is None:
+            return np.arange(len(keys)), np.arange(0)
         different = len({*keys} - {None})
         raise UserError(
             f"{name}: {which} of its {len(keys):,} {nouns} ({different:,} different) would be held out by seed {seed}: give "
-            f"{seeds}train=PATH,test=PATH"
+            f"--seed {other}, or train=PATH,test=PATH"
         )
     return np.flatnonzero(~held), np.flatnonzero(held)
 

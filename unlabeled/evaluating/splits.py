@@ -54,6 +54,8 @@ def splits(
         tell_other(opened.train)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
+    if opened.undivided:
+        raise UserError(f"{opened.alone()}: give train=PATH,test=PATH")
     if opened.test is None or (needs_labels and (opened.test.labels is None or opened.train.labels is None)):
         nouns = opened.train.kind.nouns
         raise UserError(
