@@ -61,6 +61,15 @@ def test_a_folder_with_a_bad_file_and_no_labels(made: Path, tmp_path: Path) -> N
         assert set(z["label"]) == {-1}
 
 
+def test_a_column_may_be_called_file(made: Path, tmp_path: Path) -> None:
+    """A name that numpy.savez has for itself."""
+    data = folder(tmp_path / "data", 12)
+    ok("embed", made / "run", data, "--columns", "{kind}/{file}", "--out", tmp_path / "z.npz")
+    with np.load(tmp_path / "z.npz") as z:
+        assert sorted(z["file"]) == sorted(int(path.stem) for path in data.rglob("*.png"))
+        assert len(z["embedding"]) == 12
+
+
 def test_tables_of_text_and_bare_arrays(made: Path, tmp_path: Path) -> None:
     """Folders are called as classes are, in another order than their numbers."""
     x, _ = images()

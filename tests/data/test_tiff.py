@@ -128,7 +128,7 @@ def test_pages_are_read_as_asked_and_said(tmp_path: Path) -> None:
     )
     every = open_data(tmp_path, kind=Choice("", {"pages": "all"}), seed=None).train
     assert len(every) == 28
-    assert every.said[-1] == "4 files hold 28 pages, each of them a sample."
+    assert every.notices[-1] == "4 files hold 28 pages, each of them a sample."
     assert every.path(9).endswith("1.tif[page 2]")
     assert np.array_equal(every.seen([9])[0, 0].numpy(), noise(1, (16, 16), 7)[:, :, 2])
     assert every.columns["page"].tolist()[:8] == [0, 1, 2, 3, 4, 5, 6, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,8 +143,10 @@ def _writable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _write_npz(path: Path, columns: Columns, classes: Sequence[str]) -> None:
     arrays: dict[str, Any] = {k: v.astype(np.str_) if v.dtype == object else v for k, v in columns.items()}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    with zipfile.ZipFile(path, "w") as archive:  # numpy.savez takes no array that is called file
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
 
 
 def _write_csv(path: Path, columns: Columns, classes: Sequence[str]) -> None:
