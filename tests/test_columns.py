@@ -221,8 +221,9 @@ def test_embedded_columns(made: Path, tmp_path: Path, suffix: str) -> None:
         columns = {name: values.to_pylist() for name, values in zip(*_table(out), strict=True)}
         features = json.loads(pq.read_schema(out).metadata[b"huggingface"])["info"]["features"]
         assert features == {"label": {"names": ["x", "y"], "_type": "ClassLabel"}}
-    assert list(columns)[:5] == ["index", "path", "split", "label", "embedding"]
-    assert list(columns)[5:] == ["data_label", "age", "data_split", "night"]
+    assert list(columns)[:6] == ["index", "path", "split", "label", "class", "embedding"]
+    assert columns["class"][:2] == ["x", "y"]
+    assert list(columns)[6:] == ["data_label", "age", "data_split", "night"]
     assert columns["label"] == [0, 1] * 10 + [1] * 3
     assert columns["data_label"] == ["x", "y"] * 10 + ["y"] * 3
     assert columns["night"] == [""] * 20 + ["early"] * 3
