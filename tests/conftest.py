@@ -13,6 +13,8 @@ import torch
 from command import ONE, folder, ok
 from threadpoolctl import threadpool_limits
 
+from unlabeled import own, registry
+
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
 
@@ -52,3 +54,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNLABELED_CACHE", str(folder))
     monkeypatch.delenv("UNLABELED_DATA", raising=False)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What a test gives in Python in place of a name is gone after it."""
+    yield
+    for key in list(own._given):
+        del own._given[key], registry._registered[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +69,6 @@ def noisy(fields: dict[str, Tensor], generator: torch.Generator) -> tuple[list[T
 def dimmed(image: Tensor) -> Tensor:
     """Of one image, as transforms of torchvision are."""
     return (image * torch.rand(())).to(torch.uint8)
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What a test gives is gone after it."""
-    yield
-    for key in list(own._given):
-        del own._given[key], registry._registered[key]
 
 
 def encoder(choice: Choice, channels: int = 3) -> Any:

@@ -65,7 +65,8 @@ def test_files_of_ours_and_of_timm(made: Path, tmp_path: Path) -> None:
     ok("export", made / "run", "--format", "safetensors", "--out", tmp_path / "e.safetensors")
     whole = fresh()
     begin_from(whole, SMALLEST, str(tmp_path / "e.safetensors"))
-    assert weights(whole) == weights(load(made / "run"))
+    for name, value in load(made / "run").state_dict().items():
+        assert torch.equal(whole.state_dict()[name], value)
     ok("export", made / "run", "--format", "timm", "--out", tmp_path / "t.safetensors")
     bare = fresh()
     begin_from(bare, SMALLEST, str(tmp_path / "t.safetensors"))
