@@ -10,18 +10,14 @@ from typing import Any
 
 import pytest
 
-from unlabeled import own, registry
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """They write where they run; what they give is gone after it."""
+    """They write where they run."""
     monkeypatch.chdir(tmp_path)
     yield
-    for key in list(own._given):
-        del own._given[key], registry._registered[key]
 
 
 def executed(name: str) -> tuple[dict[str, Any], list[Any]]:
