@@ -11,7 +11,7 @@ import pytest
 from command import ONE, SMALL, folder, images, mistake, ok
 from PIL import Image
 
-from unlabeled.data.opening import placed
+from unlabeled.data.opening import is_relative, placed
 from unlabeled.run import Run
 
 JUDGE = ("--protocol", "knn", "--against", "none", "--accelerator", "cpu")
@@ -84,6 +84,8 @@ def test_a_relative_path_means_what_it_meant_where_the_run_began(tmp_path: Path,
     monkeypatch.chdir(tmp_path / "home")
     ok("pretrain", "photos", *SMALL, "--epochs", "0", "--out", "run")
     assert Run(Path("run")).data == "photos"
+    ok("pretrain", "digits", *SMALL, "--epochs", "0", "--out", "named")
+    assert "folder" not in Run(Path("named")).environment, "what folders a machine has is nobody's business"
     monkeypatch.chdir(tmp_path / "away")
     run = tmp_path / "home" / "run"
     assert Run(run).data == str(tmp_path / "home" / "photos")
@@ -106,5 +108,7 @@ def test_words_for_data_from_another_folder(tmp_path: Path, monkeypatch: pytest.
     for words in ("digits", "gone", "/a", "", "~/a"):
         assert placed(words, then) == words
     assert placed("a", "") == "a"
+    relative = [is_relative(words) for words in ("a", "train=/a,test=b", "train=/a,test=/b", "digits", "~/a", "")]
+    assert relative == [True, True, False, False, False, False]
     monkeypatch.chdir(then)
     assert placed("a", then) == "a"

@@ -411,7 +411,7 @@ def load(path: str | Path) -> Encoder:
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, hardware, command and folder of this process, and its plug-ins if it has some, for a run to keep."""
+    """Returns versions, hardware and command of this process, and its plug-ins if it has some, for a run to keep."""
     program = Path(sys.argv[0]).name
     versions = {"python": platform.python_version(), "unlabeled": __version__}
     for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "numba", "scikit-learn"):
@@ -421,7 +421,6 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "command": ["unlabeled" if program == "__main__.py" else program, *sys.argv[1:]],
-        "folder": str(Path.cwd()),
         **({"plugins": found} if (found := plugins()) else {}),
         **({"given": given} if (given := own.given()) else {}),
         "versions": versions,

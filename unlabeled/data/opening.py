@@ -238,6 +238,14 @@ def open_data(
     return Data(source.subset(rest), source.subset(held), split, roles.group)
 
 
+def is_relative(words: str) -> bool:
+    """Tells whether words for data mean something else in another folder."""
+    several = re.match(r"(train|test|val)=", words)
+    parts = [part.partition("=")[2] for part in re.split(_PARTS, words)] if several else [words]
+    free = [part for part in parts if part and part not in registry.names("data") and not part.startswith("~")]
+    return any(not Path(part).is_absolute() for part in free)
+
+
 def placed(words: str, folder: str) -> str:
     """Returns the words that mean here what `words` meant in a folder: relative paths that are there begin with it."""
     if re.match(r"(train|test|val)=", words):

@@ -14,6 +14,7 @@ from typing import Any
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
 from unlabeled.data import Data, Source, counted, open_data, told
+from unlabeled.data.opening import is_relative
 from unlabeled.data.split import BY_CONTENT
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
@@ -77,7 +78,8 @@ def pretrain(
         paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
-    about = {**environment(), "data": _identity(opened)}
+    folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}
+    about = {**environment(), **folder, "data": _identity(opened)}
     if existing:
         _check_same(run, opened, about["data"]["labels"])
         if recipe.patience != run.recipe.patience and rank() == 0:
