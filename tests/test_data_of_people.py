@@ -91,6 +91,7 @@ def test_a_relative_path_means_what_it_meant_where_the_run_began(tmp_path: Path,
     assert Run(run).data == str(tmp_path / "home" / "photos")
     said = ok("evaluate", run, *JUDGE)
     assert "knn, 12 images of a held-out fifth" in said
+    assert f"'photos' would be other data here, or none: {tmp_path / 'home' / 'photos'} is taken" in said
     assert "not what the run was trained on" not in said
     assert "12 images" not in ok("evaluate", run, *JUDGE, "--data", "photos", "--out", tmp_path / "a.json")
     shutil.rmtree(tmp_path / "home" / "photos")

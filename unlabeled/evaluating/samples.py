@@ -15,7 +15,7 @@ from unlabeled.data import Source, open_data
 from unlabeled.data.kinds.kind import Form, build
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.evaluating.splits import tell_other
+from unlabeled.evaluating.splits import tell_other, tell_place
 from unlabeled.evaluating.subjects import FEATURES
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Roles
@@ -86,8 +86,10 @@ def open_samples(run: Run, encoder: Encoder, data: Any, roles: Roles, root: Any)
     named = run.data if data is None else data
     opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
     opened.tell()
-    if data is None and run.environment["data"].get("whole", opened.train.whole) != opened.train.whole:
-        tell_other(opened.train)
+    if data is None:
+        tell_place(run)
+        if run.environment["data"].get("whole", opened.train.whole) != opened.train.whole:
+            tell_other(opened.train)
     if opened.train.channels != channels:
         raise UserError(
             f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "

@@ -50,8 +50,10 @@ def splits(
     )  # fmt: skip
     whole = opened
     opened = whole.limited(asked.limit or 0, recipe.seed)
-    if data is None and whole.same_as(run.environment["data"]) is False:
-        tell_other(opened.train)
+    if data is None:
+        tell_place(run)
+        if whole.same_as(run.environment["data"]) is False:
+            tell_other(opened.train)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     if opened.undivided:
@@ -79,6 +81,13 @@ def splits(
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+
+
+def tell_place(run: Run) -> None:
+    """Says where the run's data are found, if its recipe's words mean other data here, or none."""
+    if run.data != run.recipe.data:
+        said = f"{run.recipe.data!r} would be other data here, or none: {run.data} is taken, as where the run was begun"
+        console().print(said, soft_wrap=True)
 
 
 def tell_other(source: Source) -> None:
