@@ -255,6 +255,10 @@ def test_arrays_are_handed_to_the_rows_of_a_table(tmp_path: Path) -> None:
     assert np.array_equal(there.train.fetch([0, 5])["image"], here.train.fetch([0, 5])["image"])
     assert there.train.labels is not None
     assert there.train.labels.tolist() == here.train.labels.tolist()  # type: ignore[union-attr]
+    (tmp_path / "b").mkdir()
+    hand_over({"x": torch.from_numpy(x), "y": y, "file": y}, tmp_path / "b")  # channels last; a name that numpy.savez has
+    again = open_data(tmp_path / "b" / ARRAYS).train
+    assert np.array_equal(again.fetch([0, 5])["image"], here.train.fetch([0, 5])["image"])
     assert name_for_rows("digits", tmp_path) == "digits"
     with pytest.raises(UserError, match="rows train in processes of their own"):
         name_for_rows([1, 2], tmp_path)

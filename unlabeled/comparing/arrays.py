@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from unlabeled.data.formats.arrays import channels_last, write_npz
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 
@@ -42,18 +43,13 @@ def hand_over(data: Any, out: Path) -> None:
         return
     named = dict(zip(("x", "y"), data, strict=True)) if isinstance(data, tuple) else data
     arrays: dict[str, Any] = {str(name): _plain(values) for name, values in named.items()}
-
-    def write(at: Path) -> None:
-        with at.open("wb") as file:
-            np.savez(file, **arrays)
-
-    write_whole(path, write)
+    write_whole(path, lambda at: write_npz(at, arrays))
 
 
 def _plain(values: Any) -> np.ndarray[Any, Any]:
     """As `.npz` holds it without pickles: tensors of images with channels last, mixed labels as text."""
     if isinstance(values, Tensor):
         array = values.detach().cpu().numpy()
-        return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+        return channels_last(array, usual="first") if array.ndim == 4 else array
     array = np.asarray(values)
     return array if array.dtype != object else np.array(["" if v is None or v != v else str(v) for v in array.tolist()])

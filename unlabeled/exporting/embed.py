@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from unlabeled.console import console
 from unlabeled.data import Source, left_out, open_data
 from unlabeled.data.columns import printable, spell
+from unlabeled.data.formats.arrays import write_npz
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
@@ -143,10 +143,7 @@ def _writable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _write_npz(path: Path, columns: Columns, classes: Sequence[str]) -> None:
     arrays: dict[str, Any] = {k: v.astype(np.str_) if v.dtype == object else v for k, v in columns.items()}
-    with zipfile.ZipFile(path, "w") as archive:  # numpy.savez takes no array that is called file
-        for name, values in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, values, allow_pickle=False)
+    write_npz(path, arrays)
 
 
 def _write_csv(path: Path, columns: Columns, classes: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,14 @@ _IMAGES = ("x", "images", "image", "data", "arr_0", "img", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
 
 Array = np.ndarray[Any, Any]
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes arrays as `numpy.savez` does, of any name: that function has `file` for itself."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
 
 
 def channels_last(image: Array, axis: str = "", usual: str = "") -> Array:
