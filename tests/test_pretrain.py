@@ -97,7 +97,9 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert "began with paper = False" in mistake("pretrain", data, "--paper", "--out", out, "--resume")
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()} == before
     kept = out / "recipe.yaml"
-    kept.write_text(kept.read_text().replace("paper: false\n", ""))  # as a version wrote it that did not know the word
+    text = kept.read_text().replace("paper: false\n", "").replace("limit: 0\n", "")
+    kept.write_text(text)  # as a version wrote it that did not know the words
+    assert "began with limit = 0" in mistake("pretrain", data, *ONE, "--limit", "40", "--out", out, "--resume")
     assert "nothing is left to do" in ok("pretrain", data, *ONE, "--paper", "--out", out, "--resume")
 
 

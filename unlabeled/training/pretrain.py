@@ -144,7 +144,7 @@ def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     chosen = {"speed"} if now["speed"] == "auto" else set()
     open_ = {name: before["encoder"].get(name) for name, value in now["encoder"].items() if value == "auto"}
     now["encoder"] |= {name: value for name, value in open_.items() if value is not None}
-    newer = before.keys() - read(run.path / RECIPE).keys()  # what a run before them does not name
+    newer = {"paper"} - read(run.path / RECIPE).keys()  # of a run from before the word, all of whose settings were a paper's
     for name in now.keys() - {"about", "monitor_every", "data", "patience", "epochs"} - chosen - newer:
         if now[name] != before[name]:
             raise UserError(
