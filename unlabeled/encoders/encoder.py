@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -46,8 +46,8 @@ class Front(Protocol):
         """Returns other forms of what the backbone takes: tta - 1 of them."""
         ...
 
-    def check(self, backbone: nn.Module) -> None:
-        """Checks whether the backbone takes every form.
+    def check(self, backbone: nn.Module, views: Sequence[Tensor] = ()) -> None:
+        """Checks whether the backbone takes every form, and views like these.
 
         Raises:
             UserError: it does not.

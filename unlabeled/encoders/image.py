@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -76,11 +77,14 @@ class ImageFront(nn.Module):
             others += [small, small.flip(3)]
         return others
 
-    def check(self, backbone: nn.Module) -> None:
-        """Checks whether the backbone takes the smaller images."""
+    def check(self, backbone: nn.Module, views: Sequence[Tensor] = ()) -> None:
+        """Checks whether the backbone takes the smaller images, and views (..., C, S, S) of their sides."""
+        name, sides = type(backbone).__name__, {x.shape[-1] for x in views if x.ndim >= 4 and x.shape[-3] == self.channels}
         if self.tta == 4:
-            name, sizes = type(backbone).__name__, {smaller(self.eval_size)}
-            dimension(backbone, name, self.channels, sizes, "give --tta 2, or another --kind.eval-size or encoder")
+            small = {smaller(self.eval_size)}
+            dimension(backbone, name, self.channels, small, "give --tta 2, or another --kind.eval-size or encoder")
+        if sides:
+            dimension(backbone, name, self.channels, sides, "give larger --views, a larger --image-size, or another encoder")
 
 
 def build_encoder(

@@ -7,6 +7,7 @@ padded is encoded as it is without. What comes before the network may therefore 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -161,7 +162,7 @@ class SoundFront(nn.Module):
         """Returns none."""
         return []
 
-    def check(self, backbone: nn.Module) -> None:
+    def check(self, backbone: nn.Module, views: Sequence[Tensor] = ()) -> None:
         """Refuses test-time augmentation."""
         if self.tta > 1:
             raise UserError(f"tta is {self.tta}, and recordings have no other forms to encode: leave it out")

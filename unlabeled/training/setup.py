@@ -140,6 +140,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     for first_or_last in (clock.at(0), clock.at(max(0, clock.total - 1))):
         drawn, targets = views(first_or_last)(source.fetch(chosen[:2]), generator(recipe.seed, 0, 0))
         method.check(drawn, targets)
+        method.encoder.front.check(method.encoder.backbone, drawn)
     if method.n_views not in (None, len(drawn)):
         views_drawn = f"{len(drawn)} view{'s' * (len(drawn) > 1)} of each {source.kind.noun}"
         raise UserError(
