@@ -44,7 +44,7 @@ def build(name: str, size: int, channels: int = 3, eval_size: int | None = None,
         ("vit_tiny_patch16_224", 28, {"depth": 1}, "patches of 3 px"),
         ("deit_tiny_patch16_224", 16, {"depth": 1}, "patches of 2 px"),
         ("resnet9", 8, {"width": 4}, ""),
-        ("resnet9", 3, {"width": 4}, ""),
+        ("resnet9", 4, {"width": 4}, ""),
         ("resnet9", 8, {"width": 4, "features": 24}, ""),
         ("resnet9", 65, {"width": 2}, "made for images up to 64 px"),
         ("convnext_atto", 32, {}, "its stem stays as it is"),
@@ -176,10 +176,10 @@ def test_mistakes(name: str, size: int, options: dict[str, Any], said: str) -> N
 
 
 def test_views_that_a_network_cannot_take_are_refused_before_the_run(tmp_path: Path) -> None:
-    """Small views of 13 px ended a run at its first step, with a traceback."""
+    """Small views of 14 px ended a run at its first step, with a traceback."""
     said = mistake("pretrain", file(tmp_path / "x.npz"), "--method", "dino", "--image-size", 32,
                    "--encoder", "convnext_atto", "--out", tmp_path / "run")  # fmt: skip
-    assert "does not take images of 13 px" in said
+    assert "does not take images of 14 px" in said
     assert "give larger --views" in said
     assert not (tmp_path / "run").exists()
 

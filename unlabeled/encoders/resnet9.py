@@ -68,7 +68,7 @@ class Pool(nn.Module):
     """Takes the largest of each 2×2 places. A side of one place stays: the small views of small images have no more."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D, H, W) to (B, D, H/2, W/2)."""
+        """Maps (B, D, H, W) to (B, D, H/2, W/2)."""
         return F.max_pool2d(x, [min(2, side) for side in x.shape[2:]])
 
 
