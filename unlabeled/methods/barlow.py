@@ -6,14 +6,15 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import barlow_twins
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Width, register
 
 LARS = {"name": "lars", "lr": 0.4, "weight_decay": 1.5e-6, "vector_factor": 0.024}
+MEASURED = {**SHORT_RUNS, "method.hidden": 1024, "method.dim": 1024}
 
 
-@register("barlow", recipe={"views": "byol", "optimizer": LARS})
+@register("barlow", recipe={"views": "byol", "optimizer": LARS}, measured={"resnet": MEASURED})
 class BarlowTwins(Comparison):
     """Barlow Twins: Self-Supervised Learning via Redundancy Reduction (Zbontar et al. 2021), algorithm 1.
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.optim.schedules import cosine_momentum
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Ema
 from unlabeled.registry import Count, Share, Width, register
 
+MEASURED = {**SHORT_RUNS, "method.hidden": 1024}
 
-@register("byol", recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.45, "weight_decay": 1e-6}})
+
+@register(
+    "byol",
+    recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.45, "weight_decay": 1e-6}},
+    measured={"resnet": MEASURED},
+)
 class BYOL(Comparison):
     """Bootstrap Your Own Latent (Grill et al. 2020), algorithm 1.
 

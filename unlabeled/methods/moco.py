@@ -9,20 +9,21 @@ from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, info_nce_bound, mixed_negatives
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Ema, Queue
 from unlabeled.registry import Count, Positive, Sampled, SampledOrNone, Share, Width, register
 
 SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False}
+MEASURED = {"resnet": SHORT_RUNS}
 
 
-@register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, projector="linear")
+@register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, measured=MEASURED, projector="linear")
 @register(
-    "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, hardest=1024, mixed=512, query_mixed=256, mix_from=10,
+    "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED, hardest=1024, mixed=512, query_mixed=256, mix_from=10,
     says="Hard Negative Mixing for Contrastive Learning (Kalantidis et al. 2020): MoCo v2 with harder negatives.",
 )  # fmt: skip
-@register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD})
+@register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED)
 class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).
 

@@ -9,7 +9,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.losses import info_nce
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.optim.schedules import cosine_momentum
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Ema
@@ -21,9 +21,10 @@ RESNET = {
     "optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-6},
     "method.temperature": 1.0,
 }
+MEASURED = {**SHORT_RUNS, "method.hidden": 1024, "method.temperature": 0.2}
 
 
-@register("moco-v3", recipe=VIT, encoders={"resnet": RESNET})
+@register("moco-v3", recipe=VIT, encoders={"resnet": RESNET}, measured={"resnet": MEASURED})
 class MoCoV3(Comparison):
     """An Empirical Study of Training Self-Supervised Vision Transformers (Chen, Xie & He 2021), algorithm 1.
 

@@ -13,11 +13,11 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import debiased_nt_xent, info_nce_bound, margin_triplet, nt_logistic, nt_xent
 from unlabeled.losses.mining import Mining
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, Share, Width, register
 
-MEASURED = {"resnet": {"optimizer": "sgd"}}
+MEASURED = {"resnet": SHORT_RUNS}
 RECIPE = {"views": "simclr", "optimizer": {"name": "lars", "lr": 1.2, "weight_decay": 1e-6}, "lr_scaling": "sqrt"}
 """0.075 · √B, which is 1.2 for 256: better for small batches than 0.3 · B/256 (Chen et al. 2020, appendix B.1); both are
 4.8 for 4,096."""

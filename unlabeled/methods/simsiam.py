@@ -7,14 +7,15 @@ from types import MappingProxyType
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
 from unlabeled.losses import byol
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Width, register
 
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False}
+MEASURED = {**SHORT_RUNS, "method.hidden": 1024, "method.dim": 1024}
 
 
-@register("simsiam", recipe={"views": "moco-v2", "optimizer": SGD})
+@register("simsiam", recipe={"views": "moco-v2", "optimizer": SGD}, measured={"resnet": MEASURED})
 class SimSiam(Comparison):
     """Exploring Simple Siamese Representation Learning (Chen & He 2021), algorithm 1.
 

@@ -8,12 +8,18 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.losses import vicreg
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Width, register
 
+MEASURED = {**SHORT_RUNS, "method.hidden": 1024, "method.dim": 1024}
 
-@register("vicreg", recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.2, "weight_decay": 1e-6}})
+
+@register(
+    "vicreg",
+    recipe={"views": "byol", "optimizer": {"name": "lars", "lr": 0.2, "weight_decay": 1e-6}},
+    measured={"resnet": MEASURED},
+)
 class VICReg(Comparison):
     """VICReg: Variance-Invariance-Covariance Regularization (Bardes et al. 2022), algorithm 1.
 

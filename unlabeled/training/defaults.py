@@ -12,7 +12,7 @@ from unlabeled.data import Source
 from unlabeled.recipe import TURNS, Usual
 from unlabeled.registry import Choice
 
-BATCHES = 8
+BATCHES = 20
 """Batches in an epoch, at least, for a batch to be as large as 256."""
 
 
@@ -39,10 +39,10 @@ def _turned(views: Choice, invariances: frozenset[str]) -> dict[str, float]:
 
 
 def batch_size(n: int) -> int:
-    """Returns 256, or the largest power of two of which an epoch of n samples has 8; at least 16, if there are as many
+    """Returns 256, or the largest power of two of which an epoch of n samples has 20; at least 16, if there are as many
     samples.
 
     >>> [batch_size(n) for n in (50_000, 1_437, 100, 10)]
-    [256, 128, 16, 10]
+    [256, 64, 16, 10]
     """
     return min(n, max(16, min(256, 1 << int(math.log2(max(1, n / BATCHES))))))
