@@ -20,7 +20,8 @@ MEASURED = {"resnet": SHORT_RUNS}
 
 @register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, measured=MEASURED, projector="linear")
 @register(
-    "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED, hardest=1024, mixed=512, query_mixed=256, mix_from=10,
+    "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED,
+    hardest=1024, mixed=512, query_mixed=256, mix_from=10,
     says="Hard Negative Mixing for Contrastive Learning (Kalantidis et al. 2020): MoCo v2 with harder negatives.",
 )  # fmt: skip
 @register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED)
