@@ -23,12 +23,15 @@ def advised(folder: Path, *, knn: tuple[float, ...] = (), **given: Any) -> str:
     return advice(run, "a run")
 
 
-def test_gentler_crops_and_a_plain_optimiser(tmp_path: Path) -> None:
+def test_gentler_crops_and_larger_steps(tmp_path: Path) -> None:
     said = advised(tmp_path, method="simclr", optimizer="lars")
     assert said == (
-        "To try: crops that keep what the picture shows, however small it is, SGD, as LARS is made for larger batches than "
-        "256: unlabeled pretrain --recipe 'a run/recipe.yaml' --views.scale 0.5,1 --optimizer sgd --out 'a run-2'"
+        "To try: crops that keep what the picture shows, however small it is, larger steps, as a trust of 0.001 is made for "
+        "larger batches than 256: unlabeled pretrain --recipe 'a run/recipe.yaml' --views.scale 0.5,1 --optimizer.lr 0.3 "
+        "--optimizer.trust 0.02 --out 'a run-2'"
     )
+    ours = {"name": "lars", "trust": 0.02}
+    assert "--optimizer" not in advised(tmp_path, method="simclr", optimizer=ours)
     large = advised(tmp_path, method="simclr", optimizer="lars", batch_size=4096)
     assert "--optimizer" not in large
 
@@ -82,4 +85,5 @@ def test_the_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ok(*words)
     recipe = Run.open("run-2").recipe
     assert recipe.views.options["scale"] == (0.5, 1.0)
-    assert (recipe.optimizer.name, recipe.epochs, recipe.encoder.options["width"]) == ("sgd", 1, 4)
+    assert (recipe.optimizer.name, recipe.epochs, recipe.encoder.options["width"]) == ("lars", 1, 4)
+    assert recipe.optimizer.options["trust"] == 0.02

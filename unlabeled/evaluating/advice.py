@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unlabeled.data.kinds.kind import build
+from unlabeled.methods.base import SHORT_RUNS
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.training.remedy import Change, command
 
 LARGE = 1024
-"""Samples a batch from which on LARS is worth its trouble: below, SimCLR learns as well without (Chen et al. 2020, appendix
-B.1, trains batches of 256 and more with it; 1,024 is ours)."""
+"""Samples a batch for which papers' steps of LARS are made: the smallest that they report is about this (Chen et al. 2020,
+appendix B.1); below, larger ones learn more (`results/defaults`)."""
 COLD = 0.15
 """Temperature up to which few negatives are few (Chen et al. 2020, appendix B.9: 0.5 is best on CIFAR-10)."""
 RISE = 0.01
@@ -50,8 +51,10 @@ def _changes(recipe: Recipe, history: Sequence[Mapping[str, Any]], finished: boo
     milder = build(recipe.kind).milder(recipe.views)
     if milder:
         yield milder[0], {f"views.{name}": value for name, value in milder[1].items()}
-    if recipe.optimizer.name == "lars" and recipe.batch_size < LARGE:
-        yield f"SGD, as LARS is made for larger batches than {recipe.batch_size}", {"optimizer": "sgd"}
+    trust, larger = recipe.optimizer.options.get("trust"), SHORT_RUNS["optimizer"]
+    if trust and trust < larger["trust"] and recipe.batch_size < LARGE:
+        change = {f"optimizer.{name}": f"{larger[name]:g}" for name in ("lr", "trust")}
+        yield f"larger steps, as a trust of {trust:g} is made for larger batches than {recipe.batch_size}", change
     temperature = recipe.method.options.get("temperature")
     if not milder and isinstance(temperature, float) and temperature <= COLD:
         yield f"a temperature above {temperature:g}", {"method.temperature": f"{2 * temperature:g}"}

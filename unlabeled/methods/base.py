@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from unlabeled.parts.heads import LinearClassifier
 Embedded = dict[str, Tensor]
 """Tensors (B, ...) by name, of the same samples in the same order."""
 
-SHORT_RUNS = {"optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-4, "trust": 0.02}}
+SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {"optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-4, "trust": 0.02}}
 """What a ResNet learns most by in some hundreds of steps, where views are compared: LARS with twenty times the trust
 coefficient of papers (You et al. 2017), whose steps are for thousands of images a batch. Of SGD, LARS, Muon and AdamW at a
 few rates it was best in trials on 5,000 images of CIFAR-10; `results/defaults` has other data, beside papers' settings."""

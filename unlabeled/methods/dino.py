@@ -10,7 +10,7 @@ from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import swapped_prediction
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.optim.schedules import cosine_momentum
 from unlabeled.parts import heads
 from unlabeled.parts.clustering import check_prototypes
@@ -24,9 +24,11 @@ RESNET = {
     "views.small_scale": (0.05, 0.14),
     "optimizer": {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False},
 }
+HEAD = {"prototypes": 1024, "hidden": 512, "bottleneck": 128, "momentum": 0.99, "batch_norm": True}
+MEASURED = {**SHORT_RUNS, **{f"method.{name}": value for name, value in HEAD.items()}}
 
 
-@register("dino", recipe=VIT, encoders={"resnet": RESNET})
+@register("dino", recipe=VIT, encoders={"resnet": RESNET}, measured={"resnet": MEASURED})
 class DINO(Comparison):
     """Emerging Properties in Self-Supervised Vision Transformers (Caron et al. 2021), algorithm 1, with multi-crop.
 
