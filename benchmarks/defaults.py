@@ -157,27 +157,36 @@ def written(path: Path, text: str) -> None:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Markdown: per set and method the linear classifier's accuracy untrained, by default and with the paper's settings."""
+    """Markdown: per set and method the accuracy untrained, with the paper's settings and by default, of a linear classifier
+    and of nearest neighbours; then how often a default is as good as the paper's setting, and better than no training."""
     by = {(r["set"], r["method"], r["setting"]): r for r in found}
     lines = [
-        "| set | method | untrained | `--paper` | default | default less paper | default less untrained |",
-        "|---|---|---|---|---|---|---|",
+        "| set | method | untrained | `--paper` | default | default less paper | less untrained | kNN of the three |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    counts: dict[str, list[tuple[float, float]]] = {}
     for (name, method, setting), ours in by.items():
         paper, start = by.get((name, method, "paper")), by.get((name, UNTRAINED, "default"))
         if setting == "default" and method != UNTRAINED and paper and start:
             gaps = [_gap(ours, theirs) for theirs in (paper, start)]
-            lines.append(f"| {name} | {method} | {_top1(start)} | {_top1(paper)} | {_top1(ours)} | {' | '.join(gaps)} |")
+            three = (start, paper, ours)
+            cells = [*map(_top1, three), *(f"{gap:+.1f} ± {width:.1f}" for gap, width in gaps)]
+            lines.append(f"| {name} | {method} | {' | '.join(cells)} | {', '.join(_top1(r, 'knn') for r in three)} |")
+            counts.setdefault(method, []).append((gaps[0][0] + gaps[0][1], gaps[1][0]))
+    lines += ["", "| method | sets | at least as good as `--paper` | better than untrained |", "|---|---|---|---|"]
+    for method, gaps_of in counts.items():
+        as_good, better = (sum(gap > 0 for gap in column) for column in zip(*gaps_of, strict=True))
+        lines.append(f"| {method} | {len(gaps_of)} | {as_good} | {better} |")
     return "\n".join(lines)
 
 
-def _top1(row: dict[str, Any]) -> str:
-    return f"{100 * row['scores']['linear']['metrics']['top1'][0]:.1f}"
+def _top1(row: dict[str, Any], protocol: str = "linear") -> str:
+    return f"{100 * row['scores'][protocol]['metrics']['top1'][0]:.1f}"
 
 
-def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[float, float]:
     gap, width = apart(*(tuple(r["scores"]["linear"]["each"]) for r in (ours, theirs)))
-    return f"{100 * gap:+.1f} ± {100 * width:.1f}"
+    return 100 * gap, 100 * width
 
 
 def main() -> None:

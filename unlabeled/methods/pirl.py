@@ -16,7 +16,7 @@ from unlabeled.errors import UserError
 from unlabeled.losses import info_nce, nce
 from unlabeled.losses.numeric import full_precision
 from unlabeled.losses.similarity import dot
-from unlabeled.methods.base import Comparison, Embedded, Extract
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded, Extract
 from unlabeled.parts import heads
 from unlabeled.parts.memory import Bank
 from unlabeled.registry import Count, Positive, Sampled, Share, register
@@ -25,7 +25,12 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nester
 PATCHES = 9
 
 
-@register("pirl", recipe={"views": "pirl", "optimizer": SGD}, formerly={"loss": "info-nce"})
+@register(
+    "pirl",
+    recipe={"views": "pirl", "optimizer": SGD},
+    measured={"resnet": SHORT_RUNS},
+    formerly={"loss": "info-nce"},
+)
 class PIRL(Comparison):
     """Pretext-Invariant Representation Learning with jigsaw patches (Misra & van der Maaten 2020).
 
