@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled import registry
 from unlabeled.comparing.child import Child, ChildError
+from unlabeled.comparing.forks import ForkServer
 from unlabeled.comparing.history import History
 from unlabeled.console import console
 from unlabeled.data import Source
@@ -85,6 +86,7 @@ class Board:
         self.minutes, self.root, self.accelerator = minutes, root, accelerator
         self.console = console()
         self._learns: dict[str, bool] = {}
+        self._server = ForkServer() if sys.platform == "linux" else None
 
     def claim(self, rows: Sequence[Row], source: Source) -> None:
         """Makes the folder this question's; refuses, before anything is trained, what cannot be.
@@ -143,6 +145,9 @@ class Board:
             how = again if again.startswith("unlabeled") else "repeat the call"
             self.console.print(f"stopped: {done} of {len(rows)} rows are done; to go on: {how}", soft_wrap=True)
             return False
+        finally:
+            if self._server:
+                self._server.close()
         return True
 
     def rebuild(self) -> None:
@@ -231,7 +236,7 @@ class Board:
 
     def _train(self, row: Row, handle: int, tell: Callable[[float, str], None]) -> Run:
         place = self.out / FOLDER / row.slug
-        child = Child(place.with_name(f"{row.slug}.log"), handle)
+        child = Child(place.with_name(f"{row.slug}.log"), handle, self._server)
         recipe = self._begun(row, child, tell)
         run = Run(place)
         if run.finished:
