@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from unlabeled.data.kinds.kind import build, is_shown, left, of_files
 from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits, some
 from unlabeled.errors import UserError
+from unlabeled.plots import is_ours
 from unlabeled.registry import Choice
 
 _WRITTEN = {"recipe.yaml", "environment.json"}, {"inspect.json"}, {"question.json", "rows"}
@@ -84,6 +85,9 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     """
     own: list[str] = []
     stamps = dict(sorted(_walk(root, own)))
+    drawn = [path for path in _newest_png(stamps) if is_ours(root / path)]
+    own += drawn
+    stamps = {path: found for path, found in stamps.items() if path not in set(drawn)}
     kind, paths = of_files(stamps, asked, name)
     if paths:
         train, test = listings(
@@ -119,6 +123,12 @@ def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:
                     waiting.append((f"{below}{entry.name}/", entry.path))
             else:
                 yield below + entry.name, stamp(entry.stat)
+
+
+def _newest_png(stamps: Mapping[str, Stamp]) -> list[str]:
+    """The PNG files that were written last, among which pictures of other data are: so many as are quickly looked at."""
+    found = [path for path in stamps if path.lower().endswith(".png")]
+    return sorted(found, key=lambda path: -stamps[path][1])[: content.LOOKED_AT]
 
 
 def stamp(stat: Callable[[], os.stat_result]) -> Stamp:
