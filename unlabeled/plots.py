@@ -1,4 +1,4 @@
-"""Plots: colours that colour-blind people can tell apart, and markers and dashes that do without; PNG files marked as ours."""
+"""Plots: colours that colour-blind people can tell apart, markers and dashes that do without; PNG files marked as ours."""
 
 from __future__ import annotations
 
