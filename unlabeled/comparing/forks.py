@@ -64,7 +64,9 @@ class Forked:
 
     def _hear(self) -> int | None:
         """A number; None if the server is gone."""
-        said = self._told.recv(64)
+        said = b""
+        with suppress(ConnectionError):
+            said = self._told.recv(64)
         return int(said) if said else None
 
 
@@ -88,6 +90,7 @@ class ForkServer:
         """Ends the server; what it forked goes on."""
         if self._process is not None and self._ours is not None:
             self._ours.close()
+            self._process.kill()  # it may not have forked yet
             self._process.wait()
             self._process = None
 
