@@ -24,7 +24,7 @@ def packed(recipe: Recipe, row: str) -> bytes:
     """
     parts = things({"method": recipe.method.name, "encoder": recipe.encoder.name, "views": recipe.views.name})
     try:
-        return cloudpickle.dumps((sys.path, parts)) if parts else b""
+        return pickle.dumps((sys.path, cloudpickle.dumps(parts))) if parts else b""
     except (TypeError, pickle.PicklingError) as error:
         raise UserError(
             f"{row}: {' and '.join(parts)} given in Python cannot go to the process that trains the row ({error}): put it "
@@ -33,7 +33,7 @@ def packed(recipe: Recipe, row: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.path, found = pickle.loads(Path(sys.argv[1]).read_bytes())
-    named(**found)
+    sys.path, parts = pickle.loads(Path(sys.argv[1]).read_bytes())
+    named(**pickle.loads(parts))  # whose modules are found only now
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
