@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from command import ABOUT, SMALL, file, mistake, ok, unlabeled
 
 from unlabeled.comparing.board import Board, Row
 from unlabeled.comparing.child import Child, ChildError
+from unlabeled.comparing.forks import ForkServer
 from unlabeled.comparing.history import History
 from unlabeled.comparing.remarks import off_budget, remarks
 from unlabeled.data import open_data
@@ -229,11 +231,19 @@ def test_a_row_belongs_to_one_process_and_to_the_child_that_it_leaves_behind(tmp
 
 
 def test_a_child_says_why_it_failed(tmp_path: Path) -> None:
-    child = Child(tmp_path / "log")
-    with pytest.raises(ChildError, match="unknown encoder"):
-        child.run(["unlabeled", "pretrain", "digits", "--encoder", "resnet81", "--out", str(tmp_path / "a")], lambda: None)
+    with closing(ForkServer()) as server, lock(tmp_path / "lock", wait=False) as handle:
+        child = Child(tmp_path / "log", handle or -1, server)
+        with pytest.raises(ChildError, match="unknown encoder"):
+            child.run(["unlabeled", "pretrain", "digits", "--encoder", "resnet81", "--out", f"{tmp_path}/a"], lambda: None)
+        one = ["timeit", "-n1", "-r1"]
+        with pytest.raises(ChildError, match="killed by SIGKILL"):
+            child.run([*one, "import os; os.kill(os.getpid(), 9)"], lambda: None)
+        held = f"import fcntl; fcntl.flock(open({str(tmp_path / 'lock')!r}), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        with pytest.raises(ChildError, match="BlockingIOError"):
+            child.run([*one, held], lambda: None)
+        child.run([*one, "import os, sys; assert 'torch' in sys.modules and os.getsid(0) == os.getpid()"], lambda: None)
     with pytest.raises(ChildError, match="No module named"):
-        child.run(["no_such_module"], lambda: None)
+        Child(tmp_path / "log").run(["no_such_module"], lambda: None)
     assert "unknown encoder" in child.log.read_text()
 
 

@@ -237,11 +237,31 @@ def test_weights_of_a_checkpoint_are_given_by_from() -> None:
         compose({"encoder.checkpoint-path": "weights.pth"})
 
 
+def test_a_class_is_a_row_of_a_table(tmp_path: Path) -> None:
+    """One of a notebook, which no other process can import; with an encoder that is given by its name."""
+
+    def forward(self: Any, batch: Any, at: Any) -> Any:
+        return SimCLR.forward(self, batch, at)
+
+    louder = type("Louder", (SimCLR,), {"forward": forward, "__module__": "__main__"})
+    unlabeled.give(encoder=Net)
+    table = unlabeled.compare(
+        images(), method=[louder], encoder="Net", epochs=1, batch_size=16, image_size=8, out=tmp_path / "out",
+    )  # fmt: skip
+    assert not table.failed
+    row = next(row for row in table.rows if row["name"] == "Louder")
+    assert row["recipe"]["encoder"]["name"] == "Net"
+    assert Run(tmp_path / "out" / "rows" / "Louder").finished
+
+
 def test_rows_of_a_table_are_refused_what_only_this_process_has(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="method 'Louder' was given in Python, and rows train in processes of their own"):
+    with (
+        (tmp_path / "held").open("w") as held,
+        pytest.raises(UserError, match="cannot go to the process that trains the row"),
+    ):
         unlabeled.compare(
-            images(), method=[Louder], epochs=1, batch_size=16, image_size=8, out=tmp_path / "out",
-            options={"encoder.width": 4},
+            images(), method=[type("Held", (MoCo,), {"held": held, "__module__": "__main__"})], epochs=1, batch_size=16,
+            image_size=8, out=tmp_path / "out", options={"encoder.width": 4},
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 

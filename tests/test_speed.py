@@ -22,6 +22,7 @@ import unlabeled
 from unlabeled.compute import speed
 from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
+from unlabeled.data.room import give_back
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
@@ -154,7 +155,8 @@ def test_a_run_keeps_what_was_chosen_and_says_so(tmp_path: Path, monkeypatch: py
     assert f"speed: {run.recipe.speed}" in said
     assert Speed.parse(run.recipe.speed)
     assert run.recipe.speed.rpartition(" ")[0] in " ".join(run.environment["speed"]["steps"])
-    ok("pretrain", data, *SMALL, "--epochs", "2", "--out", tmp_path / "b")
+    assert "speed: timing some steps" in said
+    assert "timing" not in ok("pretrain", data, *SMALL, "--epochs", "2", "--out", tmp_path / "b")
     ok("pretrain", data, "--recipe", tmp_path / "a" / "recipe.yaml", "--accelerator", "cpu", "--out", tmp_path / "c")
     weights = [(tmp_path / name / "encoder.safetensors").read_bytes() for name in "abc"]
     assert weights[0] == weights[1] == weights[2]
@@ -194,6 +196,8 @@ def test_tune_shows_a_table(tmp_path: Path) -> None:
     json.loads(next((tmp_path / "cache" / "speed").glob("*.json")).read_text())
     with pytest.raises(UserError, match="no data"):
         unlabeled.tune()
+    with pytest.raises(UserError, match="--label 'kind'"):
+        unlabeled.tune(tmp_path / "x.npz", label="kind")
 
 
 CPU = torch.device("cpu")
@@ -221,6 +225,24 @@ def test_a_copy_gives_what_it_found_or_raised() -> None:
     assert apart(lambda tell: os.getpid(), CPU) != here
     with pytest.raises(UserError, match="give another"):
         apart(refuses, CPU)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other ways")
+def test_work_gives_its_memory_back_where_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlabeled.training.apart.can_copy", lambda device: False)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
+
+    def works(tell: Tell) -> tuple[int, bytes]:
+        blocks = [b"x" * 100_000 for _ in range(2000)]
+        return resident(), blocks[-1]  # which lies above the others, so that they are not given back by themselves
+
+    give_back()
+    before = resident()
+    during, _held = apart(works, CPU)  # type: ignore[misc]
+    assert during > before + 150
+    assert resident() < before + 40
 
 
 @COPIES

@@ -60,6 +60,12 @@ def is_given(kind: str, name: str) -> bool:
     return (kind, name) in _given
 
 
+def things(names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what was given in Python of some names, each by the argument that takes it."""
+    asked = {argument: (ARGUMENTS[argument], name) for argument, name in names.items()}
+    return {argument: _given[key] for argument, key in asked.items() if key in _given}
+
+
 def lacking(held: Mapping[str, Sequence[str]], asked: Collection[str]) -> str:
     """Says how to give again what is not known here; "" where nothing is missing.
 

@@ -48,8 +48,8 @@ def test_a_wide_picture_is_cropped_padded_or_stretched(form: str) -> None:
 
 
 @pytest.mark.parametrize(("shape", "fit", "said"), [
-    ((16, 16), "crop", ""), ((16, 17), "crop", "without 6% of the median image"),
-    ((24, 32), "crop", "only the central square is used, without 25% of the median image"),
+    ((16, 16), "crop", ""), ((16, 17), "crop", "nothing of 6% of the median image"),
+    ((24, 32), "crop", "only the central square is used, and views show nothing of 25% of the median image"),
     ((16, 64), "stretch", "far from square (16×64): each is squashed to one, whole; --fit pad"),
 ])  # fmt: skip
 def test_what_becomes_of_pictures_follows_from_their_shape_and_is_said(shape: tuple[int, int], fit: str, said: str) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
+from unlabeled.plots import save_figure, save_sheet
 from unlabeled.recipe import Roles, compose
 
 from .pictures import encoded, noise, write
@@ -44,9 +47,12 @@ def test_what_unlabeled_wrote_is_no_data(tmp_path: Path) -> None:
         write(tmp_path / place / "pictures" / "drawn.png", seed=77)
         for mark in marks:
             (tmp_path / place / mark).write_text("")
+    save_sheet(tmp_path / "mine" / "views.png", Image.new("RGB", (40, 40)))
+    save_figure(tmp_path / "search.png", Figure((1, 1)))
     data = open_data(tmp_path)
     assert len(data.train) + len(data.test) == 20
-    assert data.notices() == [f"{tmp_path}: what unlabeled wrote itself is left out: i/; r/; runs/a/."]
+    told = f"{tmp_path}: what unlabeled wrote itself is left out: i/; mine/views.png; r/; and 2 more."
+    assert data.notices() == [told]
     assert len(open_data(tmp_path / "runs" / "a", seed=None).train) == 1  # asked for by name
 
 

@@ -7,10 +7,12 @@ import struct
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from unlabeled.data.kinds import stored
 from unlabeled.data.kinds.jpeg import Jpeg
 from unlabeled.data.kinds.pixels import (
     MAX_PIXELS,
@@ -207,11 +209,27 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [10_000, 60_000])
+@pytest.mark.parametrize("side", [20_000, 60_000])
 def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     assert side**2 > MAX_PIXELS
-    with pytest.raises(BadImageError, match="pixels by its header"):
+    with pytest.raises(BadImageError, match=r"pixels of uint8 take .* MiB to decode, more than 768"):
         open_image(bomb(side, side))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_large_png_is_read_in_means_of_blocks(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noise(0, (64, 72), channels).reshape(64, 72, channels)
+    picture[..., -1] |= 255 * (channels % 2 == 0)  # opaque
+    data = imagecodecs.png_encode(picture)
+    before = to_pixels(open_image(data), 1 + 2 * (channels > 2), 64)
+    monkeypatch.setattr(stored, "MAX_PIXELS", 1000)
+    monkeypatch.setattr("unlabeled.data.kinds.frames.MAX_PIXELS", 1000)
+    monkeypatch.setattr(stored, "STRIP", 500)
+    opened = open_image(data)
+    assert isinstance(opened, stored.Stored)
+    shown = picture[..., : channels - (channels % 2 == 0)]
+    assert np.array_equal(opened.values(24), np.rint(shown.reshape(32, 2, 36, 2, -1).mean((1, 3))))
+    assert np.array_equal(to_pixels(opened, len(before), 64), before)
 
 
 @pytest.mark.parametrize(("data", "why"), [(b"", "0 bytes"), (b"hello, I am text", "not an image")])

@@ -149,6 +149,27 @@ def test_without_the_extra_it_is_said_what_to_install(tmp_path: Path, monkeypatc
         open_data(tmp_path)
 
 
+def test_files_without_a_suffix_are_known_by_their_first_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(4):
+        write(tmp_path / f"{i}.png", seed=i)
+    (tmp_path / "IM0001").write_bytes(dicom(np.zeros((2, 8, 8), np.uint16)))
+    (tmp_path / "1.2.840.77").write_bytes(dicom(np.zeros((8, 8), np.uint16)))
+    (tmp_path / "notes").write_bytes(b"notes" * 40)
+    data = open_data(tmp_path, seed=None)
+    assert len(data.train) == 4 + 2 + 1
+    told = " ".join(data.remarks())
+    assert "without a suffix, 2 files begin as DICOM, and they are read." in told
+    assert "1 other file is not read: 1 without a suffix." in told
+    monkeypatch.setattr("unlabeled.data.kinds.medical.is_readable", lambda: False)
+    data = open_data(tmp_path, seed=None)
+    assert len(data.train) == 4
+    assert "2 files begin as DICOM, and they are read once there is pydicom: pip" in " ".join(data.remarks())
+    for i in range(4):
+        (tmp_path / f"{i}.png").unlink()
+    with pytest.raises(UserError, match="2 files begin as DICOM, and they are read once there is pydicom"):
+        open_data(tmp_path)
+
+
 def test_what_is_no_volume(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(b"hello" * 200))
     with pytest.raises(UserError, match="no NIfTI inside"):

@@ -12,8 +12,9 @@ import tifffile
 from PIL import Image
 
 from unlabeled.data import open_data
+from unlabeled.data.kinds import stored
 from unlabeled.data.kinds.image import ImageKind
-from unlabeled.data.kinds.pixels import open_image, to_pixels
+from unlabeled.data.kinds.pixels import open_image, to_pixels, whole, whole_weight
 from unlabeled.data.kinds.stored import Stored
 from unlabeled.registry import Choice
 
@@ -116,6 +117,33 @@ def test_a_slide_is_read_at_the_size_that_will_do(tmp_path: Path) -> None:
     opened = open_image(tmp_path / "slide.tif")
     assert [opened.values(side).shape[0] for side in (256, 90, 48, 8)] == [256, 128, 64, 64]
     assert opened.bytes(48) * 16 == opened.bytes(256)
+
+
+def test_of_several_series_the_first_is_read_and_said(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(DEEP, photometric="rgb")
+        file.write(np.zeros((5, 9), np.uint8), photometric="minisblack")
+    opened = open_image(tmp_path / "slide.tif")
+    assert isinstance(opened, Stored)
+    assert np.array_equal(opened.values(), DEEP)
+    assert opened.said == "TIFF of 2 series is read as the first of them, such as the slide without its label"
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib", "tile": (16, 16)}, {"byteorder": ">"}])
+def test_a_large_page_is_read_in_strips(how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means of blocks of 4×4, of a file on disk; the whole without room for it."""
+    array = RNG.integers(0, 4096, (67, 66, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", array, photometric="rgb", **how)
+    monkeypatch.setattr(stored, "MAX_PIXELS", 1000)
+    monkeypatch.setattr("unlabeled.data.kinds.tiff.MAX_PIXELS", 1000)
+    monkeypatch.setattr(stored, "STRIP", 500)
+    opened = open_image(tmp_path / "x.tif")
+    assert isinstance(opened, Stored)
+    means = array[1:65, 1:65].reshape(16, 4, 16, 4, 3).mean((1, 3))
+    assert np.array_equal(opened.values(12), np.rint(means))
+    assert np.array_equal(whole(opened), array)
+    assert whole_weight(opened) == 0
+    assert whole_weight(opened.stacked()) == 0
 
 
 def test_pages_are_read_as_asked_and_said(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from command import images, mistake, ok
 from tags import Tags
 
 import unlabeled
+from unlabeled.evaluating.splits import Columns, splits
 from unlabeled.reporting.collect import Opener, Told
 from unlabeled.reporting.inline import look
 from unlabeled.reporting.page import render
@@ -186,6 +187,16 @@ def test_images_of_other_data_are_refused(made: Path, run: Path, tmp_path: Path)
     (drawn,) = told.maps
     assert drawn.scatter.sprite is None
     assert any("give the same --data" in sentence for sentence in told.missing)
+
+
+def test_a_limit_finds_the_samples_that_evaluate_took(run: Path) -> None:
+    opened = Run.open(run)
+    taken = Opener(None, None, limit=30).evaluated(opened, opened.recipe.data).test
+    asked = splits(None, opened, 1, None, True, Columns(limit=30))[1]
+    assert taken is not None
+    assert len(taken) == 10
+    assert taken.fingerprint == asked.fingerprint
+    assert "at least 0" in mistake("report", run, "--limit", -1)
 
 
 def test_a_mark_stands_where_its_image_does() -> None:

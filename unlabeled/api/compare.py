@@ -48,7 +48,8 @@ def compare(
         data: labelled data, a path or a name as for `pretrain` (default: the recipe's). In Python also arrays, such as
             (images, labels).
         method: a method's name, with options after a colon (`moco:queue=1024`); a recipe, a file or a packaged one's name
-            (`cifar10/moco-v2`); or the folder of a finished run. Several may be given.
+            (`cifar10/moco-v2`); or the folder of a finished run. Several may be given. In Python also
+            a class.
         recipe: YAML file of what holds for all rows: encoder, sizes, batch.
         label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
             label, class or the like; or the folders).

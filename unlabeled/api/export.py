@@ -17,6 +17,7 @@ def export(
     out: str | Path | None = None,
     data: Any = None,
     path: str | None = None,
+    split: str | None = None,
     limit: int | None = None,
     root: str | Path | None = None,
 ) -> Exported:
@@ -36,6 +37,8 @@ def export(
         data: images to check on too, as for `pretrain` (default: random images only).
         path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
             names).
+        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
+            that says nothing else).
         limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
 
@@ -48,5 +51,5 @@ def export(
     from unlabeled.exporting.export import export as export_it
     from unlabeled.recipe import Roles
 
-    roles = Roles().given(path=path, limit=limit)
+    roles = Roles().given(path=path, split=split, limit=limit)
     return export_it(run, format, None if out is None else Path(out), data=data, roles=roles, root=root)

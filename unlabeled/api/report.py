@@ -10,6 +10,7 @@ def report(
     *run: str | Path,
     out: str | Path | None = None,
     data: Any = None,
+    limit: int | None = None,
     root: str | Path | None = None,
 ) -> Path:
     """Write one HTML file that shows runs: what was run, curves, tables, views, maps, retrieval, filters.
@@ -20,6 +21,7 @@ def report(
         run: folders of runs; several are shown side by side. Or the folder of a table that `compare` or `sweep` wrote.
         out: HTML file (default: report.html in the first run's folder).
         data: where the images are, as for `pretrain` (default: what each run was trained and evaluated on).
+        limit: how many samples `evaluate` was told to take, where the page is to find them again (default: all).
         root: folder with the files of named data sets (default: $UNLABELED_DATA).
 
     Returns:
@@ -30,4 +32,4 @@ def report(
     """
     from unlabeled.reporting.page import report as report_them
 
-    return report_them(run, out=out, data=data, root=root)
+    return report_them(run, out=out, data=data, limit=limit, root=root)

@@ -14,6 +14,7 @@ def tune(
     data: Any = None,
     /,
     *,
+    label: str | None = None,
     path: str | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -36,6 +37,8 @@ def tune(
 
     Args:
         data: as for `pretrain` (default: the recipe's).
+        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
+            label, class or the like; or the folders).
         path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
             names).
         split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
@@ -62,6 +65,7 @@ def tune(
     from unlabeled.training.tune import tune as tune_it
 
     given = {
+        "label": label,
         "path": path,
         "split": split,
         "limit": limit,

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled import registry
 from unlabeled.comparing.child import Child, ChildError
+from unlabeled.comparing.forks import ForkServer
+from unlabeled.comparing.given import packed
 from unlabeled.comparing.history import History
 from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, lock, write_whole
 from unlabeled.forms import Form, FormError, read_json
-from unlabeled.own import is_given
 from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
@@ -85,6 +87,7 @@ class Board:
         self.minutes, self.root, self.accelerator = minutes, root, accelerator
         self.console = console()
         self._learns: dict[str, bool] = {}
+        self._server = ForkServer() if sys.platform == "linux" else None
 
     def claim(self, rows: Sequence[Row], source: Source) -> None:
         """Makes the folder this question's; refuses, before anything is trained, what cannot be.
@@ -143,6 +146,9 @@ class Board:
             how = again if again.startswith("unlabeled") else "repeat the call"
             self.console.print(f"stopped: {done} of {len(rows)} rows are done; to go on: {how}", soft_wrap=True)
             return False
+        finally:
+            if self._server:
+                self._server.close()
         return True
 
     def rebuild(self) -> None:
@@ -231,7 +237,7 @@ class Board:
 
     def _train(self, row: Row, handle: int, tell: Callable[[float, str], None]) -> Run:
         place = self.out / FOLDER / row.slug
-        child = Child(place.with_name(f"{row.slug}.log"), handle)
+        child = Child(place.with_name(f"{row.slug}.log"), handle, self._server)
         recipe = self._begun(row, child, tell)
         run = Run(place)
         if run.finished:
@@ -247,10 +253,19 @@ class Board:
             said += f", kNN {100 * last['knn']:.1f}%" if "knn" in last else ""
             tell(0.98 * last.get("epoch", 0) / max(1, recipe.epochs), said)
 
-        child.run(words, look)
+        self._run(child, recipe, words, look)
         if not run.finished:
             raise ChildError("it ended before its last step")
         return Run(place)
+
+    def _run(self, child: Child, recipe: Recipe, words: Sequence[str], look: Callable[[], None]) -> None:
+        """With what of the recipe was given in Python."""
+        with tempfile.TemporaryDirectory() as folder:
+            if parts := packed(recipe, "the row"):
+                path = Path(folder) / "parts"
+                path.write_bytes(parts)
+                words = ["unlabeled.comparing.given", str(path), *words]
+            child.run(words, look)
 
     def _begun(self, row: Row, child: Child, tell: Callable[[float, str], None]) -> Recipe:
         """The recipe that the row trains with, in `rows/NAME.yaml`: a trial says how many epochs fit the minutes."""
@@ -264,7 +279,7 @@ class Board:
             _text(with_recipe, recipe.to_yaml())
             root = str(self.root or "")
             words = ["unlabeled.comparing.budget", str(with_recipe), str(result), root, self.accelerator, str(self.minutes)]
-            child.run(words, lambda: None)
+            self._run(child, recipe, words, lambda: None)
             about = json.loads(result.read_text(encoding="utf-8"))
             with_recipe.unlink()
             result.unlink()
@@ -297,13 +312,7 @@ def buildable(row: Row, source: Source) -> bool:
         UserError: options that do not go together, or a batch larger than the images.
     """
     recipe = row.recipe
-    for kind, choice in (("methods", recipe.method), ("encoders", recipe.encoder), ("views", recipe.views)):
-        if is_given(kind, choice.name):
-            raise UserError(
-                f"{row.name}: {registry.KINDS[kind]} {choice.name!r} was given in Python, and rows train in processes of "
-                "their own, which do not have it: put it into a file with @register, and give that with --plugin or "
-                f"${registry.PLUGINS}; or pretrain with it, and give the run's folder"
-            )
+    packed(recipe, row.name)
     n = len(chosen_images(recipe, source)[0])
     method = built(recipe, source, n)
     registry.build("views", recipe.views, method.shape)

@@ -42,7 +42,7 @@ class Room:
             self._changed.wait_for(lambda: self._left >= count)
             self._left -= count
         if count >= LARGE:
-            _give_back()
+            give_back()
         try:
             yield
         finally:
@@ -51,7 +51,7 @@ class Room:
                 self._changed.notify_all()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Gives the system what was freed in all threads, which glibc keeps for the next time."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

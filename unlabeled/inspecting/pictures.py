@@ -13,10 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from unlabeled.files import write_whole
 from unlabeled.inspecting.census import Census
 from unlabeled.inspecting.leakage import Copies
-from unlabeled.plots import COLOURS, DASHES
+from unlabeled.plots import COLOURS, DASHES, save_figure, save_sheet
 from unlabeled.views.sheet import lay, picture, zoom
 
 CLASSES, ROWS, PAIRS = 12, 8, 12
@@ -71,7 +70,7 @@ def _histograms(path: Path, censuses: Mapping[str, Census]) -> Path:
     figure.supylabel("share, %")
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize="small")
-    return write_whole(path, lambda p: figure.savefig(p, format="png", dpi=110))
+    return save_figure(path, figure, dpi=110)
 
 
 def bins(histogram: np.ndarray) -> np.ndarray:
@@ -110,7 +109,7 @@ def _copies(path: Path, censuses: Mapping[str, Census], copies: Copies) -> Path:
 
 def _save(path: Path, columns: list[list[Image.Image]], headings: list[str]) -> Path:
     sheet = lay(columns, headings, [zoom(columns)] * len(columns), [])
-    return write_whole(path, lambda p: sheet.save(p, format="PNG", optimize=True))
+    return save_sheet(path, sheet)
 
 
 def _largest(census: Census) -> list[int]:

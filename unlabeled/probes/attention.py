@@ -16,6 +16,7 @@ from unlabeled.data import Source
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
+from unlabeled.plots import save_sheet
 from unlabeled.probes.base import Array, Figure, Shown, mean_and_interval
 from unlabeled.probes.saliency import saliency
 from unlabeled.probes.subject import Subject
@@ -106,7 +107,7 @@ class Attention:
         names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
         sheet = self._sheet(test.source.seen(self.chosen_), names)
         return [
-            write_whole(folder / f"{name}.png", lambda p: sheet.save(p, format="PNG", optimize=True)),
+            save_sheet(folder / f"{name}.png", sheet),
             write_whole(folder / f"{name}.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),
         ]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unlabeled.files import write_whole
+from unlabeled.plots import save_figure
 
 Array = np.ndarray[Any, Any]
 
@@ -52,9 +51,7 @@ def heat_map(
             colour = "black" if shares[row, column] > 0.5 else "white"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
     axes.set(xlabel=x, ylabel=y, title=title)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts the font lacks
-        return write_whole(path, lambda p: figure.savefig(p, format="png"))
+    return save_figure(path, figure)
 
 
 def _short(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_whole
-from unlabeled.plots import COLOURS, MARKERS
+from unlabeled.plots import COLOURS, MARKERS, save_figure
 from unlabeled.probes.base import Array, Figure, Shown, binomial, check_fit
 from unlabeled.probes.health import jackknife
 
@@ -126,7 +125,7 @@ class Layout(ABC):
         text = json.dumps({**data, **{key: column.tolist() for key, column in columns.items()}}) + "\n"
         picture = _scatter(title, self.map_.xy, label, test.source.classes)
         return [
-            write_whole(folder / f"{name}.png", lambda p: _save(picture, p)),
+            save_figure(folder / f"{name}.png", picture, dpi=150),
             write_whole(folder / f"{name}.json", lambda p: p.write_text(text, encoding="utf-8")),
         ]
 
@@ -204,12 +203,6 @@ def _scatter(title: str, xy: Array, label: Array, classes: Any) -> Any:
         text.set_parse_math(False)
         text.set_text(_short(str(classes[c])) if c >= 0 else "no label")
     return figure
-
-
-def _save(picture: Any, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for a letter that the font lacks
-        picture.savefig(path, format="png", dpi=150)
 
 
 def _short(name: str) -> str:

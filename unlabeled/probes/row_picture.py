@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unlabeled.files import write_whole
+from unlabeled.plots import save_figure
 
 RIGHT, WRONG, NEUTRAL = ("#0072B2", "-", "✓"), ("#D55E00", (0, (3, 1.5)), "✕"), ("#808080", "-", "")
 """Colour (of Okabe and Ito 2008, "Color Universal Design"), dashes and sign."""
@@ -56,7 +55,7 @@ def draw_rows(path: Path, rows: Sequence[Row], title: str) -> Path:
             axes.text(0, top - 0.12, row.heading, fontsize=8, weight="bold", va="center", parse_math=False)
         for at, tile in enumerate([row.query, *row.found]):
             _place(axes, tile, at * _ACROSS + 0.2 * (at > 0), top)
-    return _written(figure, path)
+    return save_figure(path, figure)
 
 
 def draw_tiles(path: Path, tiles: Sequence[Tile], title: str, across: int = 10) -> Path:
@@ -69,7 +68,7 @@ def draw_tiles(path: Path, tiles: Sequence[Tile], title: str, across: int = 10) 
     figure, axes = _sheet(min(across, len(tiles)) * _ACROSS, rows * _DOWN, title)
     for at, tile in enumerate(tiles):
         _place(axes, tile, at % across * _ACROSS, at // across * _DOWN)
-    return _written(figure, path)
+    return save_figure(path, figure)
 
 
 def shown(image: Tensor) -> np.ndarray[Any, Any]:
@@ -90,12 +89,6 @@ def _sheet(width: float, down: float, title: str) -> tuple[Any, Any]:
     axes.axis("off")
     axes.text(0, -0.16, title, fontsize=9, va="center", parse_math=False)
     return figure, axes
-
-
-def _written(figure: Any, path: Path) -> Path:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in scripts the font lacks
-        return write_whole(path, lambda p: figure.savefig(p, format="png"))
 
 
 def _place(axes: Any, tile: Tile, left: float, top: float) -> None:

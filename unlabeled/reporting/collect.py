@@ -76,10 +76,13 @@ class Ranking(Drawn):
 
 
 class Opener:
-    """Opens data, each once, for the runs of a report."""
+    """Opens data, each once, for the runs of a report; of what was evaluated so many samples as `evaluate` was told to take,
+    0 for all."""
 
-    def __init__(self, data: Any, root: str | Path | None) -> None:
-        self.data, self.root = data, root
+    def __init__(self, data: Any, root: str | Path | None, limit: int = 0) -> None:
+        if limit < 0:
+            raise UserError(f"limit is {limit}, and must be at least 0, which is all")
+        self.data, self.root, self.limit = data, root, limit
         self.opened: dict[tuple[Any, ...], Data] = {}
 
     def open(self, run: Run, recorded: str) -> Data:
@@ -103,6 +106,10 @@ class Opener:
             if own and opened.same_as(run.environment["data"]) is False:
                 tell_other(opened.train)
         return self.opened[key]
+
+    def evaluated(self, run: Run, recorded: str) -> Data:
+        """Returns what of it `evaluate` took."""
+        return self.open(run, recorded).limited(self.limit, run.recipe.seed)
 
 
 @dataclass
@@ -227,7 +234,7 @@ class Told:
         """Queries and their nearest."""
         made = []
         for drawn, found in self._drawn_by(RANKED):
-            draw = partial(lambda found: rows(found, self.data.open(self.run, self._evaluated_on)), found)
+            draw = partial(lambda found: rows(found, self.data.evaluated(self.run, self._evaluated_on)), found)
             ranked = self._try(f"The rows of {drawn.title} are not drawn", draw)
             made += [Ranking(drawn.file, drawn.name, drawn.title, ranked)] if ranked else []
         return made
@@ -258,7 +265,7 @@ class Told:
     def _map(self, drawn: Drawn, found: Mapping[str, Any]) -> Scatter | None:
         without = f"The {drawn.title} map has no images"
         prefix = f"{self.prefix}-{drawn.name}"
-        data = self._try(without, lambda: self.data.open(self.run, self._evaluated_on))
+        data = self._try(without, lambda: self.data.evaluated(self.run, self._evaluated_on))
         if data is not None and data.test is not None:
             pointed = self._try(without, lambda: scatter(found, data.test, prefix))
             if pointed is not None:

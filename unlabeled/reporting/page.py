@@ -24,7 +24,9 @@ from unlabeled.reporting.tables import notes, side_by_side, tables, transfer_tab
 from unlabeled.run import Run
 
 
-def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root: str | Path | None) -> Path:
+def report(
+    run: Sequence[str | Path], *, out: str | Path | None, data: Any, limit: int | None, root: str | Path | None
+) -> Path:
     """Does what `unlabeled.api.report` says."""
     if not run:
         raise UserError("nothing to report: give the folder of at least one run")
@@ -33,7 +35,7 @@ def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, root
     if len(folders) == 1 and is_table(folders[0]):
         return _written(path, lambda: render_board(board_page(folders[0])))
     runs = {folder: Run.open(folder) for folder in folders}
-    opener = Opener(data, root)
+    opener = Opener(data, root, limit or 0)
     return _written(path, lambda: render([Told(name, run, f"r{i}", opener) for i, (name, run) in enumerate(named(runs))]))
 
 

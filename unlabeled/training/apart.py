@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from unlabeled.data.room import give_back
 
 STILL = 300.0
 """Seconds without a word and without a second of processor time after which a copy is taken to hang."""
@@ -55,7 +58,7 @@ def apart(work: Callable[[Tell], T], device: torch.device) -> T | Death:
         device: where it computes.
     """
     if not can_copy(device):
-        return work(lambda said: None)
+        return _here(work)
     context = multiprocessing.get_context("fork")
     hear, speak = context.Pipe(duplex=False)
     process = context.Process(target=_copy, args=(work, speak), daemon=True)
@@ -78,6 +81,17 @@ def apart(work: Callable[[Tell], T], device: torch.device) -> T | Death:
         hear.close()
 
 
+def _here(work: Callable[[Tell], T]) -> T:
+    """What work finds in this process, which then gives back the memory that it took."""
+    try:
+        return work(lambda said: None)
+    finally:
+        gc.collect()
+        give_back()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
+
+
 def _heard(hear: Connection, process: int, work: Callable[[Tell], T]) -> T | Death:
     """What the copy sends.
 
@@ -89,7 +103,7 @@ def _heard(hear: Connection, process: int, work: Callable[[Tell], T]) -> T | Dea
         before = _seconds(process)
         while not hear.poll(STILL):
             if (now := _seconds(process)) - before < 1:
-                return Death(said[-1], "it hangs") if len(said) > 2 else work(lambda said: None)
+                return Death(said[-1], "it hangs") if len(said) > 2 else _here(work)
             before = now
         try:
             kind, value = hear.recv()
@@ -99,7 +113,7 @@ def _heard(hear: Connection, process: int, work: Callable[[Tell], T]) -> T | Dea
             return value  # type: ignore[no-any-return]
         if kind == "error":
             if "fork" in str(value):  # a library that has been used here and refuses to work in a copy
-                return work(lambda said: None)
+                return _here(work)
             raise value
         said.append(value)
 

@@ -16,6 +16,7 @@ import torch
 
 from unlabeled.compute import openmp
 from unlabeled.compute.speed import WORDS, Speed, computes_in_bf16, refusal, usual
+from unlabeled.console import console
 from unlabeled.data import Source
 from unlabeled.data.store import cache_folder
 from unlabeled.errors import UserError
@@ -117,6 +118,9 @@ def tuned(recipe: Recipe, source: Source, accelerator: str, planned: int, *, com
     with suppress(OSError, ValueError, TypeError):
         trial = Trial(**json.loads(path.read_text(encoding="utf-8")))
     before = trial
+    if trial is None:
+        said = "speed: timing some steps in each way to compute, to take the fastest; --speed fused, say, leaves that out"
+        console().print(said, soft_wrap=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         trial = trial or _eager(recipe, source, accelerator)

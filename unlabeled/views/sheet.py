@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unlabeled.batch import Fields
-from unlabeled.files import cannot_write, write_whole
+from unlabeled.files import cannot_write
+from unlabeled.plots import save_sheet
 from unlabeled.views.view import Views
 
 _CELL = 96
@@ -71,7 +72,7 @@ def contact_sheet(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
-    return write_whole(path, lambda p: sheet.save(p, format="PNG", optimize=True))
+    return save_sheet(path, sheet)
 
 
 def zoom(columns: list[list[Image.Image]]) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unlabeled.data import content
 from unlabeled.data.formats.parquet import open_parquet
+from unlabeled.data.kinds import medical
 from unlabeled.data.kinds.kind import build, is_shown, left, of_files
 from unlabeled.data.layout import listings
 from unlabeled.data.reader import Raw, Splits, some
 from unlabeled.errors import UserError
+from unlabeled.plots import is_ours
 from unlabeled.registry import Choice
 
 _WRITTEN = {"recipe.yaml", "environment.json"}, {"inspect.json"}, {"question.json", "rows"}
@@ -84,16 +86,26 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
     """
     own: list[str] = []
     stamps = dict(sorted(_walk(root, own)))
-    kind, paths = of_files(stamps, asked, name)
+    drawn = [path for path in _newest_png(stamps) if is_ours(root / path)]
+    own += drawn
+    stamps = {path: found for path, found in stamps.items() if path not in set(drawn)}
+    unnamed = {path: "image" for path in stamps if medical.is_dicom(root / path)}
+    kind, paths = of_files(stamps, asked, name, unnamed if medical.is_readable() else {})
     if paths:
         train, test = listings(
             paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
         )
         ours = [f"{name}: what unlabeled wrote itself is left out: {some(sorted(own))}."] if own else []
-        return replace(train, remarks=(*train.remarks, *ours, *left(stamps, paths))), test
+        return replace(train, remarks=(*train.remarks, *ours, *_tell_unnamed(name, unnamed), *left(stamps, paths))), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
-    raise UserError(_nothing_in(root, name, asked))
+    raise UserError(". ".join([_nothing_in(root, name, asked), *_tell_unnamed(name, unnamed)]))
+
+
+def _tell_unnamed(name: str, unnamed: Collection[str]) -> list[str]:
+    """Says that files without a suffix are DICOM, and whether they are read."""
+    read = "they are read" if medical.is_readable() else f"they are read once there is pydicom: {medical.INSTALL}"
+    return [f"{name}: without a suffix, {len(unnamed):,} files begin as DICOM, and {read}."] if unnamed else []
 
 
 def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:
@@ -119,6 +131,12 @@ def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:
                     waiting.append((f"{below}{entry.name}/", entry.path))
             else:
                 yield below + entry.name, stamp(entry.stat)
+
+
+def _newest_png(stamps: Mapping[str, Stamp]) -> list[str]:
+    """The PNG files that were written last, among which pictures of other data are: so many as are quickly looked at."""
+    found = [path for path in stamps if path.lower().endswith(".png")]
+    return sorted(found, key=lambda path: -stamps[path][1])[: content.LOOKED_AT]
 
 
 def stamp(stat: Callable[[], os.stat_result]) -> Stamp:

@@ -12,12 +12,12 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from unlabeled.data.kinds.stored import Stored
+from unlabeled.data.kinds.stored import MAX_PIXELS, STRIP, Stored, factor, in_strips
 
 ANIMATED = ("GIF", "TIFF")
 _PNG = b"\x89PNG\r\n\x1a\n"
-_COLOURS = {2: 3, 4: 2, 6: 4}
-"""PNG's kind of colours -> samples a pixel, of those that Pillow makes 8 bits of."""
+_COLOURS = {0: 1, 2: 3, 4: 2, 6: 4}
+"""PNG's kind of colours -> samples a pixel; there is one of palettes besides."""
 
 Array = np.ndarray[Any, Any]
 
@@ -44,24 +44,34 @@ def _load(source: bytes | Path, pages: Sequence[int], least: int) -> Array:
     return found[0] if len(found) == 1 else np.concatenate(found, 2)
 
 
-def deep_png(data: bytes) -> Stored | None:
-    """Returns a PNG of 16 bits and several samples a pixel, of which Pillow drops the lower 8; None for any other file."""
-    if not data.startswith(_PNG) or len(data) < 26 or data[24] != 16 or data[25] not in _COLOURS:
+def own_png(data: bytes) -> Stored | None:
+    """Returns a PNG of 16 bits and several samples a pixel, of which Pillow drops the lower 8, or a large one, which Pillow
+    refuses; None for any other file, and for a large one of a palette, of 1 to 4 bits, or with a transparent colour."""
+    if not data.startswith(_PNG) or len(data) < 26 or data[25] not in _COLOURS or data[24] not in (8, 16):
         return None
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
-    samples = _COLOURS[data[25]]
-    channels = samples - (samples != 3)
-    pixels = width * height * samples
-    return Stored(
-        height, width, channels, "uint16", partial(_load_png, data), lambda least: 9 * pixels, colour=channels == 3
-    )
+    bits, samples = data[24], _COLOURS[data[25]]
+    large = width * height > MAX_PIXELS and b"tRNS" not in data[: data.find(b"IDAT")]
+    if not large and (bits == 8 or samples == 1):
+        return None
+    channels = samples - (samples in (2, 4))
+
+    def weight(least: int) -> int:
+        by = factor(height, width, least)
+        taken = samples + channels * (samples != channels) if by == 1 else samples + 3 * channels / by**2
+        return int(taken * width * height * bits / 8) + 8 * samples * STRIP if large else 9 * width * height * samples
+
+    return Stored(height, width, channels, f"uint{bits}", partial(_load_png, data), weight, colour=channels == 3)
 
 
 def _load_png(data: bytes, pages: Sequence[int], least: int) -> Array:
     array = np.asarray(imagecodecs.png_decode(data))
-    if array.shape[-1] == 3:
+    array = array[:, :, None] if array.ndim == 2 else array
+    opaque = array.shape[2] in (1, 3)
+    by = factor(len(array), array.shape[1], least)
+    if opaque and by == 1:
         return array
-    return on_white(array)
+    return in_strips(array, by) if opaque else in_strips(array, by, on_white)
 
 
 def on_white(array: Array) -> Array:

@@ -114,7 +114,10 @@ class ImageKind:
 
     def cuts(self, paths: Sequence[str]) -> str:
         """Returns what a sample is of a file, `tile`, `page` or `slice`; "" where each file is one."""
-        volumes = self.pages in (None, "all") and any(path.lower().endswith(tuple(medical.SUFFIXES)) for path in paths)
+        named = tuple(medical.SUFFIXES)
+        volumes = self.pages in (None, "all") and any(
+            path.lower().endswith(named) or medical.is_dicom(Path(path)) for path in paths
+        )
         if self.tiles and volumes:
             raise UserError(f"tiles of {self.tiles} pixels: slices of volumes cannot be cut: leave --tiles out")
         return "tile" if self.tiles else "slice" if volumes else "page" if self.pages == "all" else ""
@@ -410,6 +413,6 @@ class _Look:
                 "--fit crop its central square"
             ]
         return [
-            f"Not all images are square: only the central square is used, without {self.lost:.0%} of the median image; "
-            "--fit pad or --fit stretch uses all of it"
+            f"Not all images are square: only the central square is used, and views show nothing of {self.lost:.0%} of the "
+            "median image; --fit pad or --fit stretch uses all of it"
         ]

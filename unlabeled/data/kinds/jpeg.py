@@ -13,12 +13,11 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from unlabeled.data.kinds.stored import SPARE
 from unlabeled.data.room import DECODING
 
 START = b"\xff\xd8\xff"
 """First bytes of every JPEG file."""
-SPARE = 4 / 3
-"""A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
 ORIENTATION, UPRIGHT = 0x0112, 1
 """Exif's key, and its value of a picture that is not turned."""
 _FOUR_INKS = ("CMYK", "YCCK")

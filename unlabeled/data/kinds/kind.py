@@ -225,13 +225,14 @@ def is_shown(path: str) -> bool:
     return "/." not in f"/{path}" and "__MACOSX/" not in path
 
 
-def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str]]:
+def of_files(paths: Iterable[str], asked: str, name: str, known: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
     """Returns the kind of some files, and those of them that are of it.
 
     Args:
         paths: relative.
         asked: the kind that the user names; "" where it is to be found.
         name: of the data, for messages.
+        known: kinds of files whose suffix does not tell them.
 
     Returns:
         ("", []) if there is no file of any kind.
@@ -239,8 +240,9 @@ def of_files(paths: Iterable[str], asked: str, name: str) -> tuple[str, list[str
     Raises:
         UserError: files of several kinds, of which none is named.
     """
-    known = suffixes()
-    of = {path: known[s] for path in paths if (s := suffix_of(path)) in known and is_shown(path)}
+    by_suffix, known = suffixes(), known or {}
+    kinds = {path: known.get(path) or by_suffix.get(suffix_of(path)) for path in paths if is_shown(path)}
+    of = {path: kind for path, kind in kinds.items() if kind is not None}
     counts = Counter(of.values())
     if not asked and len(counts) > 1:
         listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import math
 import re
 import zlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unlabeled.data.kinds.stored import BadImageError, Stored
 from unlabeled.data.room import RAW
+from unlabeled.files import open_regular
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".nii", ".nii.gz"})
+INSTALL = "pip install 'unlabeled[medical]'"
 _GZIP = b"\x1f\x8b"
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +33,18 @@ class MissingPackageError(BadImageError):
 def is_one(data: bytes) -> bool:
     """Tells whether a file begins as DICOM, NIfTI, or what is packed with gzip as NIfTI is."""
     return data[128:132] == b"DICM" or data[344:347] in (b"n+1", b"ni1") or data[4:7] == b"n+2" or data.startswith(_GZIP)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tells whether a file whose name has no suffix, or a number in its place as in `1.2.840.10008`, begins as DICOM."""
+    last = path.name.rpartition(".")[2]
+    if last.endswith("]") or not (last == path.name or last.isdigit()):  # `digits[3]` is no file
+        return False
+    try:
+        with open_regular(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def open_medical(data: bytes) -> Stored:
@@ -47,13 +63,16 @@ def patient_of(path: str) -> str:
     return found[1] if found else ""
 
 
+def is_readable() -> bool:
+    """Tells whether what reads DICOM is installed."""
+    return importlib.util.find_spec("pydicom") is not None
+
+
 def _library(name: str, form: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise MissingPackageError(
-            f"{form} is read by {name}, which is not installed: pip install 'unlabeled[medical]'"
-        ) from None
+        raise MissingPackageError(f"{form} is read by {name}, which is not installed: {INSTALL}") from None
 
 
 def _dicom(data: bytes) -> Stored:

@@ -15,9 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from torch.nn import functional as F
 
 from unlabeled.data.kinds import medical
-from unlabeled.data.kinds.frames import deep_png, frames
-from unlabeled.data.kinds.jpeg import ORIENTATION, SPARE, START, UPRIGHT, Jpeg, upright
-from unlabeled.data.kinds.stored import BadImageError, Stored
+from unlabeled.data.kinds.frames import frames, own_png
+from unlabeled.data.kinds.jpeg import ORIENTATION, START, UPRIGHT, Jpeg, upright
+from unlabeled.data.kinds.stored import MAX_PIXELS, SPARE, STRIP, BadImageError, Stored
 from unlabeled.data.kinds.tiff import START as TIFF
 from unlabeled.data.kinds.tiff import open_tiff
 from unlabeled.data.kinds.values import TYPE, WINDOW, as_bytes, spelled
@@ -25,15 +25,12 @@ from unlabeled.data.reader import Raw
 from unlabeled.data.room import DECODING, RAW
 from unlabeled.files import open_regular
 
-MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a GiB once decoded to RGB
 MAX_JPEG = 1 << 30
 """Pixels of a JPEG, which is decoded at an eighth of its sides where it is large. Ours."""
 _SMALLER = "make it smaller, or cut it into several"
 _READ_BY_PARTS = ("TIFF", "BMP", "PNG", "PPM")
 _DECODER = {"WEBP": 9, "AVIF": 6}
 """Bytes a pixel that decoders take beside the picture, measured with Pillow 12.1; JPEG 2000 takes 4 a channel, and 4."""
-STRIP = 1 << 22
-"""Pixels of an image that are converted at once."""
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 Fit = Literal["crop", "pad", "stretch"]
 """What becomes of a picture that is not square: its central square; all of it with black beside; all of it, squashed."""
@@ -47,6 +44,7 @@ def open_image(source: bytes | Path) -> Opened:
 
     Raises:
         BadImageError: empty, not an image, or by its header larger than `MAX_PIXELS` or than what there is room to decode.
+            TIFF and most PNG have the latter bound alone.
         MissingPackage: a medical image, without the packages that read those.
         OSError: the file cannot be read, or is none.
     """
@@ -67,7 +65,7 @@ def open_image(source: bytes | Path) -> Opened:
         made = open_tiff(data)
     elif medical.is_one(data):
         made = medical.open_medical(data)
-    made = made or deep_png(data)
+    made = made or own_png(data)
     if made is None:
         image = _by_pillow(io.BytesIO(data))
         made = frames(image, data) or image
@@ -176,6 +174,8 @@ def whole(raw: Raw) -> Array:
 
 def whole_weight(raw: Raw) -> int:
     """Estimates the bytes that `whole` takes."""
+    if isinstance(raw, Stored) and raw.mapped and len(raw.at) == 1:
+        return 0
     return raw.whole_weight() if isinstance(raw, Jpeg) else weight(raw, min(native_size(raw)))
 
 

@@ -8,6 +8,13 @@ from typing import Any
 
 import numpy as np
 
+MAX_PIXELS = 89_478_485
+"""Pixels above which a picture is large: Pillow's own bound, a quarter of a GiB once decoded to RGB."""
+SPARE = 4 / 3
+"""A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
+STRIP = 1 << 22
+"""Pixels of a large picture that are converted at once."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -34,6 +41,7 @@ class Stored:
         patient: of whom the picture is, "" where the file does not say.
         said: what was decided in reading it, in words; "" for nothing.
         at: the pages that are taken.
+        mapped: whether a page is decoded into a file, of which memory holds no more than what is looked at.
     """
 
     height: int
@@ -50,6 +58,7 @@ class Stored:
     patient: str = ""
     said: str = ""
     at: tuple[int, ...] = (0,)
+    mapped: bool = False
 
     def page(self, number: int) -> Stored:
         """Returns that page, as a file of its own."""
@@ -68,3 +77,33 @@ class Stored:
     def values(self, size: int = 1 << 30) -> Array:
         """Decodes it: (H, W, C) of its own type, perhaps reduced to what a square of side `size` wants."""
         return self.load(self.at, size)
+
+
+def factor(height: int, width: int, least: int) -> int:
+    """Returns the whole number by which the sides of a large picture may be divided for a square of side `least`; 1 for
+    others."""
+    return max(1, int(min(height, width) / (SPARE * least))) if height * width > MAX_PIXELS else 1
+
+
+def in_strips(picture: Array, by: int, convert: Callable[[Array], Array] = lambda strip: strip) -> Array:
+    """Converts a picture (H, W, C) strip by strip, and takes means of blocks of `by` × `by` pixels: (H // by, W // by, C').
+    What is no whole block is left out, half of it at each end."""
+    height, width = (length // by for length in picture.shape[:2])
+    above, left = (length % by // 2 for length in picture.shape[:2])
+    rows = max(1, STRIP // (by * picture.shape[1]))
+
+    def part(top: int) -> Array:
+        start, end = (above + by * row for row in (top, min(height, top + rows)))
+        strip = convert(np.ascontiguousarray(picture[start:end, left : left + by * width]))
+        if by == 1:
+            return strip
+        down = strip.reshape(-1, by, strip[0].size).sum(1, dtype=np.float64)
+        means: Array = down.reshape(len(down), width, by, -1).sum(2) / by**2
+        return means.astype(strip.dtype) if strip.dtype.kind == "f" else np.rint(means).astype(strip.dtype)
+
+    first = part(0)
+    made = np.empty((height, *first.shape[1:]), first.dtype)
+    made[: len(first)] = first
+    for top in range(rows, height, rows):
+        made[top : top + rows] = part(top)
+    return made

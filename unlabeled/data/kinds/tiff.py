@@ -15,7 +15,7 @@ import tifffile
 
 from unlabeled.data.kinds.frames import on_white
 from unlabeled.data.kinds.jpeg import ORIENTATION, UPRIGHT, upright
-from unlabeled.data.kinds.stored import BadImageError, Stored
+from unlabeled.data.kinds.stored import MAX_PIXELS, STRIP, BadImageError, Stored, factor, in_strips
 
 START = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of every TIFF file."""
@@ -57,7 +57,9 @@ def open_tiff(source: bytes | Path) -> Stored | None:
         shaped = _last_axis_is_channels(series, pages, height, width, samples)
         levels = [(level.keyframe.imagelength, level.keyframe.imagewidth) for level in series.levels]
         sizes = series.dtype.itemsize * channels * (9 if alpha else 3)
+        several = len(file.series)
         planes = separate and samples in (3, 4) and channels == samples and pages == 1
+        mapped = _is_mapped(series) and not shaped and not alpha and channels == samples
     turned = _turned(key)
     if shaped:
         height, width, channels, pages, levels = pages, height, width, 1, [(pages, height)]
@@ -66,17 +68,34 @@ def open_tiff(source: bytes | Path) -> Stored | None:
         channels,
         "uint8" if key.photometric == PALETTE else str(series.dtype),
         partial(_load, source, turned, shaped),
-        lambda least: sizes * math.prod(levels[_level(levels, least)]),
+        lambda least: _weight(levels[_level(levels, least)], sizes, least, mapped),
         pages=pages,
         noun="plane" if planes else "page",
         colour=channels == 3 and not shaped and key.photometric in (RGB, PALETTE),
         inverted=key.photometric == WHITE_IS_ZERO,
-        said=_said(series.axes, planes, samples, shaped, channels),
+        said=_said(series.axes, planes, samples, shaped, channels, several),
+        mapped=mapped,
     )
 
 
-def _said(axes: str, planes: bool, samples: int, shaped: bool, channels: int) -> str:
+def _is_mapped(series: Any) -> bool:
+    """Whether a page is decoded into a file: a large one, in the order of pixels."""
+    key = series.keyframe
+    return key.imagelength * key.imagewidth > MAX_PIXELS and key.axes in ("YX", "YXS") and key.photometric != PALETTE
+
+
+def _weight(size: tuple[int, int], bytes_a_pixel: int, least: int, mapped: bool) -> int:
+    """Bytes that decoding a page of such a size takes: of one in a file, those of strips and of what they become."""
+    pixels = math.prod(size)
+    if not mapped or pixels <= MAX_PIXELS:
+        return bytes_a_pixel * pixels
+    return bytes_a_pixel * (min(pixels, 2 * STRIP) + pixels // factor(*size, least) ** 2)
+
+
+def _said(axes: str, planes: bool, samples: int, shaped: bool, channels: int, several: int) -> str:
     """What the tags leave open, in words."""
+    if several > 1:
+        return f"TIFF of {several} series is read as the first of them, such as the slide without its label"
     if shaped:
         return f"TIFF whose last axis is short is read as one picture of {channels} channels"
     if planes:
@@ -129,14 +148,17 @@ def _load(source: bytes | Path, turned: int, shaped: bool, pages: Sequence[int],
         if "C" in axes:
             numbers = np.moveaxis(numbers, axes.index("C"), -1)
         numbers = numbers.reshape(-1, numbers.shape[-1] if "C" in axes else 1)
-        planes = [_plane(series, int(number)) for page in pages for number in numbers[page]]
+        planes = [_plane(series, int(number), least) for page in pages for number in numbers[page]]
     return upright(planes[0] if len(planes) == 1 else np.concatenate(planes, 2), turned)
 
 
-def _plane(series: Any, number: int) -> Array:
-    """What one directory of the file describes: (H, W, samples)."""
+def _plane(series: Any, number: int, least: int) -> Array:
+    """What one directory of the file describes: (H, W, samples), of a large one perhaps reduced."""
     key = series.keyframe
-    if series.dataoffset is not None and series.kind != "uniform":
+    array: Array
+    if _is_mapped(series):
+        array = _reduced(series.pages[number].asarray(maxworkers=1, out="memmap"), key.dtype, least)
+    elif series.dataoffset is not None and series.kind != "uniform":
         count = math.prod(key.shape)
         file = key.parent.filehandle
         file.seek(series.dataoffset + number * count * key.dtype.itemsize)
@@ -155,6 +177,13 @@ def _plane(series: Any, number: int) -> Array:
     if key.planarconfig != SEPARATE and any(extra in (1, 2) for extra in key.extrasamples):
         return on_white(array) if array.dtype.kind == "u" else array[..., :-1]
     return array
+
+
+def _reduced(array: Array, dtype: Any, least: int) -> Array:
+    """A large page in a file as (H, W, samples), or if that will do, means of its blocks."""
+    array = array.reshape(*array.shape[:2], -1)
+    by = factor(len(array), array.shape[1], least)
+    return in_strips(array, by, lambda strip: strip.astype(dtype, copy=False)) if by > 1 else array
 
 
 def _turned(page: Any) -> int:
