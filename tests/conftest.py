@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from unlabeled import own, registry
 
+torch.set_num_threads(1)  # collecting computes, too: which rules a method has
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
 
@@ -33,8 +35,6 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     with threadpool_limits(1):
         yield
 
