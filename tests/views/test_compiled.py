@@ -112,29 +112,18 @@ def test_what_does_not_belong_together_is_refused_before_a_pixel_is_read() -> No
             compiled.view(x, plan, other)
 
 
-def other_process(code: str, folder: Path, **environment: str) -> str:
-    """What a process prints that finds nothing compiled."""
-    given = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
-    made = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
-
-
-def test_no_index_leaves_its_array(tmp_path: Path) -> None:
-    code = """
-from tests.views.test_compiled import CASES, test_they_are_the_batched_ones_to_within_rounding as check
+CHECK = """
+from tests.views.test_compiled import CASES, compiled, test_they_are_the_batched_ones_to_within_rounding as check
 for case in CASES:
     for channels in (1, 3):
         check(*case, channels)
-print("checked")
-"""
-    assert other_process(code, tmp_path, NUMBA_BOUNDSCHECK="1") == "checked"
-
-
-def test_it_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
-    code = """
-from tests.views.test_compiled import compiled, test_what_changes_nothing_gives_the_picture_exactly as check
-check()
 print(type(compiled._compiled._cache).__name__)
 """
-    assert other_process(code, tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator", NUMBA_OPT="0") == "NullCache"
+
+
+def test_no_index_leaves_its_array_and_it_works_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """In a process of its own, which finds nothing compiled: one compilation for both."""
+    given = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator", "NUMBA_OPT": "1"}
+    given["NUMBA_CACHE_DIR"] = str(tmp_path)
+    made = subprocess.run([sys.executable, "-c", CHECK], env=given, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (made.returncode, made.stdout.strip()) == (0, "NullCache"), made.stderr
