@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,13 @@ SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with many slow cases come first: at the end no process waits long for another's last file."""
+    heavy: Counter[Path] = Counter()
     for item in items:
         if item.nodeid.partition("[")[0] in SLOW:
             item.add_marker(pytest.mark.slow)
+            heavy[item.path] += 1
+    items.sort(key=lambda item: -heavy[item.path])
 
 
 def pytest_collection_finish() -> None:
@@ -54,6 +59,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UNLABELED_CACHE", str(folder))
     monkeypatch.delenv("UNLABELED_DATA", raising=False)
     return folder
+
+
+@pytest.fixture
+def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning takes two, where nobody says how many."""
+    from unlabeled.probes.finetune import Finetune
+
+    for option in ("epochs", "steps"):
+        monkeypatch.setitem(Finetune.__init__.__kwdefaults__, option, 2)
 
 
 @pytest.fixture(autouse=True)

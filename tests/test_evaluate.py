@@ -154,6 +154,7 @@ def test_features_are_extracted_once(made: Path, monkeypatch: pytest.MonkeyPatch
     assert len(called) == 12
 
 
+@pytest.mark.usefixtures("two_steps")
 def test_several_data_make_one_table(made: Path) -> None:
     other = file(made / "other.npz", n=60, seed=3)
     words = ["--protocol", "transfer", "--labels", "100%", "--against", "random"]
