@@ -70,6 +70,12 @@ def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(Finetune.__init__.__kwdefaults__, option, 2)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made but not drawn, and their files are empty."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **how: Path(path).touch())
+
+
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """What a test gives in Python in place of a name is gone after it."""

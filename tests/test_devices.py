@@ -15,7 +15,6 @@ from command import ONE, SMALL, file, mistake, ok
 import unlabeled
 from unlabeled.run import Run
 
-
 SLOW_END = """
 import time
 from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver

@@ -15,6 +15,8 @@ import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.probes.base import binomial
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

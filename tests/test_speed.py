@@ -32,7 +32,6 @@ from unlabeled.training.apart import Death, Tell, apart, can_copy
 from unlabeled.training.speed_trial import Trial, tuned, workers
 
 
-
 @pytest.fixture(autouse=True)
 def scalars() -> Iterator[None]:
     """What is compiled computes number by number: whether this processor has vectors is asked of the C++ compiler, for most
