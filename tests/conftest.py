@@ -4,6 +4,7 @@ The cache lies in the test's own folder."""
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ torch.set_num_threads(1)  # collecting computes, too: which rules a method has
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
+NUMBERS = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,8 +56,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the test's folder. One that asks for none gets none, as making it takes a system longer than many tests."""
+    own, base = "tmp_path" in request.fixturenames, tmp_path_factory.getbasetemp()
+    folder: Path = request.getfixturevalue("tmp_path") if own else base / f"without-{next(NUMBERS)}"
+    folder /= "cache"
     monkeypatch.setenv("UNLABELED_CACHE", str(folder))
     monkeypatch.delenv("UNLABELED_DATA", raising=False)
     return folder
