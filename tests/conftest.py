@@ -19,6 +19,7 @@ from unlabeled import own, registry
 
 torch.set_num_threads(1)  # collecting computes, too: which rules a method has
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # what compiles need not ask the C++ compiler for each kind of vectors
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
 NUMBERS = itertools.count()

@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,6 @@ from unlabeled.run import Run
 from unlabeled.training import speed_trial
 from unlabeled.training.apart import Death, Tell, apart, can_copy
 from unlabeled.training.speed_trial import Trial, tuned, workers
-
-
-@pytest.fixture(autouse=True)
-def scalars() -> Iterator[None]:
-    """What is compiled computes number by number: whether this processor has vectors is asked of the C++ compiler, for most
-    of its time."""
-    with inductor.patch({"cpp.simdlen": 1, "cpp.vec_isa_ok": True, "compile_threads": 1}):
-        yield
-
 
 WAYS = ["workers=1", "channels-last", "fused", "workers=3", "bf16 channels-last fused workers=2"]
 
@@ -180,7 +170,7 @@ import resource, sys, torch
 if sys.argv[1:]:
     from unlabeled.compute.speed import keep_memory
     keep_memory()
-for _ in range(3): torch.ones(2**24)
+for _ in range(30): torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3): torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
