@@ -49,7 +49,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_disk_is_waited_for() -> Iterator[None]:
-    """Files are synchronised against a loss of power, which no test has; a thousand times that is a minute on a busy disk."""
+    """Files are synchronised against a loss of power, which no test has: thousands of them are minutes on a busy disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
