@@ -84,6 +84,15 @@ def test_a_compiled_network_computes_the_same_keeps_its_names_and_runs_as_writte
         assert torch.equal(network.eval()(x[:3]), twin.eval()(x[:3]))
 
 
+class Net(nn.Sequential):
+    """A network that is soon compiled."""
+
+    dim = 4
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def test_without_a_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     torch._dynamo.reset()
@@ -92,7 +101,8 @@ def test_without_a_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         with inductor.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False}):
             assert speed.refusal("cpu")
             assert torch.equal(_losses(tmp_path, "compiled"), _losses(tmp_path, "workers=1"))
-            found = unlabeled.tune(tmp_path / "x.npz", batch_size=16, image_size=8, accelerator="cpu")
+            unlabeled.give(encoder=Net)
+            found = unlabeled.tune(tmp_path / "x.npz", encoder="Net", batch_size=16, image_size=8, accelerator="cpu")
             assert "compiling cannot be had here" in " ".join(map(str, found.lines()))
             assert not found.speed.compiled
     finally:
@@ -185,15 +195,6 @@ def test_memory_that_is_freed_is_used_again_without_asking_for_its_pages() -> No
     )
     pages = 3 * 2**26 / resource.getpagesize()
     assert kept < pages / 1000 < pages / 600 < usual  # huge pages are 512 at a time
-
-
-class Net(nn.Sequential):
-    """A network that is soon compiled."""
-
-    dim = 4
-
-    def __init__(self) -> None:
-        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def test_tune_shows_a_table(tmp_path: Path) -> None:
