@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_and_the_file(made: Path) -> None:
     amounts = ["1", "10%", "100%"]
     words = [w for a in amounts for w in ("--labels", a)]
-    words += ["--protocol", "knn", "--protocol", "linear", "--against", "pixels", "--against", "random", "--draws", "3"]
+    words += ["--protocol", "knn", "--protocol", "linear:C=1", "--against", "pixels", "--against", "random", "--draws", "3"]
     said = ok("evaluate", made / "run", "--data", made / "x.npz", *words)
     assert said.count("19 images of a held-out fifth (seed 0)") == 2
     for word in ("raw pixels", "untrained", "pretrained", "1 per class", "10%", "100%", "±", "top1", "evaluation.json"):
