@@ -23,6 +23,7 @@ os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # what compiles need not ask the C
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
 NUMBERS = itertools.count()
+"""Of tests without a folder."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
