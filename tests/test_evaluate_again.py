@@ -19,8 +19,6 @@ from unlabeled.probes.knn import KNN
 
 QUICK = "finetune:epochs=1,steps=2"
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
