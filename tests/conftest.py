@@ -4,7 +4,9 @@ The cache lies in the test's own folder."""
 from __future__ import annotations
 
 import gc
+import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +17,23 @@ from threadpoolctl import threadpool_limits
 
 from unlabeled import own, registry
 
+torch.set_num_threads(1)  # collecting computes, too: which rules a method has
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # what compiles need not ask the C++ compiler for each kind of vectors
 SLOW = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").split())
 """The tests that `make quick` leaves out, by their measured times: `slow.py` writes them."""
+NUMBERS = itertools.count()
+"""Of tests without a folder."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with many slow cases come first: at the end no process waits long for another's last file."""
+    heavy: Counter[Path] = Counter()
     for item in items:
         if item.nodeid.partition("[")[0] in SLOW:
             item.add_marker(pytest.mark.slow)
+            heavy[item.path] += 1
+    items.sort(key=lambda item: -heavy[item.path])
 
 
 def pytest_collection_finish() -> None:
@@ -33,9 +44,15 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_disk_is_waited_for() -> Iterator[None]:
+    """Files are synchronised against a loss of power, which no test has: thousands of them are minutes on a busy disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
 
 
@@ -49,11 +66,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In the test's folder. One that asks for none gets none, as making it takes a system longer than many tests."""
+    own, base = "tmp_path" in request.fixturenames, tmp_path_factory.getbasetemp()
+    folder: Path = request.getfixturevalue("tmp_path") if own else base / f"without-{next(NUMBERS)}"
+    folder /= "cache"
     monkeypatch.setenv("UNLABELED_CACHE", str(folder))
     monkeypatch.delenv("UNLABELED_DATA", raising=False)
     return folder
+
+
+@pytest.fixture
+def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fine-tuning takes two, where nobody says how many."""
+    from unlabeled.probes.finetune import Finetune
+
+    for option in ("epochs", "steps"):
+        monkeypatch.setitem(Finetune.__init__.__kwdefaults__, option, 2)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made but not drawn, and their files are empty."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **how: Path(path).touch())
 
 
 @pytest.fixture(autouse=True)

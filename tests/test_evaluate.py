@@ -15,6 +15,8 @@ import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.probes.base import binomial
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_and_the_file(made: Path) -> None:
     amounts = ["1", "10%", "100%"]
     words = [w for a in amounts for w in ("--labels", a)]
-    words += ["--protocol", "knn", "--protocol", "linear", "--against", "pixels", "--against", "random", "--draws", "3"]
+    words += ["--protocol", "knn", "--protocol", "linear:C=1", "--against", "pixels", "--against", "random", "--draws", "3"]
     said = ok("evaluate", made / "run", "--data", made / "x.npz", *words)
     assert said.count("19 images of a held-out fifth (seed 0)") == 2
     for word in ("raw pixels", "untrained", "pretrained", "1 per class", "10%", "100%", "±", "top1", "evaluation.json"):
@@ -154,6 +156,7 @@ def test_features_are_extracted_once(made: Path, monkeypatch: pytest.MonkeyPatch
     assert len(called) == 12
 
 
+@pytest.mark.usefixtures("two_steps")
 def test_several_data_make_one_table(made: Path) -> None:
     other = file(made / "other.npz", n=60, seed=3)
     words = ["--protocol", "transfer", "--labels", "100%", "--against", "random"]

@@ -75,6 +75,7 @@ def test_a_number_is_the_same_image_for_evaluate_and_search(made: Path, tmp_path
     assert {*split.train.numbers, *split.test.numbers} == set(range(60))
 
 
+@pytest.mark.usefixtures("two_steps")
 @pytest.mark.parametrize("name", registry.names("probes"))
 def test_every_figure_has_an_interval_or_a_spread(made: Path, name: str, tmp_path: Path) -> None:
     if name == "umap":

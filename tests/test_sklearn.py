@@ -17,7 +17,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import unlabeled
 from unlabeled.sklearn import Embedder
 
-TINY: dict[str, Any] = {"epochs": 1, "batch_size": 8, "accelerator": "cpu", "options": {"encoder.width": 2}}
+TINY: dict[str, Any] = {
+    "encoder": "resnet9", "epochs": 1, "batch_size": 8, "accelerator": "cpu", "options": {"encoder.width": 2}
+}  # fmt: skip
 
 
 def pretrained(folder: Path, x: Any) -> Path:

@@ -13,7 +13,9 @@ from unlabeled.comparing.budget import MEASURED, WARM_UP, Cost, Plan, Watch, mea
 from unlabeled.data import open_data
 from unlabeled.recipe import compose
 
-LAYER = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8, "precision": "32"}
+TIMED = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8}
+"""With ways to compute that are timed before the trial."""
+LAYER = {**TIMED, "precision": "32", "speed": "channels-last workers=1"}
 
 
 def trial(folder: Path, data: str, minutes: float, method: dict[str, Any]) -> dict[str, Any]:
@@ -39,11 +41,10 @@ def test_the_clock_of_a_trial() -> None:
 def test_a_trial_of_many_images_tells_the_first_preparation_from_later_ones(tmp_path: Path) -> None:
     """NMB fills its bank before the first epoch, DeepCluster clusters before each."""
     data = file(tmp_path / "x.npz", n=2000)
-    layer = {"encoder": {"name": "resnet10t", "width": 4}, "batch_size": 16, "kind.size": 8, "data": str(data)}
     found = {}
-    for name in ("nmb", "deepcluster"):
+    for name, layer in (("nmb", TIMED), ("deepcluster", LAYER)):
         recipe, out = tmp_path / f"{name}.yaml", tmp_path / f"{name}.json"
-        recipe.write_text(compose(layer, {"method": name}).to_yaml())
+        recipe.write_text(compose(layer, {"data": str(data), "method": name}).to_yaml())
         measure(recipe, out, None, "cpu", 0.1)
         found[name] = json.loads(out.read_text())
     assert found["nmb"]["first_s"] > 2 * found["nmb"]["prepare_s"]
@@ -54,13 +55,7 @@ def test_a_trial_of_few_labels_does_not_take_looks_for_steps(tmp_path: Path, mon
     """Each step is an epoch, after which a run may look at kNN; a row looks a few times in all."""
     looks: list[int] = []
     monkeypatch.setattr("unlabeled.training.monitor.Monitor._measure", lambda self, encoder, at: looks.append(at.step))
-    layer = {
-        "encoder": {"name": "resnet10t", "width": 4},
-        "batch_size": 16,
-        "kind.size": 8,
-        "labels": "6",
-        "method": "supervised",
-    }
+    layer = {**LAYER, "labels": "6", "method": "supervised"}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(compose(layer, {"data": str(file(tmp_path / "x.npz")), "monitor_every": 1}).to_yaml())
     measure(recipe, tmp_path / "found.json", None, "cpu", 0.1)
@@ -85,7 +80,7 @@ def test_a_trial_sees_what_begins_in_a_later_epoch(name: str, tmp_path: Path) ->
     data = str(file(tmp_path / "x.npz", n=1200))
     options = {
         "pcl": {"clusters": "400,500", "warm_up": 0.5, "queue": 32},
-        "mochi": {"mix_from": 2, "queue": 4096, "hardest": 4096, "mixed": 8192, "query_mixed": 8192},
+        "mochi": {"mix_from": 2, "queue": 1024, "hardest": 1024, "mixed": 2048, "query_mixed": 2048},
     }
     found = trial(tmp_path, data, 2, {"name": name, **options[name]})  # minutes of which a loaded machine makes some epochs
 

@@ -26,6 +26,8 @@ QUICK = {
 }
 """Options that make a protocol take a moment, of those that take longer."""
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # that each can draw is shown in test_pictures.py
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:

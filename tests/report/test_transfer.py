@@ -16,6 +16,8 @@ from unlabeled.reporting.page import render
 from unlabeled.reporting.tables import transfer_table
 from unlabeled.run import Run
 
+pytestmark = pytest.mark.usefixtures("two_steps")
+
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -129,7 +129,7 @@ def the_policy_draws_what_it_compares(trial: Trial) -> None:
 @rule("Say it with `sampling`, which gives a weight >= 0 for each training sample, or None.")
 def samples_are_drawn_by_weights(trial: Trial) -> None:
     """What `sampling` gives after `before_epoch` is one weight for each of the n samples, not all 0, or None."""
-    weights = trial.plain.sampling()
+    weights = trial.make().sampling()
     if weights is not None:
         require(weights.shape == (COUNT,), f"of {COUNT} samples it has the shape {tuple(weights.shape)}")
         require((weights >= 0).all() and weights.sum() > 0, f"{listed(set(weights[weights < 0].tolist()))} as weights")

@@ -144,9 +144,10 @@ def forward_writes_nothing(trial: Trial) -> None:
     if trial.learns:
         written = trial.once(watched).written
     else:
-        before = snapshot(trial.plain, statistics=False)
-        forward(trial.plain, trial.batch(2), AT)
-        written = set(differing(before, snapshot(trial.plain, statistics=False)))
+        method = trial.make()
+        before = snapshot(method, statistics=False)
+        forward(method, trial.batch(2), AT)
+        written = set(differing(before, snapshot(method, statistics=False)))
     require(not written, f"written: {listed(written)}")
 
 

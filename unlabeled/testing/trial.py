@@ -126,13 +126,17 @@ class Trial:
 
     def make(self, seed: int = 0, network: Choice | None = None, n: int = COUNT, **options: Any) -> Method:
         """The untrained method before its first step; `options` count where it has them."""
+        method = self._constructed(seed, network, n, **options)
+        self.begin_epoch(method, Progress(0, TOTAL, 0))
+        return method
+
+    def _constructed(self, seed: int = 0, network: Choice | None = None, n: int = COUNT, **options: Any) -> Method:
         choice, source = network or self.encoder, self.samples(n)
         built, drawn = _encoder(self.kind_name, choice.name, frozenset(choice.options.items()), n, seed)
         known = self.entry.options()
         given = {**self.options, **{k: v for k, v in options.items() if k in known}}
         torch.set_rng_state(drawn)
         method: Method = self.entry.make(copy.deepcopy(built), source.shape, **self.entry.resolve(given).options)
-        self.begin_epoch(method, Progress(0, TOTAL, 0))
         return method
 
     def built(self, network: Choice) -> Encoder:
@@ -148,8 +152,8 @@ class Trial:
 
     @cached_property
     def plain(self) -> Method:
-        """The untrained method, to look at; never trained."""
-        return self.make()
+        """The untrained method, to look at; it begins no epoch and is never trained."""
+        return self._constructed()
 
     @property
     def learns(self) -> bool:
