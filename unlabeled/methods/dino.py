@@ -24,8 +24,8 @@ RESNET = {
     "views.small_scale": (0.05, 0.14),
     "optimizer": {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False},
 }
-HEAD = {"prototypes": 1024, "hidden": 512, "bottleneck": 128, "momentum": 0.99, "batch_norm": True}
-MEASURED = {**SHORT_RUNS, **{f"method.{name}": value for name, value in HEAD.items()}}
+NARROW = {"prototypes": 1024, "hidden": 512, "bottleneck": 128, "momentum": 0.99, "batch_norm": True}
+MEASURED = {**SHORT_RUNS, **{f"method.{name}": value for name, value in NARROW.items()}}
 
 
 @register("dino", recipe=VIT, encoders={"resnet": RESNET}, measured={"resnet": MEASURED})

@@ -14,7 +14,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import sinkhorn, swapped_prediction
 from unlabeled.losses.similarity import dot
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import SHORT_RUNS, Comparison, Embedded
 from unlabeled.parts import heads
 from unlabeled.parts.clustering import check_prototypes
 from unlabeled.parts.memory import Queue
@@ -26,8 +26,11 @@ CODED = 2
 SMALL_BATCHES = {"views": "multi-crop", "optimizer": {"name": "lars", "lr": 0.6, "weight_decay": 1e-6}, "warmup_epochs": 0.0}
 """What the published code trains batches of 256 with."""
 
+NARROW = {"prototypes": 512, "hidden": 1024, "queue": 0, "epsilon": 0.02, "frozen_epochs": 0}
+MEASURED = {**SHORT_RUNS, **{f"method.{name}": value for name, value in NARROW.items()}, "views.small": 0}
 
-@register("swav", recipe=SMALL_BATCHES)
+
+@register("swav", recipe=SMALL_BATCHES, measured={"resnet": MEASURED})
 class SwAV(Comparison):
     """Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (Caron et al. 2020).
 
