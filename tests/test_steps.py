@@ -215,6 +215,6 @@ def test_a_queue_longer_than_the_data_is_cut_said_once_kept_and_resumed(tmp_path
     assert len(state["method"]["queue.keys"]) == 48
     assert "is finished" in ok(*words), "the same command goes on"
     assert "cannot go on with" in mistake(*words, "--method.queue", "40")
-    assert "in place of" not in ok(
+    assert "--method.queue is" not in ok(
         "pretrain", data, *ONE, "--method", "moco", "--method.queue", "48", "--out", tmp_path / "b"
     )

@@ -121,7 +121,9 @@ def test_it_is_exported_where_it_can_be_expressed(runs: Path, tmp_path: Path) ->
 def test_what_cannot_be_is_refused_before_training(tmp_path: Path) -> None:
     data = file(tmp_path / "x.npz", n=300)
     assert "tta is 3" in mistake("pretrain", data, *ONE, "--tta", "3", "--out", tmp_path / "run")
-    said = mistake("pretrain", data, *ONE, "--encoder", "resnet9", "--tta", "4", "--out", tmp_path / "run")
-    assert "6 px" in said
+    said = mistake(
+        "pretrain", data, "--encoder", "convnext_atto", "--image-size", "32", "--tta", "4", "--out", tmp_path / "run"
+    )
+    assert "24 px" in said
     assert "--tta 2" in said
     assert not (tmp_path / "run").exists()

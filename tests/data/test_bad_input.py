@@ -98,7 +98,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "truncated JPEG": (lambda: encoded(noise(0, (64, 64)), "JPEG")[:900], "truncated"),
     "header only": (lambda: encoded(noise(), "PNG")[:20], ""),
     "text": (lambda: b"this is no image", "not an image"),
-    "bomb": (lambda: bomb(50_000, 50_000), "pixels by its header"),
+    "bomb": (lambda: bomb(50_000, 50_000), "to decode, more than"),
 }
 
 
