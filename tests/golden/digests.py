@@ -6,6 +6,7 @@ Uses nothing but `unlabeled.pretrain`, so that it runs on any version of the pac
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import sys
@@ -29,7 +30,8 @@ def digits(folder: Path) -> Path:
 
 
 def digest(method: str, folder: Path) -> str:
-    """Trains three epochs of the digits in float32; digests the tensors that result, whatever their names."""
+    """Trains three epochs of the digits in float32, with papers' settings, as defaults change between versions; digests the
+    tensors that result, whatever their names."""
     import torch
 
     import unlabeled
@@ -37,10 +39,11 @@ def digest(method: str, folder: Path) -> str:
 
     known = registry.get("methods", method).options()
     options = {f"method.{name}": value for name, value in LESS.items() if name in known}
+    paper = {"paper": True} if "paper" in inspect.signature(unlabeled.pretrain).parameters else {}
     run = unlabeled.pretrain(
         folder / "digits.npz", method=method, encoder="resnet10t", epochs=3, batch_size=128, image_size=16, precision="32",
         seed=3, speed="workers=1", monitor_every=0, out=folder / method, accelerator="cpu",
-        options={**options, "encoder.width": 8},
+        options={**options, "encoder.width": 8}, **paper,
     )  # fmt: skip
     state = torch.load(run.path / "checkpoint.pt", weights_only=True)
     each = [
