@@ -17,9 +17,15 @@ from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
-NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong"]
+NAMES += ["jigsaw", "pirl", "puzzle", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
-ONE = ("none", "crop", "pirl", "instance", "masked", "turns")
+TARGETS |= {"puzzle": {"permutation", "order", "orders"}}
+PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
+    "turns": lambda size: (4, size),
+    "puzzle": lambda size: (9, max(4, round(size // 3 * 64 / 85))),
+}
+"""How many parts of a view of that size a policy of one view gives, and their side."""
+ONE = ("none", "crop", "pirl", "instance", "masked", *PARTS)
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
@@ -68,8 +74,9 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
-    if name == "turns":
-        assert views[0].shape[:2] == (batch, 4)
+    if name in PARTS:
+        count, size = PARTS[name](size)
+        assert views[0].shape[:2] == (batch, count)
         views = [views[0][:, 1]]
     sizes = [size] * (1 if name in ONE else {"multi-patch": 20}.get(name, 2)) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
@@ -199,7 +206,7 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
         # small crops may show nothing of it, four solarise
-        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "turns", "weak-strong"):
+        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "weak-strong", *PARTS):
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name

@@ -144,6 +144,28 @@ def elastic_displacement(knots: Tensor, size: int) -> Tensor:
     return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
 
 
+def cut_out(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Cuts squares out of images at whole pixels, exactly.
+
+    Args:
+        x: (B, C, H, W).
+        top: (B, P) int64, first rows of P squares; or (B, P, C), of each channel by itself. All of a square lies within.
+        left: likewise, first columns.
+        side: of a square, in pixels.
+
+    Returns:
+        (B, P, C, side, side).
+    """
+    if top.ndim == 2:
+        top, left = top[..., None], left[..., None]
+    reach = torch.arange(side, device=x.device)
+    rows = top[..., None, None] + reach[:, None]  # (B, P, C or 1, side, 1)
+    columns = left[..., None, None] + reach  # (B, P, C or 1, 1, side)
+    image = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1, 1)
+    channel = torch.arange(x.shape[1], device=x.device).view(1, 1, -1, 1, 1)
+    return x[image, channel, rows, columns]
+
+
 # ---- others ------------------------------------------------------------------------------------------------------------
 
 
