@@ -16,7 +16,20 @@ from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCro
 from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
-NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
+NAMES = [
+    "affine",
+    "byol",
+    "crop",
+    "exemplar",
+    "instance",
+    "masked",
+    "moco-v1",
+    "moco-v2",
+    "multi-crop",
+    "multi-patch",
+    "none",
+    "pair",
+]
 NAMES += ["jigsaw", "neighbours", "pirl", "puzzle", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
 TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}}
@@ -194,7 +207,7 @@ def test_switching_an_operation_off_leaves_the_other_draws() -> None:
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "weak-strong"])  # which has a test of its own
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("exemplar", "weak-strong")])  # have their own tests
 def test_what_is_not_an_invariance_is_never_done(name: str) -> None:
     made = policy(name, shape(invariances=NOTHING))
     for view in made.parts if hasattr(made, "parts") else [made.light]:  # type: ignore[attr-defined]
