@@ -30,7 +30,7 @@ NAMES = [
     "none",
     "pair",
 ]
-NAMES += ["jigsaw", "neighbours", "pirl", "puzzle", "simclr", "turns", "weak-strong"]
+NAMES += ["jigsaw", "neighbours", "pirl", "puzzle", "quarters", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
 TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}}
 PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
@@ -88,6 +88,10 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
+    if name == "quarters":
+        assert views[1].shape[:2] == (batch, 4)
+        size //= 2
+        views = [views[0], views[1][:, 3]]
     if name in PARTS:
         count, size = PARTS[name](size)
         assert views[0].shape[:2] == (batch, count)
@@ -220,7 +224,7 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
         # small crops may show nothing of it, four solarise
-        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "weak-strong", *PARTS):
+        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "quarters", "weak-strong", *PARTS):
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
