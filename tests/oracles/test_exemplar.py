@@ -147,7 +147,7 @@ def test_the_loss_is_the_cross_entropy_with_the_classes_of_the_seeds() -> None:
 
 def test_beyond_the_most_classes_the_loss_is_of_triplets() -> None:
     """Each view nearer to the other of its seed than to those of others, by 0.5 in the cosine."""
-    method: Any = make("exemplar", RESNET, form="triplet").eval()
+    method: Any = make("exemplar", RESNET, form="triplets").eval()
     method.encoder.front.train()
     batch = images(16, 16)
     z = [array(F.normalize(method.encoder(views), dim=1)) for views in batch.views]

@@ -45,7 +45,7 @@ def test_neighbours_lie_around_the_centre_with_gaps_of_half_a_patch() -> None:
     x = torch.stack([column, column.T, 0 * column]).expand(300, -1, -1, -1)
     patches, targets = drawn(x, **STILL, patch=24)
     assert targets["position"].tolist() == [list(range(8))] * 300
-    grid = around(patches[:, 0], patches[:, 1:]).unflatten(1, (3, 3)) * 255
+    grid = around(patches[:, 0], patches[:, 1:]).view(300, 3, 3, 3, 24, 24) * 255
     left, top = grid[:, :, :, 0, 0, 0], grid[:, :, :, 1, 0, 0]  # (300, 3, 3) first column and row
     for gaps in (left.diff(dim=2) - 24, top.diff(dim=1) - 24):
         assert sorted({round(float(g)) for g in gaps.flatten()}) == list(range(8, 17))

@@ -30,13 +30,26 @@ NAMES = [
     "none",
     "pair",
 ]
-NAMES += ["jigsaw", "neighbours", "pirl", "puzzle", "quarters", "simclr", "turns", "weak-strong"]
+NAMES += [
+    "jigsaw",
+    "neighbours",
+    "patch-grid",
+    "patch-grid-v2",
+    "pirl",
+    "puzzle",
+    "quarters",
+    "simclr",
+    "turns",
+    "weak-strong",
+]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
 TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}}
 PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
     "turns": lambda size: (4, size),
     "puzzle": lambda size: (9, max(4, round(size // 3 * 64 / 85))),
     "neighbours": lambda size: (9, {16: 4, 17: 4, 32: 7, 64: 15}[size]),
+    "patch-grid": lambda size: (49, size // 8 * 2),
+    "patch-grid-v2": lambda size: (49, size // 8 * 2),
 }
 """How many parts of a view of that size a policy of one view gives, and their side."""
 ONE = ("none", "crop", "pirl", "instance", "masked", *PARTS)
@@ -230,8 +243,8 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
     grey = images(50, 1, 32, 32).expand(-1, 3, -1, -1).contiguous()
     for name in NAMES:
-        options = {"colours": "keep"} if name == "neighbours" else {}
-        for view in policy(name, shape(3, 32), **options)({"image": grey}, seeded())[0]:
+        plain: dict[str, dict[str, object]] = {"neighbours": {"colours": "keep"}, "patch-grid-v2": {"drop": 0.0}}
+        for view in policy(name, shape(3, 32), **plain.get(name, {}))({"image": grey}, seeded())[0]:
             red, green, blue = view.unbind(-3)
             torch.testing.assert_close(red, green, rtol=0, atol=1e-5)
             torch.testing.assert_close(red, blue, rtol=0, atol=1e-5)

@@ -299,8 +299,11 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if isinstance(options.get("norm_layer"), str):  # ResNets take a class alone
+                layers: Any = timm.layers
+                options = options | {"norm_layer": layers.get_norm_layer(options["norm_layer"])}
             return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
-        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
             strange = [o for o in options if f"'{o}'" in str(error)]
             if not strange:
                 raise UserError(f"encoder {name!r} cannot be built with {options}: {error}") from error

@@ -22,7 +22,7 @@ SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
 MOST = 32_000
 """Surrogate classes that the paper goes up to (Dosovitskiy et al. 2014, §2.1)."""
 
-Form = Literal["auto", "softmax", "triplet"]
+Form = Literal["auto", "softmax", "triplets"]
 
 
 @register("exemplar", recipe={"views": "exemplar", "optimizer": SGD})
@@ -38,7 +38,7 @@ class Exemplar(Comparison):
     Args:
         surrogates: N, how many images have a class, drawn from all; the others are left out (50 to 32,000: Dosovitskiy et
             al. 2014, §2.1). 0 is all of them.
-        form: `softmax` (eq. 1), `triplet`, or `auto`: a softmax up to 32,000 classes (the most of Dosovitskiy et al. 2014).
+        form: `softmax` (eq. 1), `triplets`, or `auto`: a softmax up to 32,000 classes (the most of Dosovitskiy et al. 2014).
         margin: of the triplets (0.5: Doersch & Zisserman 2017, §3.1).
     """
 
@@ -59,7 +59,7 @@ class Exemplar(Comparison):
         self.register_buffer("surrogate", surrogate)  # (n,): the class of each image, -1 of those left out
 
     def sampling(self) -> Tensor | None:
-        """Leaves out the images without a class; the others are drawn as often as they were."""
+        """Tells the loop to draw no image without a class, and all others alike."""
         held = self.get_buffer("surrogate") >= 0
         return None if bool(held.all()) else held.float()
 

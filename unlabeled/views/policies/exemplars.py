@@ -137,7 +137,8 @@ def seeds(x: Tensor, patch: int) -> Tensor:
     energy = F.avg_pool2d(ops.edges(x)[:, :1].square(), patch, 1)  # (B, 1, S - p + 1, S - p + 1)
     place = energy.flatten(1).argmax(1)
     corner = torch.stack([place % energy.shape[3], place // energy.shape[3]], 1)
-    return (2 * corner + patch) / side - 1
+    found: Tensor = (2 * corner + patch) / side - 1
+    return found
 
 
 def along_components(x: Tensor, factor: Tensor) -> Tensor:
@@ -151,4 +152,5 @@ def along_components(x: Tensor, factor: Tensor) -> Tensor:
     mean = pixels.mean(2, keepdim=True)
     centred = pixels - mean
     _, components = torch.linalg.eigh(centred @ centred.mT)  # (B, C, C), in columns
-    return (components * factor[:, None] @ components.mT @ centred + mean).view_as(x)
+    scaled: Tensor = components * factor[:, None] @ components.mT @ centred
+    return (scaled + mean).view_as(x)

@@ -10,7 +10,7 @@ from torch import Tensor
 from unlabeled.batch import DataShape, Fields
 from unlabeled.errors import UserError
 from unlabeled.registry import Share, register
-from unlabeled.views.ops import cut_out
+from unlabeled.views.ops import cut_out, keep_one_colour
 from unlabeled.views.view import RATIO, View, draw_views
 
 GRID, CENTRE = 3, 4
@@ -18,9 +18,6 @@ PATCHES = GRID * GRID
 NEIGHBOURS = PATCHES - 1
 JITTER = 7 / 96
 """Of a patch's side, each way (Doersch et al. 2015, §3.1)."""
-NOISE = 0.01
-"""Deviation of what stands in place of a dropped colour, in that of the one that stays (§3.1)."""
-GREY = 0.5
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)
 LEAST = 3
 
@@ -110,9 +107,7 @@ class Neighbours:
             return (patches - along[:, :, None] * away.view(3, 1, 1)).clamp(0, 1)
         if self.colours == "keep":
             return patches
-        stays = (torch.arange(3, device=patches.device) == kept[..., None])[..., None, None]  # (B, 9, 3, 1, 1)
-        deviation = (patches.std((3, 4), keepdim=True, correction=0) * stays).sum(2, keepdim=True)  # (B, 9, 1, 1, 1)
-        return torch.where(stays, patches, (GREY + NOISE * deviation * noise).clamp(0, 1))
+        return keep_one_colour(patches, kept, noise)
 
     def task(self, views: list[Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draws the centre, and the patches as they lie around it."""

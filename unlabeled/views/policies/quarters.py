@@ -61,7 +61,7 @@ class Quarters:
         way = torch.randint(len(WAYS), (len(x),), generator=generator).to(x.device)
         scaled = torch.stack([shrunk(x) for shrunk in WAYS])  # (3, B, C, s, s)
         whole = scaled[way, torch.arange(len(x), device=x.device)].clamp(0, 1)
-        rows = x.unflatten(3, (2, self.side)).unflatten(2, (2, self.side))  # (B, C, 2, s, 2, s)
+        rows = x.view(*x.shape[:2], 2, self.side, 2, self.side)  # (B, C, 2, s, 2, s)
         return [whole, rows.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)], {}
 
     def task(self, views: list[Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
