@@ -116,5 +116,7 @@ def test_what_cannot_be_is_said_with_a_remedy() -> None:
     _, views = drawn(1)
     with pytest.raises(UserError, match="--batch-size 2 or more"):
         method(Batch(views, torch.arange(1)), at())
+    with pytest.raises(UserError, match="give more images"):
+        type(method)(method.encoder, DataShape(1, 3, 16))
     with pytest.raises(UserError, match="--views quarters"):
         method.check([views[0], views[0]], {})

@@ -84,6 +84,7 @@ def test_no_batch_norm_tells_the_patches_of_an_image() -> None:
     method = judged("cpc-v2")
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in method.modules())
     patches = drawn(noise()).flatten(0, 1)
+    assert "--encoder.norm_layer groupnorm1" in make("cpc-v1").encoder.notes[-1], "where there are some, it is said"
     torch.testing.assert_close(method.encoder(patches)[:3], method.encoder(patches[:3]), rtol=0, atol=1e-5)
 
 

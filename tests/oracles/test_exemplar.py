@@ -177,3 +177,5 @@ def test_images_without_a_class_are_never_drawn() -> None:
 def test_more_surrogate_classes_than_images_are_refused() -> None:
     with pytest.raises(UserError, match=r"give --method.surrogates 64 or less"):
         make("exemplar", RESNET, surrogates=65)
+    with pytest.raises(UserError, match="give more images"):
+        Exemplar(make("exemplar").encoder, DataShape(1, 3, 16))

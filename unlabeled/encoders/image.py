@@ -296,20 +296,35 @@ def _width(choice: Choice) -> int:
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:
+    if isinstance(options.get("norm_layer"), str):
+        options = options | {"norm_layer": _norm(options["norm_layer"])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if isinstance(options.get("norm_layer"), str):  # ResNets take a class alone
-                layers: Any = timm.layers
-                options = options | {"norm_layer": layers.get_norm_layer(options["norm_layer"])}
             return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **options)
-        except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             strange = [o for o in options if f"'{o}'" in str(error)]
             if not strange:
                 raise UserError(f"encoder {name!r} cannot be built with {options}: {error}") from error
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
             near = nearest(strange[0], {"width", "stem", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
+
+
+def _norm(name: str) -> Any:
+    """The class of a norm by timm's name for it, as its ResNets take a class alone.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    layers: Any = timm.layers
+    try:
+        return layers.get_norm_layer(name)
+    except KeyError as error:
+        raise UserError(
+            f"encoder option norm_layer is {name!r}, and timm knows no such norm: give batchnorm2d, groupnorm1 or "
+            "another of its names"
+        ) from error
 
 
 def _halves(conv: nn.Conv2d) -> bool:

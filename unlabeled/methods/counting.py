@@ -40,6 +40,8 @@ class Counting(Comparison):
 
     def __init__(self, encoder: Encoder, shape: DataShape, *, counters: Count = 1000, margin: Positive = 10.0) -> None:
         super().__init__(encoder, shape)
+        if shape.n < 2:
+            raise UserError("one image has no other to count differently from: give more images, or another --method")
         self.projector = nn.Sequential(nn.Linear(encoder.dim, counters), nn.ReLU())  # φ
         self.margin = margin
 

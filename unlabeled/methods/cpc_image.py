@@ -73,6 +73,10 @@ class CPCImage(Method):
         negatives: Count = 1024,
     ) -> None:
         super().__init__(encoder, shape)
+        if any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules()):
+            encoder.notes.append(
+                "batch norms, which tell patches of one image from others: --encoder.norm_layer groupnorm1 has none"
+            )
         self.dim, self.negatives = dim or encoder.dim, negatives
         self.turns = range(0, 4, 4 // directions)
         self.steps = min(steps, GRID - FIRST)

@@ -46,6 +46,10 @@ class Exemplar(Comparison):
         self, encoder: Encoder, shape: DataShape, *, surrogates: Width = 0, form: Form = "auto", margin: Positive = 0.5
     ) -> None:
         super().__init__(encoder, shape)
+        if shape.n < 2:
+            raise UserError(
+                "one image is one class, of which there is nothing to tell: give more images, or another --method"
+            )
         if surrogates > shape.n:
             raise UserError(
                 f"surrogates {surrogates:,} is not possible: each is an image of its own, and {shape.n:,} are trained on; "

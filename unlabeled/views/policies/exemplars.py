@@ -99,7 +99,7 @@ class Exemplars:
         }
 
     def moved(self, x: Tensor, centre: Tensor, drawn: Parameters) -> Tensor:
-        """Samples the patch about `centre` (B, 2), moved, scaled and rotated: (B, C, size, size)."""
+        """Resamples the patch about `centre` (B, 2), moved, scaled and rotated: (B, C, size, size)."""
         share = min(1.0, self.patch / x.shape[3])
         there = torch.stack([drawn["right"], drawn["down"]], 1)
         matrix = ops.affine_matrix(drawn["degrees"], there, torch.zeros_like(there), drawn["scale"] / share)
@@ -142,7 +142,7 @@ def seeds(x: Tensor, patch: int) -> Tensor:
 
 
 def along_components(x: Tensor, factor: Tensor) -> Tensor:
-    """Multiplies what pixels are along each principal component of an image's colours, about their mean.
+    """Scales what pixels are along each principal component of an image's colours, about their mean.
 
     Args:
         x: (B, C, H, W).
