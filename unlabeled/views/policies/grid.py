@@ -96,6 +96,6 @@ class PatchGrid:
 
 
 def covered(patches: Tensor, rows: int) -> Tensor:
-    """Hides all but the first rows of a grid of patches (B, 49, C, p, p), in grey."""
+    """Keeps the first rows of a grid of patches (B, 49, C, p, p), and puts grey in place of the others."""
     hidden = torch.arange(PATCHES, device=patches.device) >= rows * GRID
     return torch.where(hidden[:, None, None, None], 0.5, patches)
