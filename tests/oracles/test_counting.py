@@ -48,10 +48,10 @@ def test_no_trace_of_one_resampling_tells_the_whole_from_quarters() -> None:
 
 def test_most_images_lose_their_colour() -> None:
     made = Quarters(DataShape(9, 3, 16))
-    x = torch.randint(0, 256, (600, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(0, 256, (200, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     (whole, _), _ = made({"image": x}, torch.Generator().manual_seed(0))
     grey = (whole.amax(1) - whole.amin(1)).amax((1, 2)) < 1e-5
-    assert float(grey.float().mean()) == pytest.approx(0.67, abs=0.05)
+    assert float(grey.float().mean()) == pytest.approx(0.67, abs=0.08)
 
 
 def test_the_loss_is_that_of_the_paper() -> None:
@@ -78,12 +78,12 @@ def test_the_loss_is_that_of_the_paper() -> None:
 def test_to_count_nothing_is_no_solution() -> None:
     """φ = 0 costs M, and so does the same for every image, which must be 0: c = 4 c. To tell images apart costs less, and is
     what is learned; with hardly a margin, the counts vanish."""
-    _, views = drawn(16)
-    batch = Batch(views, torch.arange(16))
+    _, views = drawn(8)
+    batch = Batch(views, torch.arange(8))
     left = {}
     for margin in (10.0, 1e-3):
         method: Any = make("counting", RESNET, counters=20, margin=margin)
-        for step in range(60):
+        for step in range(30):
             learn(method, batch, at(step), lr=0.01)
         loss = method(batch, at())
         left[margin] = float(loss.memory["z"].norm(dim=1).mean())
@@ -94,13 +94,14 @@ def test_to_count_nothing_is_no_solution() -> None:
             for p in method.projector.parameters():
                 p.zero_()
         assert float(method(batch, at()).total.detach()) == pytest.approx(margin)
-    assert left[1e-3] < 0.3 < 1 < left[10.0]
+    assert left[1e-3] < 0.6 < 1.5 < left[10.0]
 
 
 def test_pictures_hold_the_same_counts_where_they_sum() -> None:
     method: Any = make("counting", RESNET, counters=20)
     _, (whole, quarters) = drawn(2)
-    shown = method.pictures(Batch([whole, quarters], torch.arange(2)), at())
+    with torch.no_grad():
+        shown = method.pictures(Batch([whole, quarters], torch.arange(2)), at())
     assert list(shown) == ["whole", "quarters", "counts, sums"]
     bars = shown["counts, sums"]
     assert bars.shape == (2, 1, 8, 8)
