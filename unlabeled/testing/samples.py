@@ -125,7 +125,8 @@ KINDS = {
     "image": Synthetic(images, {"resnet": RESNET, "vit": VIT}, MILD),
     "sound": Synthetic(sounds, {"cpc": CPC}, {"samples": 640}),
 }
-"""A new kind of data is one line here. (Mild: a 16-pixel texture does not survive a crop of a twelfth.)"""
+"""A new kind of data is one line here. (Mild: a 16-pixel texture does not survive a crop of a twelfth, and a few steps teach
+few orders of tiles.)"""
 
 
 @cache
