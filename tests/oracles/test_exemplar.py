@@ -174,6 +174,16 @@ def test_images_without_a_class_are_never_drawn() -> None:
     assert float(method(left, at()).total.detach()) == 0
 
 
+def test_pictures_show_which_seed_is_recognised() -> None:
+    method: Any = make("exemplar").eval()
+    method.encoder.front.train()
+    batch = images(16)
+    batch.views.append(batch.views[0].flip(0))
+    shown = method.pictures(batch, at())
+    assert torch.equal(shown["most like it"], batch.views[0]), "the same picture is most like it, wherever it stands"
+    assert torch.equal(shown["of its seed"], batch.views[1])
+
+
 def test_more_surrogate_classes_than_images_are_refused() -> None:
     with pytest.raises(UserError, match=r"give --method.surrogates 64 or less"):
         make("exemplar", RESNET, surrogates=65)

@@ -12,7 +12,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.losses import margin_triplet
+from unlabeled.losses import cosine, margin_triplet
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Positive, Width, register
 
@@ -90,3 +90,9 @@ class Exemplar(Comparison):
         correct = (logits.detach().argmax(1) == classes).float().mean()
         loss = F.cross_entropy(logits, classes, ignore_index=-1, reduction="sum") / (classes >= 0).sum().clamp(min=1)
         return Loss(loss, {"accuracy": correct}, memory)
+
+    def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """Draws a view of each seed, the second view of all seeds shown that is most like it, and that of its own."""
+        first, second = batch.views
+        nearest = cosine(self.encoder(first), self.encoder(second)).argmax(1)
+        return {"view": first, "most like it": second[nearest], "of its seed": second}
