@@ -100,7 +100,7 @@ def test_the_loss_is_info_nce_of_what_comes_two_to_six_rows_later(name: str, dir
         context = array(method.contexts[direction](torch.from_numpy(grid).float().permute(0, 3, 1, 2)))
         z = grid @ array(method.target.weight).T + array(method.target.bias) if directions > 1 else grid
         every = {(b * 7 + column) * 7 + row: z[b, row, column] for b in range(2) for column in range(7) for row in range(7)}
-        matrices = array(method.ahead[direction].weight).reshape(5, -1, h.shape[3])
+        matrices = 0.1 * array(method.ahead[direction].weight).reshape(5, -1, h.shape[3])
         for b in range(2):
             for column in range(7):
                 for k in range(2, 7):

@@ -20,6 +20,8 @@ from unlabeled.views.policies.grid import GRID, PATCHES, SEEN, covered
 
 FIRST = 2
 """Rows down to the first that is predicted: the next one shares half its pixels with the context's."""
+SCALE = 0.1
+"""Of predictions, so that training begins with candidates nearly alike (Hénaff et al. 2020, appendix)."""
 RECIPE = {
     "encoder": {"name": "resnet18", "norm_layer": "groupnorm1"},
     "views": "patch-grid",
@@ -108,7 +110,7 @@ class CPCImage(Method):
 
     def weights(self, direction: int) -> Tensor:
         """Returns the matrices (K, dim, D) of a direction."""
-        return self.ahead[direction].weight.view(self.steps, self.dim, -1)  # type: ignore[operator]
+        return SCALE * self.ahead[direction].weight.view(self.steps, self.dim, -1)  # type: ignore[operator]
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """Computes InfoNCE of every patch that has one k rows before it, for k from 2 to K + 1, averaged over them and over
