@@ -109,6 +109,11 @@ def byol(s: float, t: float) -> Tensor:
     return losses.byol(a, p)
 
 
+def counting(s: float, t: float) -> Tensor:
+    a, p, n = vectors(s, t)
+    return losses.counting(p, n, a, margin=1.0)
+
+
 PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "contrastive": (contrastive(True), contrastive(False)),
     "triplet": (triplet, triplet),
@@ -129,6 +134,7 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "vicreg (x: correlation)": (vicreg, None),
     "multi_patch, λ 1": (multi_patch, multi_patch),
     "byol": (byol, None),
+    "counting, M 1": (counting, counting),
 }
 
 

@@ -79,12 +79,13 @@ CASES: dict[str, Case] = {
     "vicreg": Case(lambda a, b, y, c, **o: losses.vicreg(a, b, **o), rotation=False),
     "multi_patch": Case(lambda a, b, y, c, **o: losses.multi_patch(torch.stack([a, b, b, a]), **o), scale=True),
     "byol": Case(lambda a, b, y, c, **o: losses.byol(a, b, **o), scale=True),
+    "counting": Case(lambda a, b, y, c, **o: losses.counting(a, b.flip(0), b, 9.0, **o)),
     **{f"margin_triplet, {m}": _margin(m) for m in MININGS},
     **{f"nt_logistic, {m}": _logistic(m) for m in MININGS},
     **{f"batch_triplet, {m}": _batch_triplet(m) for m in MININGS},
 }
 
-ORDERED = {"triplet", "swapped_prediction"}
+ORDERED = {"triplet", "swapped_prediction", "counting"}
 """Their negatives or codes depend on the order of the batch in the way that the case is written."""
 
 

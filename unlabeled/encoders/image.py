@@ -300,6 +300,8 @@ def _width(choice: Choice) -> int:
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:
+    if isinstance(options.get("norm_layer"), str):
+        options = options | {"norm_layer": _norm(options["norm_layer"])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -311,6 +313,22 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
             near = nearest(strange[0], {"width", "stem", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
+
+
+def _norm(name: str) -> Any:
+    """The class of a norm by timm's name for it, as its ResNets take a class alone.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    layers: Any = timm.layers
+    try:
+        return layers.get_norm_layer(name)
+    except KeyError as error:
+        raise UserError(
+            f"encoder option norm_layer is {name!r}, and timm knows no such norm: give batchnorm2d, groupnorm1 or "
+            "another of its names"
+        ) from error
 
 
 def _halves(conv: nn.Conv2d) -> bool:

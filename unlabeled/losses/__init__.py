@@ -17,7 +17,7 @@ from unlabeled.losses.infonce import info_nce, info_nce_bound, n_pair, nce, nt_x
 from unlabeled.losses.labelled import lifted_structure, soft_nearest_neighbor, supervised_contrastive
 from unlabeled.losses.metric import batch_triplet, contrastive, margin_triplet, nt_logistic, triplet
 from unlabeled.losses.redundancy import barlow_twins, vicreg
-from unlabeled.losses.regression import byol
+from unlabeled.losses.regression import byol, counting
 from unlabeled.losses.similarity import bilinear, cosine, dot, euclidean, manhattan, separable
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "concentration",
     "contrastive",
     "cosine",
+    "counting",
     "debiased_nt_xent",
     "dot",
     "euclidean",
