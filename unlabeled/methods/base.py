@@ -107,8 +107,8 @@ class Method(nn.Module, ABC):
         return {"": self.encoder}
 
     def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """Draws what it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], side by side in this order; in
-        evaluation mode and without gradient. None by default."""
+        """Draws what it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], or (B, P, C, H, W) of P
+        patches, side by side in this order; in evaluation mode and without gradient. None by default."""
         return {}
 
     def full_cost_from(self, epochs: int) -> int:
