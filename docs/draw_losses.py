@@ -54,6 +54,10 @@ def local_infomax(s: float, t: float) -> Tensor:
     return losses.local_infomax(torch.cat([5 * a, n]), torch.stack([p, n]), reduction="none")[0]
 
 
+def soft_cross_entropy(s: float, t: float) -> Tensor:
+    return losses.soft_cross_entropy(torch.tensor([[5 * s, 5 * t]]), torch.tensor([[0]]), torch.ones(1, 1))
+
+
 def triplet(s: float, t: float) -> Tensor:
     return losses.triplet(*vectors(s, t))
 
@@ -117,6 +121,7 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "nce (x: score / 5)": (nce, nce),
     "info_nce, τ 0.07": (info_nce, info_nce),
     "local_infomax (x: score / 5)": (local_infomax, local_infomax),
+    "soft_cross_entropy (x: logit / 5)": (soft_cross_entropy, soft_cross_entropy),
     "nt_xent, τ 0.5": (views(losses.nt_xent),) * 2,
     "debiased_nt_xent, τ 0.5, τ⁺ 0.1": (views(losses.debiased_nt_xent),) * 2,
     "nt_logistic, τ 0.5": (views(losses.nt_logistic),) * 2,

@@ -17,9 +17,9 @@ from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
-NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong"]
+NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong", "colours"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
-ONE = ("none", "crop", "pirl", "instance", "masked", "turns")
+ONE = ("none", "crop", "pirl", "instance", "masked", "turns", "colours")
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})

@@ -9,6 +9,7 @@ of the processes' losses, and of their gradients, then is that of one process wi
 equations.
 """
 
+from unlabeled.losses.bins import soft_cross_entropy
 from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
 from unlabeled.losses.coding import coding_rate, multi_patch
 from unlabeled.losses.hard import debiased_nt_xent, mixed_negatives
@@ -47,6 +48,7 @@ __all__ = [
     "proto_nce",
     "separable",
     "sinkhorn",
+    "soft_cross_entropy",
     "soft_nearest_neighbor",
     "supervised_contrastive",
     "swapped_prediction",

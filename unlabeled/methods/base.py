@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -166,6 +167,22 @@ def needs_classes(method: str, shape: DataShape) -> None:
             f"method {method!r} needs labels of at least 2 classes, and the data has {shape.classes}: "
             "give a folder with one sub-folder a class, or another method"
         )
+
+
+@torch.no_grad()
+def map_shape(encoder: Encoder, shape: DataShape, size: int | None = None) -> tuple[int, int]:
+    """Returns channels and side of an encoder's last map, of views of the data's size or of another.
+
+    Raises:
+        UserError: an encoder that does not show its stages, or whose last stage is no map.
+    """
+    side = size or shape.size
+    encoder.eval().front.train()  # which then does not resize
+    last = encoder.local(torch.zeros(1, shape.channels, side, side))[1][-1]
+    encoder.train()
+    if last.ndim != 4:
+        raise UserError("this encoder's last stage is no map of places: give another --encoder, such as resnet18")
+    return last.shape[1], last.shape[2]
 
 
 def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) -> None:
