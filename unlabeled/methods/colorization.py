@@ -15,14 +15,12 @@ from unlabeled.methods.base import Extract, Method, map_shape
 from unlabeled.parts.bins import annealed_mean, encoded, rarity
 from unlabeled.parts.decoders import MapDecoder
 from unlabeled.registry import Count, Positive, Share, register
-from unlabeled.views.policies.colours import grey
+from unlabeled.views.policies.colours import coarse, coarse_side, grey
 
 ADAM = {"name": "adamw", "lr": 3e-5, "weight_decay": 1e-3, "beta1": 0.9, "beta2": 0.99}
 """Of the published code, whose decay is Adam's."""
 NEIGHBOURS, SIGMA = 5, 5.0
 """Bins that a colour is spread over, and the deviation of the Gaussian in ab (Zhang et al. 2016, §2.1)."""
-COARSER = 4
-"""Side of the image, in sides of what is predicted: 64 of 256 pixels in the paper."""
 COLOURFUL = 5.0
 """What a or b must exceed somewhere in an image that teaches anything (the published code leaves out all others)."""
 LOOKED = 8
@@ -84,7 +82,7 @@ class Colorization(Method):
             )
         self.palette, self.uniform, self.temperature = Palette(gamut()), uniform, temperature
         channels, side = map_shape(encoder, shape)
-        self.decoder = MapDecoder(encoder.dim, channels, width, len(gamut()), places(shape.size) / side)
+        self.decoder = MapDecoder(encoder.dim, channels, width, len(gamut()), coarse_side(shape.size) / side)
         self.register_buffer("weights", torch.ones(len(gamut())))
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
@@ -118,7 +116,7 @@ class Colorization(Method):
     def logits(self, x: Tensor) -> Tensor:
         """Returns how likely each colour is at each place (B, Q, h, w), as logits, of images (B, 3, H, W)."""
         h, maps = self.encoder.local(x)
-        return self.decoder(h, maps[-1], (places(x.shape[2]), places(x.shape[3]))).float()  # type: ignore[no-any-return]
+        return self.decoder(h, maps[-1], (coarse_side(x.shape[2]), coarse_side(x.shape[3]))).float()  # type: ignore[no-any-return]
 
     def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
         """Draws what the encoder sees, its lightness with the colours that were told, and the image itself."""
@@ -127,13 +125,3 @@ class Colorization(Method):
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         coloured = lab_to_rgb(torch.cat([rgb_to_lab(x)[:, :1], ab], 1)).clamp(0, 1)
         return {"grey": grey(x), "coloured": coloured, "true": x}
-
-
-def places(side: int) -> int:
-    """Returns the side of what is predicted of an image of that side."""
-    return -(-side // COARSER)
-
-
-def coarse(x: Tensor) -> Tensor:
-    """Returns the Lab colours that are asked for: RGB (B, 3, H, W) -> (B, 3, h, w), means over squares."""
-    return F.adaptive_avg_pool2d(rgb_to_lab(x), (places(x.shape[2]), places(x.shape[3])))

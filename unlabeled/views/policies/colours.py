@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from unlabeled.batch import DataShape, Fields
 from unlabeled.encoders.lab import lab_to_rgb, rgb_to_lab
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views.view import RATIO, View, draw_views
+
+COARSER = 4
+"""Side of the image, in sides of what is asked for: 64 of 256 pixels (Zhang et al. 2016, published network)."""
 
 
 @register("colours")
@@ -57,3 +61,13 @@ def grey(x: Tensor) -> Tensor:
     """Returns the lightness of RGB images (B, 3, H, W) in [0, 1], as grey images of that form."""
     lab = rgb_to_lab(x)
     return lab_to_rgb(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1)).clamp(0, 1)
+
+
+def coarse_side(side: int) -> int:
+    """Returns the side of what is asked for of an image of that side."""
+    return -(-side // COARSER)
+
+
+def coarse(x: Tensor) -> Tensor:
+    """Returns the Lab colours that are asked for: RGB (B, 3, H, W) -> (B, 3, h, w), means over squares."""
+    return F.adaptive_avg_pool2d(rgb_to_lab(x), (coarse_side(x.shape[2]), coarse_side(x.shape[3])))
