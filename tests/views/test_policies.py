@@ -17,9 +17,10 @@ from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
 NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
-NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong", "colours"]
+NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong", "colours", "holes", "reduced"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
-ONE = ("none", "crop", "pirl", "instance", "masked", "turns", "colours")
+TARGETS |= {"holes": {"hidden", "asked"}}
+ONE = ("none", "crop", "pirl", "instance", "masked", "turns", "colours", "holes")
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
@@ -74,6 +75,7 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
     sizes = [size] * (1 if name in ONE else {"multi-patch": 20}.get(name, 2)) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
     )
+    sizes = [size // 2, size] if name == "reduced" else sizes
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
     for view in views:
         assert view.dtype == torch.float32

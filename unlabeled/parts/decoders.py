@@ -68,7 +68,7 @@ class MapDecoder(nn.Module):
     Both are brought to the decoder's width, and h is added at every place: what is judged always learns, and every place
     knows of the whole image. Then the map is doubled until it is as large as what is asked for, each time by a 3×3
     convolution to four times the channels, which become four places (the sub-pixel convolution of Shi et al. 2016), with
-    `group_norm` and ReLU; a last convolution gives the values.
+    `map_norm` and ReLU; a last convolution gives the values.
 
     Args:
         encoded: length of h.
@@ -81,10 +81,10 @@ class MapDecoder(nn.Module):
     def __init__(self, encoded: int, channels: int, width: int, values: int, ratio: float) -> None:
         super().__init__()
         self.local, self.whole = nn.Conv2d(channels, width, 1), nn.Linear(encoded, width, bias=False)
-        layers: list[nn.Module] = [group_norm(width), nn.ReLU()]
+        layers: list[nn.Module] = [map_norm(width), nn.ReLU()]
         for _ in range(max(0, math.ceil(math.log2(ratio) - 1e-9))):
             doubled = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
-            layers += [doubled, nn.PixelShuffle(2), group_norm(width), nn.ReLU()]
+            layers += [doubled, nn.PixelShuffle(2), map_norm(width), nn.ReLU()]
         self.layers, self.values = nn.Sequential(*layers), nn.Conv2d(width, values, 3, padding=1)
 
     def forward(self, h: Tensor, last: Tensor, places: tuple[int, int]) -> Tensor:
@@ -105,7 +105,8 @@ class MapDecoder(nn.Module):
         return decoded
 
 
-def group_norm(width: int) -> nn.GroupNorm:
-    """Builds a norm of maps of so many channels, in 8 groups or the most that divide them (Wu & He 2018). It sees one
-    image at a time, so that a batch in pieces is the whole."""
-    return nn.GroupNorm(math.gcd(8, width), width)
+def map_norm(width: int) -> nn.GroupNorm:
+    """Builds a norm of maps of so many channels, over all of an image's places and channels (group norm of one group, Wu &
+    He 2018). It sees one image at a time, so that a batch in pieces is the whole; and it leaves what all places of a channel
+    share, such as h, which a norm of few channels would take away."""
+    return nn.GroupNorm(1, width)
