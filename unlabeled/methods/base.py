@@ -86,7 +86,8 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
         """Prepares an epoch before its first step, without gradient: clusters, fills banks. `extract(self.encoder)` gives
-        the features (n, D) of all training samples. The global generator is seeded by the epoch, alike in all processes."""
+        the features (n, D) of all training samples. The global generator is seeded by the epoch, alike in all processes. Of
+        a method that takes no step, as nothing is trainable, the one epoch is prepared all the same."""
 
     def sampling(self) -> Tensor | None:
         """Tells how often each of the n training samples is drawn in this epoch: weights (n,) >= 0, of which it draws n with

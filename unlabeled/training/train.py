@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unlabeled.batch import seed_of
+from unlabeled.batch import Progress, seed_of
 from unlabeled.data import Data
 from unlabeled.distributed import any_process, rank, wait_for_all, world
 from unlabeled.probes.extract import features, precision_of
@@ -98,6 +98,8 @@ def _train(
         if recipe.epochs != run.recipe.epochs:
             run.prolong(recipe, {**state, "total": clock.total, "finished": False}, about["command"])
     with stoppable() as stop:
+        if made.step is None:
+            _prepare(made, recipe, clock.at(0))
         done = _take_steps(made, made.step, recipe, run, monitor, keeper, watch, start, stop) if made.step else 0
         if done is None:
             return False
@@ -110,6 +112,20 @@ def _train(
     return True
 
 
+def _prepare(made: Setup, recipe: Recipe, at: Progress) -> None:
+    """Lets the method prepare an epoch, or, if it takes no step, the one time that there is."""
+
+    def extract(module: nn.Module) -> Tensor:
+        with made.speed.eager():
+            return features(
+                module, made.source, device=made.fabric.device, indices=made.chosen, precision=precision_of(made.fabric)
+            )
+
+    torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
+    with torch.no_grad():
+        made.method.before_epoch(at, extract)
+
+
 def _take_steps(
     made: Setup, step: Step, recipe: Recipe, run: Run, monitor: Monitor, keeper: Keeper, watch: Callable[[int], bool] | None,
     start: int, stop: Event,
@@ -120,13 +136,6 @@ def _take_steps(
     if keeper.over(start):
         return start
     saved = time.monotonic()
-
-    def extract(module: nn.Module) -> Tensor:
-        with made.speed.eager():
-            return features(
-                module, made.source, device=made.fabric.device, indices=made.chosen, precision=precision_of(made.fabric)
-            )
-
     coming_batches = batches(
         recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
         np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
@@ -137,9 +146,7 @@ def _take_steps(
             if watch and watch(number):
                 return None
             if number % clock.per_epoch == 0:
-                torch.manual_seed(seed_of(recipe.seed, at.epoch, 2))
-                with torch.no_grad():
-                    method.before_epoch(at, extract)
+                _prepare(made, recipe, at)
                 if watch:
                     watch(number)
             drawn, labelled = next(coming)
