@@ -16,34 +16,11 @@ from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCro
 from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
-NAMES = [
-    "affine",
-    "byol",
-    "crop",
-    "exemplar",
-    "instance",
-    "masked",
-    "moco-v1",
-    "moco-v2",
-    "multi-crop",
-    "multi-patch",
-    "none",
-    "pair",
-]
-NAMES += [
-    "jigsaw",
-    "neighbours",
-    "patch-grid",
-    "patch-grid-v2",
-    "pirl",
-    "puzzle",
-    "quarters",
-    "simclr",
-    "turns",
-    "weak-strong",
-]
+NAMES = ["affine", "byol", "colours", "crop", "exemplar", "holes", "instance", "jigsaw", "masked", "moco-v1", "moco-v2"]
+NAMES += ["multi-crop", "multi-patch", "neighbours", "none", "pair", "patch-grid", "patch-grid-v2", "pirl", "puzzle"]
+NAMES += ["quarters", "reduced", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
-TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}}
+TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}, "holes": {"hidden", "asked"}}
 PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
     "turns": lambda size: (4, size),
     "puzzle": lambda size: (9, max(4, round(size // 3 * 64 / 85))),
@@ -52,7 +29,7 @@ PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
     "patch-grid-v2": lambda size: (49, size // 8 * 2),
 }
 """How many parts of a view of that size a policy of one view gives, and their side."""
-ONE = ("none", "crop", "pirl", "instance", "masked", *PARTS)
+ONE = ("none", "crop", "pirl", "instance", "masked", "colours", "holes", *PARTS)
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
@@ -112,6 +89,7 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
     sizes = [size] * (1 if name in ONE else {"multi-patch": 20}.get(name, 2)) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
     )
+    sizes = [size // 2, size] if name == "reduced" else sizes
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
     for view in views:
         assert view.dtype == torch.float32

@@ -83,7 +83,7 @@ def images(n: int, seed: int, encoder: Choice) -> Samples:
     y = numbers.integers(0, CLASSES, n)
     shifted = np.stack([np.roll(large[c], tuple(numbers.integers(0, 3, 2)), (0, 1)) for c in y])
     grey = numbers.uniform(0.45, 0.55, (n, 1, 1, 1))
-    tint = np.array([0.6, 0.6, -0.6] if encoder.options.get("streams") == "lab" else [1.0] * 3).reshape(3, 1, 1)
+    tint = np.array([0.6, 0.6, -0.6] if "streams" in encoder.options else [1.0] * 3).reshape(3, 1, 1)
     x = grey + 0.15 * tint * shifted[:, None] + 0.2 * numbers.normal(size=(n, 3, size, size))
     pixels = torch.from_numpy((255 * x.clip(0, 1)).astype(np.uint8))
     kind = Choice("image", {"size": size})
