@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
-from unlabeled.distributed import gather, rank
+from unlabeled.distributed import gather, rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.losses import clipped_infomax
 from unlabeled.methods.base import Comparison, Embedded
@@ -84,11 +84,12 @@ class AMDIM(Comparison):
             [head(embedded[f"{name}{view}"] if name != "h" else embedded[f"h{view}"][:, None]) for view in (0, 1)]
             for name, head in (("h", self.whole), ("5", self.coarse), ("7", self.fine))
         )  # (B, 1, dim), (B, L, dim), (B, M, dim) of each view
-        count, places = five[0].shape[:2]
+        count = len(five[0])
+        rows = torch.arange(count, device=five[0].device)
+        u = torch.rand(2, world() * count, generator=at.generator())[:, rank() * count :][:, :count].to(rows.device)
         terms: dict[str, Tensor] = {}
         for name, sources, targets in (("1 to 5", one, five), ("1 to 7", one, seven), ("5 to 5", five, five)):
-            chosen = torch.randint(places if name == "5 to 5" else 1, (2, count), device=one[0].device)
-            rows = torch.arange(count, device=one[0].device)
+            chosen = (u * sources[0].shape[1]).long()  # (2, B), a place of each image
             told = [self._told(sources[v][rows, chosen[v]], targets[1 - v]) for v in (0, 1)]
             terms[name] = (told[0] + told[1]) / 2
         total = torch.stack(list(terms.values())).sum()
