@@ -40,7 +40,8 @@ def shape(channels: int = 3, size: int = 16, invariances: frozenset[str] = EVERY
 
 
 def policy(name: str, of: DataShape | None = None, **options: object) -> Views:
-    made: Views = registry.build("views", Choice(name, options), of or shape())
+    few = {"permutations": 10} if name == "puzzle" else {}  # a thousand take a second to find
+    made: Views = registry.build("views", Choice(name, {**few, **options}), of or shape())
     return made
 
 

@@ -12,7 +12,8 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.losses import cosine, margin_triplet
+from unlabeled.losses import margin_triplet
+from unlabeled.losses.similarity import cosine
 from unlabeled.methods.base import Comparison, Embedded
 from unlabeled.registry import Positive, Width, register
 
