@@ -54,6 +54,24 @@ def local_infomax(s: float, t: float) -> Tensor:
     return losses.local_infomax(torch.cat([5 * a, n]), torch.stack([p, n]), reduction="none")[0]
 
 
+def soft_cross_entropy(s: float, t: float) -> Tensor:
+    return losses.soft_cross_entropy(torch.tensor([[5 * s, 5 * t]]), torch.tensor([[0]]), torch.ones(1, 1))
+
+
+def clipped_infomax(s: float, t: float) -> Tensor:
+    a, p, n = vectors(s, t)
+    return losses.clipped_infomax(torch.cat([9 * a, n]), torch.stack([p, n]), reduction="none")[0]
+
+
+def local_aggregation(s: float, t: float) -> Tensor:
+    return losses.local_aggregation(torch.tensor([[s, t]]), torch.tensor([[True, False]]))
+
+
+def masked_square(s: float, t: float) -> Tensor:
+    asked = torch.tensor([[[True, True]]])
+    return losses.masked_square(torch.tensor([[[s, t]]]), torch.tensor([[[1.0, 0.0]]]), asked.float(), asked)
+
+
 def triplet(s: float, t: float) -> Tensor:
     return losses.triplet(*vectors(s, t))
 
@@ -109,6 +127,11 @@ def byol(s: float, t: float) -> Tensor:
     return losses.byol(a, p)
 
 
+def counting(s: float, t: float) -> Tensor:
+    a, p, n = vectors(s, t)
+    return losses.counting(p, n, a, margin=1.0)
+
+
 PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "contrastive": (contrastive(True), contrastive(False)),
     "triplet": (triplet, triplet),
@@ -117,6 +140,10 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "nce (x: score / 5)": (nce, nce),
     "info_nce, τ 0.07": (info_nce, info_nce),
     "local_infomax (x: score / 5)": (local_infomax, local_infomax),
+    "soft_cross_entropy (x: logit / 5)": (soft_cross_entropy, soft_cross_entropy),
+    "clipped_infomax (x: score / 5)": (clipped_infomax, clipped_infomax),
+    "local_aggregation, τ 0.07": (local_aggregation, local_aggregation),
+    "masked_square (x: value, for 1 and 0)": (masked_square, masked_square),
     "nt_xent, τ 0.5": (views(losses.nt_xent),) * 2,
     "debiased_nt_xent, τ 0.5, τ⁺ 0.1": (views(losses.debiased_nt_xent),) * 2,
     "nt_logistic, τ 0.5": (views(losses.nt_logistic),) * 2,
@@ -129,6 +156,7 @@ PANELS: dict[str, tuple[Curve, Curve | None]] = {
     "vicreg (x: correlation)": (vicreg, None),
     "multi_patch, λ 1": (multi_patch, multi_patch),
     "byol": (byol, None),
+    "counting, M 1": (counting, counting),
 }
 
 

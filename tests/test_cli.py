@@ -222,8 +222,9 @@ def test_methods_shows_options_defaults_and_paper() -> None:
 
 
 def test_recipes_lists_the_packaged_ones_and_shows_one() -> None:
+    listed = ok("recipes")
     for name in packaged():
-        assert f" {name} " in ok("recipes")
+        assert f" {name} " in listed
     assert ok("recipes", "cifar10/npid") == " ".join(locate("cifar10/npid").read_text().split())
 
 

@@ -45,8 +45,8 @@ VERBS = {
     "Normalises", "Opens", "Passes", "Predicts", "Prepares", "Pretrain", "Pretrains", "Prints", "Puts", "Raises", "Ranks",
     "Reads", "Rebuilds", "Refuses", "Remembers", "Renders", "Replaces", "Resamples", "Resizes", "Returns", "Rises",
     "Rotates", "Runs", "Say", "Says", "Scales", "Separates", "Sets", "Show", "Slices", "Sorts", "Spells", "Spreads",
-    "Stores", "Stretches", "Sums", "Takes", "Tells", "Times", "Train", "Trains", "Turns", "Works", "Write", "Writes",
-    "Yields",
+    "Stores", "Stretches", "Sums", "Takes", "Tells", "Times", "Train", "Trains", "Turns", "Undoes", "Works", "Write",
+    "Writes", "Yields",
 }
 # fmt: on
 """With which docstrings of functions open; a verb that is missing is added."""

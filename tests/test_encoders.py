@@ -210,3 +210,12 @@ def test_the_same_picture_has_the_same_features_however_it_is_given() -> None:
     expected = encoder(x)
     for given in (x.float() / 255, x.double() / 255, x.float() / 255 + 1e-4 * (x == 255), x[:0]):
         torch.testing.assert_close(encoder(given), expected[: len(given)], rtol=1e-3, atol=1e-3)
+
+
+def test_norms_are_given_by_timms_names() -> None:
+    layered = build_encoder(
+        Choice("resnet10t", {"width": 4, "norm_layer": "groupnorm1"}), 3, 16, torch.zeros(3), torch.ones(3)
+    )
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in layered.modules())
+    with pytest.raises(UserError, match="'layered', and timm knows no such norm: give batchnorm2d, groupnorm1"):
+        build_encoder(Choice("resnet10t", {"norm_layer": "layered"}), 3, 16, torch.zeros(3), torch.ones(3))

@@ -10,8 +10,9 @@ import torch
 from command import ABOUT, unlabeled
 
 from unlabeled.encoders import build_encoder
-from unlabeled.encoders.lab import rgb_to_lab
+from unlabeled.encoders.lab import lab_to_rgb, rgb_to_lab
 from unlabeled.errors import UserError
+from unlabeled.probes.linear_layers import stage_names
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run, load
@@ -73,6 +74,30 @@ def test_one_half_sees_lightness_and_the_other_colours() -> None:
     encoder(torch.rand(4, 3, 16, 16))
     assert [s.shape[1] for s in seen] == [1, 2]
     assert all(float(s.abs().max()) <= 1.001 and float(s.std()) > 0.05 for s in seen)
+
+
+def test_back_from_lab() -> None:
+    x = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    x[0] *= 0.05
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(x)), x, atol=1e-4, rtol=0)
+
+
+def test_a_stream_of_lightness_sees_no_colours() -> None:
+    encoder = build_encoder(Choice("resnet10t", {"width": 4, "streams": "lightness"}), 3, 16, torch.rand(3), torch.rand(3))
+    x = rgb_to_lab(torch.rand(2, 3, 16, 16) * 0.5 + 0.25)
+    grey = lab_to_rgb(x * torch.tensor([1, 0, 0]).view(3, 1, 1))
+    torch.testing.assert_close(encoder.eval()(lab_to_rgb(x)), encoder(grey), atol=1e-4, rtol=1e-4)
+    assert (encoder(grey) - encoder(grey.flip(3))).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("streams", ["lab", "lightness"])
+def test_stages_are_shown(streams: str) -> None:
+    encoder = build_encoder(Choice("resnet10t", {"width": 4, "streams": streams}), 3, 16, torch.zeros(3), torch.ones(3))
+    x = torch.rand(2, 3, 16, 16)
+    h, maps = encoder.eval().local(x)
+    torch.testing.assert_close(h, encoder(x))
+    assert maps[-1].shape[:2] == h.shape
+    assert stage_names(encoder, len(maps))[0] == "conv1"
 
 
 def test_back_from_its_file(tmp_path: Path) -> None:

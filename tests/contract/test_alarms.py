@@ -21,9 +21,9 @@ from unlabeled.run import Run
 from unlabeled.testing import Trial
 from unlabeled.training import setup
 
-from .suite import BY_NAME, each
+from .suite import BY_NAME, TRIALS, each
 
-PICTURES = [trial for name, trial in BY_NAME.items() if trial.kind_name == "image" and name != "random"]
+PICTURES = [trial for trial in TRIALS if trial.kind_name == "image" and trial.learns]
 
 
 def short(out: Path, trial: Trial, images: Any, *, times: float = 1, **more: Any) -> Run:
@@ -31,6 +31,8 @@ def short(out: Path, trial: Trial, images: Any, *, times: float = 1, **more: Any
     network = trial.encoder
     options = {f"method.{k}": v for k, v in trial.options.items()}
     options |= {f"encoder.{k}": v for k, v in network.options.items()}
+    if "permutations" in trial.options:
+        options["views.permutations"] = trial.options["permutations"]
     if times != 1:
         recipe = compose({"method": trial.name})
         options["optimizer.lr"] = times * recipe.optimizer.options["lr"]

@@ -39,6 +39,17 @@ def _swapped(a: Tensor, b: Tensor, y: Tensor, c: Tensor, **o: Any) -> Tensor:
     return losses.swapped_prediction(scores, [losses.sinkhorn(s, 0.5).to(a.dtype) for s in scores], 0.3, **o)
 
 
+def _soft(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Half of each target in the first class, half in the second."""
+    index = torch.tensor([[0, 1]]).expand(len(a), -1)
+    return index, torch.full_like(index, 0.5, dtype=a.dtype)
+
+
+def _first(a: Tensor) -> Tensor:
+    """The first column alone."""
+    return torch.arange(a.shape[1]).expand_as(a) == 0
+
+
 def _margin(mining: str) -> Case:
     return Case(lambda a, b, y, c, **o: losses.margin_triplet(a, b, 0.9, mining=mining, **o), scale=True)
 
@@ -65,6 +76,10 @@ CASES: dict[str, Case] = {
     "info_nce, queue": Case(lambda a, b, y, c, **o: losses.info_nce(a, c, b, 0.2, **o), scale=True),
     "info_nce, dot": Case(lambda a, b, y, c, **o: losses.info_nce(a, b, temperature=1.0, normalize=False, **o)),
     "local_infomax": Case(lambda a, b, y, c, **o: losses.local_infomax(a, torch.stack([b, 0.5 * b], 1), **o)),
+    "soft_cross_entropy": Case(lambda a, b, y, c, **o: losses.soft_cross_entropy(a, *_soft(a), **o), rotation=False),
+    "clipped_infomax": Case(lambda a, b, y, c, **o: losses.clipped_infomax(a, torch.stack([b, 0.5 * b], 1), **o)),
+    "local_aggregation": Case(lambda a, b, y, c, **o: losses.local_aggregation(a, _first(a), 0.5, **o), rotation=False),
+    "masked_square": Case(lambda a, b, y, c, **o: losses.masked_square(a, b, _first(a)[:, :1] * 2.0, _first(a)[:, :1], **o)),
     "nt_xent": Case(lambda a, b, y, c, **o: losses.nt_xent(a, b, 0.2, **o), scale=True),
     "debiased_nt_xent": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, **o), scale=True),
     "debiased_nt_xent, hard": Case(lambda a, b, y, c, **o: losses.debiased_nt_xent(a, b, 0.5, 0.1, 1.0, **o), scale=True),
@@ -79,12 +94,13 @@ CASES: dict[str, Case] = {
     "vicreg": Case(lambda a, b, y, c, **o: losses.vicreg(a, b, **o), rotation=False),
     "multi_patch": Case(lambda a, b, y, c, **o: losses.multi_patch(torch.stack([a, b, b, a]), **o), scale=True),
     "byol": Case(lambda a, b, y, c, **o: losses.byol(a, b, **o), scale=True),
+    "counting": Case(lambda a, b, y, c, **o: losses.counting(a, b.flip(0), b, 9.0, **o)),
     **{f"margin_triplet, {m}": _margin(m) for m in MININGS},
     **{f"nt_logistic, {m}": _logistic(m) for m in MININGS},
     **{f"batch_triplet, {m}": _batch_triplet(m) for m in MININGS},
 }
 
-ORDERED = {"triplet", "swapped_prediction"}
+ORDERED = {"triplet", "swapped_prediction", "counting"}
 """Their negatives or codes depend on the order of the batch in the way that the case is written."""
 
 

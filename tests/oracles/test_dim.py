@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from unlabeled.batch import Batch, DataShape, Progress
 from unlabeled.encoders import build_encoder
@@ -224,5 +225,6 @@ def test_stages_of_a_transformer_and_a_stage_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"stage is 5, and this encoder has 5: give a --method.stage from -5 to 4"):
         method(stage=5)
     with pytest.raises(UserError, match="does not show its stages"):
-        encoder = build_encoder(Choice("resnet10t", {"width": 4, "streams": "lab"}), 3, 16, torch.zeros(3), torch.ones(3))
+        encoder = build_encoder(Choice("resnet10t", {"width": 4}), 3, 16, torch.zeros(3), torch.ones(3))
+        encoder.backbone = nn.Identity()
         build("methods", Choice("dim"), encoder, DataShape(9, 3, 16))

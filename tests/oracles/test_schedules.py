@@ -34,7 +34,7 @@ def test_simclrs_rate_is_the_root_of_its_paper_and_no_other_method_has_it() -> N
     assert compose({"method": "simclr", "optimizer": "sgd", "lr_scaling": "sqrt"}).lr_scaling == "sqrt"
     rules = {name: compose({"method": name}).lr_scaling for name in registry.names("methods")}
     assert {name for name, rule in rules.items() if rule == "sqrt"} == {"simclr", "debiased", "hard-negatives"}
-    assert {name for name, rule in rules.items() if rule == "none"} == {"cpc", "fixmatch"}
+    assert {name for name, rule in rules.items() if rule == "none"} == {"cpc", "cpc-v1", "cpc-v2", "fixmatch"}
 
 
 def test_warmup_is_linear_then_half_a_cosine() -> None:

@@ -16,10 +16,20 @@ from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCro
 from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
-NAMES = ["affine", "byol", "crop", "instance", "masked", "moco-v1", "moco-v2", "multi-crop", "multi-patch", "none", "pair"]
-NAMES += ["jigsaw", "pirl", "simclr", "turns", "weak-strong"]
+NAMES = ["affine", "byol", "colours", "crop", "exemplar", "holes", "instance", "jigsaw", "masked", "moco-v1", "moco-v2"]
+NAMES += ["multi-crop", "multi-patch", "neighbours", "none", "pair", "patch-grid", "patch-grid-v2", "pirl", "puzzle"]
+NAMES += ["quarters", "reduced", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
-ONE = ("none", "crop", "pirl", "instance", "masked", "turns")
+TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}, "holes": {"hidden", "asked"}}
+PARTS: dict[str, Callable[[int], tuple[int, int]]] = {
+    "turns": lambda size: (4, size),
+    "puzzle": lambda size: (9, max(4, round(size // 3 * 64 / 85))),
+    "neighbours": lambda size: (9, {16: 4, 17: 4, 32: 7, 64: 15}[size]),
+    "patch-grid": lambda size: (49, size // 8 * 2),
+    "patch-grid-v2": lambda size: (49, size // 8 * 2),
+}
+"""How many parts of a view of that size a policy of one view gives, and their side."""
+ONE = ("none", "crop", "pirl", "instance", "masked", "colours", "holes", *PARTS)
 """Those without two whole views."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset({"mirror", "flip", "rotation", "colour", "intensity"})
@@ -30,7 +40,8 @@ def shape(channels: int = 3, size: int = 16, invariances: frozenset[str] = EVERY
 
 
 def policy(name: str, of: DataShape | None = None, **options: object) -> Views:
-    made: Views = registry.build("views", Choice(name, options), of or shape())
+    few = {"permutations": 10} if name == "puzzle" else {}  # a thousand take a second to find
+    made: Views = registry.build("views", Choice(name, {**few, **options}), of or shape())
     return made
 
 
@@ -68,12 +79,18 @@ def test_views_are_float_in_range_of_the_asked_size(name: str, channels: int, si
             (batch, channels, size, size), (batch, 9, channels, *[max(4, round(size * 2 / 7))] * 2)
         ]  # fmt: skip
         views = [views[0], views[1].flatten(0, 1)]
-    if name == "turns":
-        assert views[0].shape[:2] == (batch, 4)
+    if name == "quarters":
+        assert views[1].shape[:2] == (batch, 4)
+        size //= 2
+        views = [views[0], views[1][:, 3]]
+    if name in PARTS:
+        count, size = PARTS[name](size)
+        assert views[0].shape[:2] == (batch, count)
         views = [views[0][:, 1]]
     sizes = [size] * (1 if name in ONE else {"multi-patch": 20}.get(name, 2)) + (
         [round(size * 3 / 7)] * 6 if name == "multi-crop" else []
     )
+    sizes = [size // 2, size] if name == "reduced" else sizes
     assert name == "pirl" or [view.shape for view in views] == [(batch, channels, s, s) for s in sizes]
     for view in views:
         assert view.dtype == torch.float32
@@ -186,7 +203,7 @@ def test_switching_an_operation_off_leaves_the_other_draws() -> None:
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "weak-strong"])  # which has a test of its own
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("exemplar", "weak-strong")])  # have their own tests
 def test_what_is_not_an_invariance_is_never_done(name: str) -> None:
     made = policy(name, shape(invariances=NOTHING))
     for view in made.parts if hasattr(made, "parts") else [made.light]:  # type: ignore[attr-defined]
@@ -199,13 +216,14 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     x[..., :5] = 255  # bright on the left
     for name in NAMES:
         # small crops may show nothing of it, four solarise
-        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "turns", "weak-strong"):
+        if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "quarters", "weak-strong", *PARTS):
             options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
     grey = images(50, 1, 32, 32).expand(-1, 3, -1, -1).contiguous()
     for name in NAMES:
-        for view in policy(name, shape(3, 32))({"image": grey}, seeded())[0]:
+        plain: dict[str, dict[str, object]] = {"neighbours": {"colours": "keep"}, "patch-grid-v2": {"drop": 0.0}}
+        for view in policy(name, shape(3, 32), **plain.get(name, {}))({"image": grey}, seeded())[0]:
             red, green, blue = view.unbind(-3)
             torch.testing.assert_close(red, green, rtol=0, atol=1e-5)
             torch.testing.assert_close(red, blue, rtol=0, atol=1e-5)

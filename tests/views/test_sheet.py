@@ -61,3 +61,26 @@ def test_a_failure_leaves_the_old_sheet_alone(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="disk full"):
         contact_sheet({"image": torch.zeros(1, 3, 8, 8, dtype=torch.uint8)}, inverted_and_half, torch.Generator(), path)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+class Halves:
+    """Asks which half is missing, and shows the answer."""
+
+    def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+        x = fields["image"].float() / 255
+        return [x[..., :4]], {"rest": x[..., 4:]}
+
+    def task(self, views: list[Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"asked": views[0], "true": torch.stack([views[0], targets["rest"]], 1)}
+
+
+def test_a_policy_with_a_task_shows_what_is_asked_and_what_is_true(tmp_path: Path) -> None:
+    """In place of its views; patches side by side, with a gap."""
+    x = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    x[:, 0, :, :4], x[:, 2, :, 4:] = 255, 255  # red, blue
+    path = contact_sheet({"image": x}, Halves(), torch.Generator(), tmp_path / "sheet.png", draws=2)
+    image = np.asarray(Image.open(path))
+    zoomed = round(96 / 9)  # 4 + 1 + 4 px
+    for colour, of_the_whole, others in (([255, 0, 0], 1, 4), ([0, 0, 255], 1, 2)):
+        count = int((image == colour).all(2).sum())
+        assert count == of_the_whole * 48 * 96 + others * 4 * 8 * zoomed**2, "twice asked, if it was, and twice true"

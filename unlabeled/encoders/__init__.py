@@ -2,6 +2,6 @@
 
 from unlabeled.encoders.encoder import Encoder
 from unlabeled.encoders.image import build_encoder
-from unlabeled.encoders.lab import Lab
+from unlabeled.encoders.lab import Lab, Lightness
 
-__all__ = ["Encoder", "Lab", "build_encoder"]
+__all__ = ["Encoder", "Lab", "Lightness", "build_encoder"]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder, in_range
-from unlabeled.encoders.lab import Lab
+from unlabeled.encoders.lab import Lab, Lightness
 from unlabeled.encoders.own import build_own, is_own
 from unlabeled.errors import UnknownNameError, UserError
 from unlabeled.parts.patches import SMALL, patch_side
@@ -96,7 +96,8 @@ def build_encoder(
     Options: `width`, for ResNets, is the number of channels of the first stage (64 in the paper); `stem`, likewise, is
     `large` for the paper's (a 7×7 convolution of stride 2 and max-pool), `small` for one 3×3 convolution of stride 1 without
     max-pool (SimCLR, appendix B.9), `auto` for what `stem` chooses; left out, small up to 64 px; `streams` is
-    `lab` for two such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`); all others go to timm.
+    `lab` for two such backbones, one for lightness and one for colour (`unlabeled.encoders.lab`), or `lightness` for one
+    that sees lightness alone; all others go to timm.
 
     Args:
         choice: name and options.
@@ -116,18 +117,20 @@ def build_encoder(
     if streams in (None, "none"):
         backbone, dim, notes = _build(choice, channels, size, eval_size or size)
         return Encoder(ImageFront(size, eval_size or size, mean, std), backbone, dim, notes)
-    if streams != "lab":
-        raise UserError(f"encoder option streams is {streams!r}, and must be 'lab' or 'none'")
+    if streams not in ("lab", "lightness"):
+        raise UserError(f"encoder option streams is {streams!r}, and must be 'lab', 'lightness' or 'none'")
     if channels != 3:
         raise UserError(
-            f"encoder option streams 'lab' needs images of 3 channels (RGB), and these have {channels}: "
-            "give --encoder.streams none, or other images"
+            f"encoder option streams {streams!r} needs images of 3 channels (RGB), and these have {channels}: "
+            "give images in colour, or --encoder.streams none with a method that needs no colours"
         )
     lightness, half, notes = _build(choice, 1, size, eval_size or size)
+    front = ImageFront(size, eval_size or size, torch.zeros(3), torch.ones(3))  # streams normalise in their own colour space
+    if streams == "lightness":
+        return Encoder(front, Lightness(lightness), half, [*notes, "one stream: it sees the lightness L, and no colours"])
     colour, other, _ = _build(choice, 2, size, eval_size or size)
-    raw = torch.zeros(3), torch.ones(3)  # the streams normalise in their own colour space
     notes = [*notes, "two streams: one of the lightness L, one of the colours a and b"]
-    return Encoder(ImageFront(size, eval_size or size, *raw), Lab(lightness, colour), half + other, notes)
+    return Encoder(front, Lab(lightness, colour), half + other, notes)
 
 
 def _build(choice: Choice, channels: int, size: int, eval_size: int) -> tuple[Any, int, list[str]]:
@@ -300,6 +303,8 @@ def _width(choice: Choice) -> int:
 
 
 def _create(name: str, options: dict[str, Any], channels: int) -> Any:
+    if isinstance(options.get("norm_layer"), str):
+        options = options | {"norm_layer": _norm(options["norm_layer"])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -311,6 +316,22 @@ def _create(name: str, options: dict[str, Any], channels: int) -> Any:
             known = inspect.signature(type(timm.create_model(name)).__init__).parameters
             near = nearest(strange[0], {"width", "stem", "streams", *known})
             raise UserError(f"encoder {name!r} has no option {strange[0]!r}{near}; timm describes its options") from error
+
+
+def _norm(name: str) -> Any:
+    """The class of a norm by timm's name for it, as its ResNets take a class alone.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    layers: Any = timm.layers
+    try:
+        return layers.get_norm_layer(name)
+    except KeyError as error:
+        raise UserError(
+            f"encoder option norm_layer is {name!r}, and timm knows no such norm: give batchnorm2d, groupnorm1 or "
+            "another of its names"
+        ) from error
 
 
 def _halves(conv: nn.Conv2d) -> bool:

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders import Encoder, Lab, Lightness
 from unlabeled.encoders.files import save_encoder
 from unlabeled.encoders.image import timm_options
 from unlabeled.errors import UserError
@@ -250,6 +250,8 @@ def _beyond(encoder: Encoder) -> str:
         return f"it is a network for data of kind {encoder.front.kind.name}"
     if isinstance(encoder.backbone, Lab):
         return "it is two networks, of lightness and of colours (--encoder.streams lab)"
+    if isinstance(encoder.backbone, Lightness):
+        return "its network sees lightness alone (--encoder.streams lightness)"
     if encoder.whitening is not None:
         return "what the network gives is whitened (--whiten)"
     return f"it is the mean of {encoder.front.tta} forms of an image (--tta)" if encoder.front.tta > 1 else ""

@@ -9,15 +9,16 @@ of the processes' losses, and of their gradients, then is that of one process wi
 equations.
 """
 
-from unlabeled.losses.clustering import concentration, proto_nce, sinkhorn, swapped_prediction
+from unlabeled.losses.bins import soft_cross_entropy
+from unlabeled.losses.clustering import concentration, local_aggregation, proto_nce, sinkhorn, swapped_prediction
 from unlabeled.losses.coding import coding_rate, multi_patch
 from unlabeled.losses.hard import debiased_nt_xent, mixed_negatives
-from unlabeled.losses.infomax import local_infomax
+from unlabeled.losses.infomax import clipped_infomax, local_infomax
 from unlabeled.losses.infonce import info_nce, info_nce_bound, n_pair, nce, nt_xent
 from unlabeled.losses.labelled import lifted_structure, soft_nearest_neighbor, supervised_contrastive
 from unlabeled.losses.metric import batch_triplet, contrastive, margin_triplet, nt_logistic, triplet
 from unlabeled.losses.redundancy import barlow_twins, vicreg
-from unlabeled.losses.regression import byol
+from unlabeled.losses.regression import byol, counting, masked_square
 from unlabeled.losses.similarity import bilinear, cosine, dot, euclidean, manhattan, separable
 
 __all__ = [
@@ -25,19 +26,23 @@ __all__ = [
     "batch_triplet",
     "bilinear",
     "byol",
+    "clipped_infomax",
     "coding_rate",
     "concentration",
     "contrastive",
     "cosine",
+    "counting",
     "debiased_nt_xent",
     "dot",
     "euclidean",
     "info_nce",
     "info_nce_bound",
     "lifted_structure",
+    "local_aggregation",
     "local_infomax",
     "manhattan",
     "margin_triplet",
+    "masked_square",
     "mixed_negatives",
     "multi_patch",
     "n_pair",
@@ -47,6 +52,7 @@ __all__ = [
     "proto_nce",
     "separable",
     "sinkhorn",
+    "soft_cross_entropy",
     "soft_nearest_neighbor",
     "supervised_contrastive",
     "swapped_prediction",

@@ -144,3 +144,34 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
         logs = logs - logs.logsumexp(0, keepdim=True)
         logs = logs - logs.logsumexp(1, keepdim=True)
     return logs.softmax(1)
+
+
+@full_precision
+def local_aggregation(
+    similarity: Tensor, close: Tensor, temperature: float = 0.07, *, reduction: Reduction = "mean"
+) -> Tensor:
+    """Computes how unlikely it is that a vector is one of its close neighbours, if it is one of its background (Zhuang et
+    al. 2019, §3.1): -log( Σ_{j in C∩B} exp(s_j/τ) / Σ_{j in B} exp(s_j/τ) ).
+
+    Args:
+        similarity: (B, K), s: of each vector with those of its background.
+        close: (B, K) bool: which of these are close neighbours; one of each at least.
+        temperature: τ > 0 (0.07: Zhuang et al. 2019, published code).
+        reduction: over the B vectors.
+
+    Returns:
+        A number >= 0, or (B,); 0 if all are close.
+
+    Raises:
+        ValueError: shapes that do not fit, or a vector without close neighbours.
+    """
+    check_positive("local_aggregation", temperature=temperature)
+    check_rows("local_aggregation", similarity=similarity)
+    if close.shape != similarity.shape or close.dtype != torch.bool:
+        raise ValueError(
+            f"local_aggregation: close is {close.dtype} of shape {tuple(close.shape)}; give bool {tuple(similarity.shape)}"
+        )
+    if close.device.type == "cpu" and not close.any(1).all():
+        raise ValueError("local_aggregation: a vector has no close neighbour; give each one at least, such as itself")
+    s = similarity / temperature
+    return reduce(s.logsumexp(1) - s.masked_fill(~close, float("-inf")).logsumexp(1), reduction)

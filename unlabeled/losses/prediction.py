@@ -30,6 +30,7 @@ def info_nce_ahead(
     length: Tensor,
     negatives: Tensor,
     origin: Tensor,
+    first: int = 1,
 ) -> Ahead:
     """Computes InfoNCE for predictions of the future: tells z_{t+k} from negatives, given the context c_t of all until t.
 
@@ -44,6 +45,7 @@ def info_nce_ahead(
         negatives: (N, D) latents from anywhere, the same for all predictions.
         origin: (N,) integers: b · L + t of each negative, by which a prediction leaves out its own positive; of other
             sequences than these B any other number, such as -1.
+        first: k of the first of these steps; nearer ones are not predicted.
 
     Returns:
         Sums of losses ≥ 0, of hits (the positive scores above all negatives), and of pairs; log(1 + N) a pair if all
@@ -55,7 +57,7 @@ def info_nce_ahead(
     inside = place < length[:, None]  # (B, L)
     own = torch.arange(len(latent), device=latent.device)[:, None] * size + place  # (B, L)
     losses, hits, pairs = [], [], []
-    for k, w in enumerate(weight, 1):
+    for k, w in enumerate(weight, first):
         predicted = context[:, :-k] @ w.T  # (B, L - k, D)
         positive = (predicted * latent[:, k:]).sum(2)  # (B, L - k)
         scores = predicted @ negatives.T  # (B, L - k, N)

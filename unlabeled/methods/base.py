@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -90,7 +91,8 @@ class Method(nn.Module, ABC):
 
     def before_epoch(self, at: Progress, extract: Extract) -> None:
         """Prepares an epoch before its first step, without gradient: clusters, fills banks. `extract(self.encoder)` gives
-        the features (n, D) of all training samples. The global generator is seeded by the epoch, alike in all processes."""
+        the features (n, D) of all training samples. The global generator is seeded by the epoch, alike in all processes.
+        A method that takes no step, as nothing of it is trainable, prepares itself here before the run begins."""
 
     def sampling(self) -> Tensor | None:
         """Tells how often each of the n training samples is drawn in this epoch: weights (n,) >= 0, of which it draws n with
@@ -112,8 +114,8 @@ class Method(nn.Module, ABC):
         return {"": self.encoder}
 
     def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
-        """Draws what it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], side by side in this order; in
-        evaluation mode and without gradient. None by default."""
+        """Draws what it makes, for people to look at: name -> images (B, C, H, W) in [0, 1], or (B, P, C, H, W) of P
+        patches, side by side in this order; in evaluation mode and without gradient. None by default."""
         return {}
 
     def full_cost_from(self, epochs: int) -> int:
@@ -171,6 +173,22 @@ def needs_classes(method: str, shape: DataShape) -> None:
             f"method {method!r} needs labels of at least 2 classes, and the data has {shape.classes}: "
             "give a folder with one sub-folder a class, or another method"
         )
+
+
+@torch.no_grad()
+def map_shape(encoder: Encoder, shape: DataShape, size: int | None = None) -> tuple[int, int]:
+    """Returns channels and side of an encoder's last map, of views of the data's size or of another.
+
+    Raises:
+        UserError: an encoder that does not show its stages, or whose last stage is no map.
+    """
+    side = size or shape.size
+    encoder.eval().front.train()  # which then does not resize
+    last = encoder.local(torch.zeros(1, shape.channels, side, side))[1][-1]
+    encoder.train()
+    if last.ndim != 4:
+        raise UserError("this encoder's last stage is no map of places: give another --encoder, such as resnet18")
+    return last.shape[1], last.shape[2]
 
 
 def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) -> None:

@@ -24,20 +24,6 @@ GRID = 8
 """Side of the map of which an image's vector is made, at most: about that of Hjelm et al. 2019."""
 
 
-class Shared(nn.Module):
-    """Into the space that wholes and parts share: one hidden layer beside a linear shortcut (the paper's appendix)."""
-
-    def __init__(self, encoded: int, hidden: int, dim: int, *, norm: bool) -> None:
-        super().__init__()
-        self.hidden, self.shortcut = heads.mlp(encoded, hidden, dim, norm=False), nn.Linear(encoded, dim)
-        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., encoded) -> (..., dim); on (B, L, encoded) these are 1×1 convolutions."""
-        result: Tensor = self.norm(self.hidden(x) + self.shortcut(x))
-        return result
-
-
 def of_map(channels: int, side: int, dim: int) -> nn.Sequential:
     """Builds what makes one vector (B, dim) of a map (B, channels, H, W): two 3×3 convolutions, all places side by side, a
     linear layer (Hjelm et al. 2019, appendix, global DIM)."""
@@ -104,10 +90,10 @@ class DIM(Comparison):
         width = code or encoder.dim
         self.code = nn.Linear(encoder.dim, code) if code else nn.Identity()
         if local_weight:
-            self.whole = Shared(width, hidden or width, dim, norm=False)
-            self.part = Shared(channels, hidden or channels, dim, norm=True)
+            self.whole = heads.Shared(width, hidden or width, dim, norm=False)
+            self.part = heads.Shared(channels, hidden or channels, dim, norm=True)
         if global_weight:
-            self.global_whole = Shared(width, hidden or width, dim, norm=False)
+            self.global_whole = heads.Shared(width, hidden or width, dim, norm=False)
             self.image = of_map(channels, side, dim)
         if prior_weight:
             self.critic = heads.mlp(code, *CRITIC, norm=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from timm.layers.norm import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlabeled.parts.patches import positions
 
@@ -57,3 +60,53 @@ class PatchDecoder(nn.Module):
         patches = patches + positions(*grid, x.shape[2], x.device)
         decoded: Tensor = self.pixels(self.blocks(torch.cat([x[:, :1], patches], 1))[:, 1:])
         return decoded
+
+
+class MapDecoder(nn.Module):
+    """Values at every place of a larger grid from the last map of an encoder, and from its representation.
+
+    Both are brought to the decoder's width, and h is added at every place: what is judged always learns, and every place
+    knows of the whole image. Then the map is doubled until it is as large as what is asked for, each time by a 3×3
+    convolution to four times the channels, which become four places (the sub-pixel convolution of Shi et al. 2016), with
+    `map_norm` and ReLU; a last convolution gives the values.
+
+    Args:
+        encoded: length of h.
+        channels: of the map.
+        width: of the decoder.
+        values: of each place.
+        ratio: side of the grid asked for, in sides of the map; the next power of 2 is taken.
+    """
+
+    def __init__(self, encoded: int, channels: int, width: int, values: int, ratio: float) -> None:
+        super().__init__()
+        self.local, self.whole = nn.Conv2d(channels, width, 1), nn.Linear(encoded, width, bias=False)
+        layers: list[nn.Module] = [map_norm(width), nn.ReLU()]
+        for _ in range(max(0, math.ceil(math.log2(ratio) - 1e-9))):
+            doubled = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
+            layers += [doubled, nn.PixelShuffle(2), map_norm(width), nn.ReLU()]
+        self.layers, self.values = nn.Sequential(*layers), nn.Conv2d(width, values, 3, padding=1)
+
+    def forward(self, h: Tensor, last: Tensor, places: tuple[int, int]) -> Tensor:
+        """Returns the values at each place.
+
+        Args:
+            h: (B, encoded) representations.
+            last: (B, channels, H, W) maps.
+            places: rows and columns asked for; of another size than the layers give, the map is resized before the last.
+
+        Returns:
+            (B, values, *places).
+        """
+        x = self.layers(self.local(last) + self.whole(h)[:, :, None, None])
+        if x.shape[2:] != places:
+            x = F.interpolate(x, places, mode="bilinear", align_corners=False)
+        decoded: Tensor = self.values(x)
+        return decoded
+
+
+def map_norm(width: int) -> nn.GroupNorm:
+    """Builds a norm of maps of so many channels, over all of an image's places and channels (group norm of one group, Wu &
+    He 2018). It sees one image at a time, so that a batch in pieces is the whole; and it leaves what all places of a channel
+    share, such as h, which a norm of few channels would take away."""
+    return nn.GroupNorm(1, width)

@@ -35,6 +35,21 @@ def projector(kind: Projector, encoded: int, hidden: int, dim: int, *, norm: boo
     return nn.Linear(encoded, dim) if kind == "linear" else mlp(encoded, hidden, dim, norm=norm)
 
 
+class Shared(nn.Module):
+    """Into the space that wholes and parts share: one hidden layer beside a linear shortcut (Hjelm et al.
+    2019, appendix)."""
+
+    def __init__(self, encoded: int, hidden: int, dim: int, *, norm: bool) -> None:
+        super().__init__()
+        self.hidden, self.shortcut = mlp(encoded, hidden, dim, norm=False), nn.Linear(encoded, dim)
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (..., encoded) -> (..., dim); on (B, L, encoded) these are 1×1 convolutions."""
+        result: Tensor = self.norm(self.hidden(x) + self.shortcut(x))
+        return result
+
+
 class LinearClassifier(nn.Sequential):
     """h (B, encoded) -> logits (B, classes): one linear layer.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 SMALL = 64
 """Images up to this side, in pixels, get a small-image stem."""
+EPSILON = 1e-3
+"""Added to a patch's deviation: a quarter of a level of 256."""
 
 
 def patch_side(size: int) -> int:
@@ -52,3 +56,17 @@ def positions(rows: int, columns: int, width: int, device: torch.device | None =
 
     down, along = waves(rows)[:, None], waves(columns)[None]
     return torch.cat([along.expand(rows, -1, -1), down.expand(-1, columns, -1)], 2).flatten(0, 1)
+
+
+def standardised(patches: Tensor, front: Any) -> Tensor:
+    """Brings each patch, in each channel, to the mean and the deviation of the data, so that a backbone sees 0 and 1.
+
+    What neighbours share beyond what they show, brightness, tint and contrast, is then gone (Noroozi & Favaro 2016, §3.3).
+    A patch of one colour becomes the data's mean.
+
+    Args:
+        patches: (B, P, C, H, W).
+        front: of the encoder, which has the data's `mean` and `std` (C, 1, 1).
+    """
+    deviation, mean = torch.std_mean(patches, (3, 4), correction=0, keepdim=True)
+    return (patches - mean) / (deviation + EPSILON) * front.std + front.mean  # type: ignore[no-any-return]

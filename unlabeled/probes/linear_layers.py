@@ -156,7 +156,7 @@ def pool(x: Tensor, dim: int) -> Tensor:
 
 def stage_names(encoder: Encoder, count: int) -> list[str]:
     """Returns what the stages of a backbone with `count` maps are called, first to last."""
-    backbone: Any = encoder.backbone
+    backbone: Any = getattr(encoder.backbone, "lightness", encoder.backbone)
     blocks = isinstance(getattr(backbone, "blocks", None), torch.nn.Sequential) and len(backbone.blocks) == count
     word = "conv" if hasattr(backbone, "layer1") else "block" if blocks else "stage"
     return [f"{word}{i}" for i in range(1, count + 1)]

@@ -15,7 +15,7 @@ from unlabeled.evaluating.subjects import whole
 from unlabeled.methods.base import Method
 from unlabeled.run import Run
 from unlabeled.training.setup import shape_of
-from unlabeled.views.sheet import lay, picture, zoom
+from unlabeled.views.sheet import drawn, lay, picture, zoom
 
 IMAGES = 8
 """Rows of the sheet."""
@@ -40,5 +40,5 @@ def made_sheet(run: Run, source: Source) -> Image.Image | None:
         shown = method.pictures(Batch(views, torch.from_numpy(chosen), targets), at)
     if not shown:
         return None
-    columns = [[picture((image * 255).round().to(torch.uint8)) for image in images] for images in shown.values()]
+    columns = [[picture(image) for image in drawn(images)] for images in shown.values()]
     return lay(columns, list(shown), [zoom(columns)] * len(columns), list(range(1, len(columns))))

@@ -16,7 +16,7 @@ from unlabeled.methods.base import Method
 from unlabeled.probes.extract import features
 from unlabeled.recipe import compose
 from unlabeled.testing.rule import listed, require, rule
-from unlabeled.testing.trial import AT, COUNT, Trial, forward
+from unlabeled.testing.trial import AT, COUNT, Trial, differing, forward, snapshot
 
 
 def registered(trial: Trial) -> bool:
@@ -54,7 +54,8 @@ def options_survive_a_recipe(trial: Trial) -> None:
 
 
 def cost(trial: Trial, epoch: int) -> tuple[int, int]:
-    """How often samples are embedded before that epoch, of a hundred, and operations of its first forward pass."""
+    """How often samples are embedded before that epoch, of a hundred, or state is written, such as clusters; and operations
+    of its first forward pass."""
     method = late(trial)
     asked: list[nn.Module] = []
 
@@ -62,12 +63,13 @@ def cost(trial: Trial, epoch: int) -> tuple[int, int]:
         asked.append(module)
         return features(module, trial.samples(), device="cpu")
 
-    at = Progress(100 * epoch, 10_000, epoch)
+    at, before, drawn = Progress(100 * epoch, 10_000, epoch), snapshot(method), trial.batch(0)
     with torch.no_grad():
         method.before_epoch(at, extract)
+    written = differing(before, method.state_dict())
     with FlopCounterMode(display=False) as counted:
-        forward(method, trial.batch(0), at)
-    return len(asked), counted.get_total_flops()
+        forward(method, drawn, at)
+    return len(asked) + len(written), counted.get_total_flops()
 
 
 def late(trial: Trial) -> Method:

@@ -48,6 +48,7 @@ SMALL = {
     "width": 32,
     "depth": 1,
     "heads": 2,
+    "permutations": 10,
 }
 """Upper bounds of options that make a method small, where it has them. (Hardest: all keys of the queue; with eight clusters
 the nearest few would all be of the query's own.)"""

@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from unlabeled import registry
-from unlabeled.batch import DataShape, Progress
+from unlabeled.batch import DataShape, Progress, seed_of
 from unlabeled.compute.gradients import without_strides
 from unlabeled.compute.speed import Speed, keep_memory, usual
 from unlabeled.data import Source, balanced_draw, held_out_classes
@@ -160,8 +160,19 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
             method, views, optimizers, seed=recipe.seed, autocast=fabric.autocast, pieces=recipe.accumulate, ema=ema,
             decay=recipe.ema, module=fabric.strategy.setup_module(method) if parallel else None,
         )  # fmt: skip
+    elif not resumed:
+        _prepare(method, clock.at(0), source, chosen, fabric)
     schedule = _said(recipe, step.optimizers, warmup_epochs) if step else "nothing to optimise"
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
+
+
+@torch.no_grad()
+def _prepare(method: Method, at: Progress, source: Source, chosen: np.ndarray, fabric: Fabric) -> None:
+    """Lets a method that takes no step prepare itself, as others do before an epoch."""
+    torch.manual_seed(seed_of(at.seed, at.epoch, 2))
+    method.before_epoch(
+        at, lambda module: features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
+    )
 
 
 def _said(recipe: Recipe, optimizers: Optimizers, warmup_epochs: float) -> str:

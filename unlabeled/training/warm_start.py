@@ -19,7 +19,7 @@ from timm.layers.patch_embed import resample_patch_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from unlabeled.encoders import Encoder, Lab
+from unlabeled.encoders import Encoder, Lab, Lightness
 from unlabeled.encoders.image import timm_options
 from unlabeled.encoders.own import AS_GIVEN, weights_given
 from unlabeled.errors import UserError
@@ -100,8 +100,9 @@ def begin_from(encoder: Encoder, choice: Choice, named: str) -> Origin:
 def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State, list[str]]:
     """timm's weights, by its own loader and cache; the mean and deviation that they were trained with; and what timm changed
     to fit, in words."""
-    if isinstance(encoder.backbone, Lab):
-        raise UserError("--from timm: timm has no network of two streams (--encoder.streams lab): leave one of both out")
+    if isinstance(encoder.backbone, Lab | Lightness):
+        streams = "two streams (--encoder.streams lab)" if isinstance(encoder.backbone, Lab) else "lightness alone"
+        raise UserError(f"--from timm: timm has no network of {streams}: leave one of both out")
     options = timm_options(choice, encoder.front.size)
     if "width" in choice.options and "channels" in options:
         width = choice.options["width"]

@@ -78,6 +78,21 @@ def solarise(x: Tensor, threshold: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.where(x >= threshold.view(-1, 1, 1, 1), 1 - x, x, out=out)
 
 
+def keep_one_colour(x: Tensor, kept: Tensor, noise: Tensor) -> Tensor:
+    """Drops two of three colours of patches: in their place stands grey with noise of 1% of the deviation of the one that
+    stays, so that nothing tells of the lens of a camera (Doersch et al. 2015, §3.1).
+
+    Args:
+        x: (B, P, 3, H, W) in [0, 1].
+        kept: (B, P) int64, the colour that stays: 0, 1 or 2; all of them stay where it is -1.
+        noise: (B, P, 3, H, W), standard normal numbers.
+    """
+    own = kept[..., None, None, None]
+    stays = torch.arange(3, device=x.device).view(3, 1, 1) == own  # (B, P, 3, 1, 1)
+    deviation = (x.std((3, 4), keepdim=True, correction=0) * stays).sum(2, keepdim=True)  # (B, P, 1, 1, 1)
+    return torch.where(stays | (own < 0), x, (0.5 + 0.01 * deviation * noise).clamp(0, 1))
+
+
 # ---- geometry that is not separable ------------------------------------------------------------------------------------
 
 
@@ -142,6 +157,28 @@ def elastic_displacement(knots: Tensor, size: int) -> Tensor:
     """Makes a smooth displacement field (B, 2, size, size): cubic interpolation of `knots` (B, 2, k, k), its values on a
     grid."""
     return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
+
+
+def cut_out(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Cuts squares out of images at whole pixels, exactly.
+
+    Args:
+        x: (B, C, H, W).
+        top: (B, P) int64, first rows of P squares; or (B, P, C), of each channel by itself. All of a square lies within.
+        left: likewise, first columns.
+        side: of a square, in pixels.
+
+    Returns:
+        (B, P, C, side, side).
+    """
+    if top.ndim == 2:
+        top, left = top[..., None], left[..., None]
+    reach = torch.arange(side, device=x.device)
+    rows = top[..., None, None] + reach[:, None]  # (B, P, C or 1, side, 1)
+    columns = left[..., None, None] + reach  # (B, P, C or 1, 1, side)
+    image = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1, 1)
+    channel = torch.arange(x.shape[1], device=x.device).view(1, 1, -1, 1, 1)
+    return x[image, channel, rows, columns]
 
 
 # ---- others ------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ def contact_sheet(
 ) -> Path:
     """Draws each sample beside several draws of each of its views, and writes a PNG, wholly or not at all.
 
+    A policy whose views are a task shows what is asked and what is true, if it has `task(views, targets)`: pictures by name,
+    as those of `Method.pictures`, in place of its views.
+
     Args:
         fields: of N samples; one row each. One channel is drawn grey, three as RGB, others as the mean of all.
         policy: makes the views.
@@ -57,16 +60,16 @@ def contact_sheet(
     Raises:
         UserError: the file cannot be written.
     """
-    drawn = [policy(fields, generator)[0] for _ in range(draws)]
+    asked = [_asked(policy, *policy(fields, generator), shown) for _ in range(draws)]
     columns = [[picture(image) for image in pictures(fields)]]
     headings = [first]
-    for view in range(len(drawn[0])):
+    for name in asked[0]:
         for draw in range(draws):
-            columns.append([picture(_mosaic(image)) for image in shown(drawn[draw][view])])
-            headings.append(f"view {view + 1}" if draw == 0 else "")
+            columns.append([picture(image) for image in asked[draw][name]])
+            headings.append(name if draw == 0 else "")
     own, views = zoom(columns[:1]), zoom(columns[1:])
     zooms = [own] + [views] * (len(columns) - 1)
-    sheet = lay(columns, headings, zooms, [view * draws + 1 for view in range(len(drawn[0]))])
+    sheet = lay(columns, headings, zooms, [view * draws + 1 for view in range(len(asked[0]))])
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +104,20 @@ def lay(columns: list[list[Image.Image]], headings: list[str], zooms: list[int],
         for row, image in enumerate(column):
             sheet.paste(image, (at, _HEAD + row * (height + _GAP) + (height - image.height) // 2))
     return sheet
+
+
+def _asked(policy: Views, views: list[Tensor], targets: dict[str, Tensor], shown: Shown) -> dict[str, list[Tensor]]:
+    """What a draw shows, by heading: uint8 images of each sample."""
+    task = getattr(policy, "task", None)
+    if task is not None:
+        return {name: drawn(images) for name, images in task(views, targets).items()}
+    return {f"view {number}": [_mosaic(image) for image in shown(view)] for number, view in enumerate(views, 1)}
+
+
+def drawn(images: Tensor) -> list[Tensor]:
+    """Makes what people look at of images (B, C, H, W) in [0, 1], or (B, P, C, H, W) of P patches: uint8, of each sample
+    one, its patches in rows."""
+    return [_mosaic(image) for image in (images * 255).round().to(torch.uint8)]
 
 
 def _mosaic(image: Tensor) -> Tensor:
