@@ -8,8 +8,8 @@ fashion-mnist is a named set (`--root`), digits are scikit-learn's, solar cells 
 fashion-mnist and tiny50-64 a seeded part is trained on. Every run has one thread, float32, the same passes over the data and
 a narrow network: up to 64 px a ResNet-9 of width 16 and 128 features, beyond that a ResNet-18 of width 16. What is not said
 here is the program's own choice, with `--keep last`, as choosing an epoch by labels would hide what a setting does. Each row
-is a file, and a row that is there is not trained again. Figures are top-1 accuracies of a linear classifier in percent,
-differences are paired, with 95% intervals.
+is a file, and a row that is there is not trained again; the table has all that are there. Figures are top-1 accuracies in
+percent, of a linear classifier unless said; differences are paired, with 95% intervals.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def row(name: str, data: str, method: str, paper: bool, given: argparse.Namespac
         recipe = {**run.recipe.to_dict(), "data": name}
     return {
         "set": name, "method": method, "setting": "paper" if paper else "default", "minutes": minutes, "recipe": recipe,
-        "scores": {s["protocol"]: {k: s[k] for k in kept} for s in scores}, "environment": environment(),
+        "scores": {s["protocol"]: {k: s[k] for k in kept} for s in scores},
+        "environment": {k: v for k, v in environment().items() if k != "command"},  # which has places of one machine
     }  # fmt: skip
 
 
@@ -149,6 +150,13 @@ def rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     data = data or prepare(name, given, Path(folder))
                     written(path, json.dumps(row(name, data, method, paper, given), indent=1) + "\n")
                 yield json.loads(path.read_text(encoding="utf-8"))
+
+
+def there(out: Path) -> list[dict[str, Any]]:
+    """Reads all rows that were made, in the order of sets and methods."""
+    names = [f"{method}{paper}" for method in (UNTRAINED, *METHODS) for paper in ("", "-paper")]
+    paths = [out / name / f"{row}.json" for name in SETS for row in names]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 
 def written(path: Path, text: str) -> None:
@@ -195,18 +203,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--root", default=None, help="folder of fashion-mnist's files")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/defaults"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    made = []
     for one in rows(given):
-        made.append(one)
         told = difference(unlabeled.recipe.compose(one["recipe"]), unlabeled.recipe.compose({"method": one["method"]}))
         print(f"{one['set']} {one['method']} {one['setting']}: linear {_top1(one)}; {told}", flush=True)
-    about = str(__doc__).rpartition("\n\n")[2]
-    written(given.out / "README.md", f"# Defaults beside papers' settings\n\n{about}\n{table(made)}\n")
+        about = str(__doc__).rpartition("\n\n")[2]
+        written(given.out / "README.md", f"# Defaults beside papers' settings\n\n{about}\n{table(there(given.out))}\n")
 
 
 if __name__ == "__main__":
