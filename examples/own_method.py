@@ -65,9 +65,7 @@ def main() -> None:
         run = unlabeled.pretrain(
             "digits", method="repel", encoder="resnet10t", epochs=5, out=Path(folder) / "run", options={"encoder.width": 8}
         )
-        result = unlabeled.evaluate(run.path, protocol="knn")
-        for line in result.lines():
-            print(line)
+        print(unlabeled.evaluate(run.path, protocol="knn"))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_two_processes_of_which_the_first_takes_its_time_at_the_end(tmp_path: Pa
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert said.count("3 steps of 16 in 1 epochs on 2 × cpu") == 1
+    assert said.count("3 steps of 16 in 1 epoch on 2 × cpu") == 1
     assert said.count("rank of h") == 1
     assert said.count("written:") == 1
     history = Run(out).history

@@ -254,6 +254,21 @@ def test_a_class_is_a_row_of_a_table(tmp_path: Path) -> None:
     assert Run(tmp_path / "out" / "rows" / "Louder").finished
 
 
+def test_a_registered_class_is_a_row_of_a_table(tmp_path: Path) -> None:
+    """One of a notebook: its name was known in no other process."""
+    loud = registry.register("loud", temperature=0.3)(type("Loud", (SimCLR,), {"__module__": "__main__"}))
+    try:
+        table = unlabeled.compare(
+            images(), method=[loud], encoder="resnet9", epochs=1, batch_size=16, image_size=8, out=tmp_path / "out",
+            options={"encoder.width": 4},
+        )  # fmt: skip
+    finally:
+        del registry._registered["methods", "loud"]
+    assert not table.failed
+    row = next(row for row in table.rows if row["name"] == "loud")
+    assert row["recipe"]["method"]["temperature"] == 0.3
+
+
 def test_rows_of_a_table_are_refused_what_only_this_process_has(tmp_path: Path) -> None:
     with (
         (tmp_path / "held").open("w") as held,

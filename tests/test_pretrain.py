@@ -55,7 +55,7 @@ def test_the_first_lines_and_the_folder(tmp_path: Path) -> None:
     assert "48 images of 8×8, 3 channels, views of 8 px; 12 of 60 images are held out" in said
     assert "the stem is one 3×3 convolution of stride 1, without max-pool; small stem at 8 px: " in said
     assert "lars, learning rate 0.075 = 0.3 for 256 samples, sqrt scaling to 16; 0.1 epochs of warm-up, then cosine" in said
-    assert "3 steps of 16 in 1 epochs on 1 × cpu, precision 32-true" in said
+    assert "3 steps of 16 in 1 epoch on 1 × cpu, precision 32-true" in said
     assert re.search(r"epoch 1: kNN [\d.]+% \(within the training split[^)]*\), rank of h", said)
     assert f"next: unlabeled evaluate {out}" in said
     assert {p.name for p in out.iterdir()} == {

@@ -19,7 +19,7 @@ SPELLED = {"×": "x", "±": "+-", "→": "->", "·": "*", "…": "...", "–": "
 def console(*, quiet: bool = False) -> Console:
     """Returns a console that takes brackets in names, paths and reasons for what they are, and colours no numbers."""
     file: Any = _Output()
-    return Console(file=file, quiet=quiet, highlight=False, markup=False)
+    return Console(file=file, quiet=quiet, highlight=False, markup=False, force_jupyter=False)  # a notebook is no terminal
 
 
 def text(parts: Iterable[RenderableType]) -> str:

@@ -323,8 +323,15 @@ def _loaded(kind: str, name: str) -> Any:
         ) from error
 
 
+def brought(kind: str, name: str) -> Entry | None:
+    """Returns the entry of what this process alone has: neither the package, nor a plug-in, nor an entry point."""
+    entry = _registered.get((kind, name))
+    known = entry is None or entry.make.__module__.startswith(("unlabeled.", _PLUGIN)) or name in _points(kind)
+    return None if known else entry
+
+
 def put(entry: Entry) -> None:
-    """Keeps an entry that `own.own` made, in place of one of its name."""
+    """Keeps an entry that `own.own` made, or another process brought, in place of one of its name."""
     _registered[entry.kind, entry.name] = entry
 
 

@@ -241,7 +241,8 @@ class Run:
     def lines(self) -> list[str]:
         """Returns what a terminal shows of it."""
         said = f"written: {self.path}"
-        return [said + (f"; next: unlabeled evaluate {shlex.quote(str(self.path))}" if self.finished else "")]
+        further = "" if self.environment.get("data", {}).get("classes", True) else " --protocol health"  # asks for no labels
+        return [said + (f"; next: unlabeled evaluate {shlex.quote(str(self.path))}{further}" if self.finished else "")]
 
     def encoder(self) -> Encoder:
         """Returns the trained encoder, on the CPU, in evaluation mode.

@@ -102,7 +102,7 @@ def _leakage(censuses: Mapping[str, Census], copies: Copies) -> Iterator[str]:
     elif len(censuses) == 1 and copies.pairs:
         yield (
             f"Pairs of copies, and no test split: {len(copies.pairs):,}. One held out at random would share {nouns} with "
-            "training: remove them, or split by hand."
+            "training: `inspect --clean list.csv` writes a list without them, to be trained on; or split by hand."
         )
     if copies.near is None:
         alike = f"to tell near-duplicates from {nouns} that are alike"

@@ -90,7 +90,8 @@ class Monitor:
         hardware = f"{self.fabric.world_size} × {self.fabric.device.type}, precision {self.fabric._precision.precision}"
         if self.total:
             say(f"{recipe.optimizer.name}, {schedule}")
-            say(f"{self.total:,} steps of {recipe.batch_size} in {recipe.epochs} epochs on {hardware}")
+            steps, epochs = "s" * (self.total != 1), "s" * (recipe.epochs != 1)
+            say(f"{self.total:,} step{steps} of {recipe.batch_size} in {recipe.epochs} epoch{epochs} on {hardware}")
             if recipe.accumulate > 1:
                 say(f"each batch in {recipe.accumulate} pieces: the gradient is that of the whole batch"
                     + _piecewise_statistics(method))  # fmt: skip
