@@ -6,7 +6,10 @@ from unlabeled.testing import Trial
 
 from .suite import TRIALS, each
 
-WITHOUT = {"random", "supervised", "deepcluster", "rotation", "mae", "fixmatch", "cpc"}
+WITHOUT = {
+    "amdim", "colorization", "context-encoder", "cpc", "cpc-v1", "cpc-v2", "data-init", "deepcluster", "exemplar", "fixmatch",
+    "jigsaw", "mae", "random", "relative-patch", "rotation", "split-brain", "super-resolution", "supervised",
+}  # fmt: skip
 """They compare no embeddings."""
 
 

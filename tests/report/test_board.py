@@ -41,7 +41,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_the_best_without_labels_stands_out(table: Path) -> None:
     page = board_page(table)
-    assert page.best == "Best by kNN with all labels: <b>moco</b>, 55.0 ± 4.0%"
+    assert page.best == "Best by kNN with all labels: <b>moco</b>, 55.0 ± 4.0%; an untrained encoder has 40.0%"
     assert [(bar.name, bar.strong) for bar in page.chart.bars] == [
         ("random", False),
         ("<b>moco</b>", True),

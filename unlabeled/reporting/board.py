@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from unlabeled.comparing.remarks import UNTRAINED
 from unlabeled.errors import UserError
 from unlabeled.forms import FormError, read_json
 from unlabeled.probes.base import binomial
@@ -78,6 +79,8 @@ def board_page(folder: Path) -> BoardPage:
     best = max(competing, key=_knn, default=None)
     drawn, ends = bars([(row["name"], _knn(row), _half(row), row is best) for row in judged]) if judged else ([], ("", ""))
     said = f"Best by kNN with all labels: {best['name']}, {100 * _knn(best):.1f} ± {100 * _half(best):.1f}%" if best else ""
+    untrained = [f"; an untrained encoder has {100 * _knn(row):.1f}%" for row in judged if best and row["name"] == UNTRAINED]
+    said += "".join(untrained)
     answers = [line for line in remarks if line.startswith(ANSWERS)]
     figure = next((name for name in FIGURES if (folder / name).is_file()), "")
     return BoardPage(
