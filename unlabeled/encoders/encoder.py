@@ -137,7 +137,7 @@ class Encoder(nn.Module):
             UserError: as `forward`; or a backbone that does not give its stages, or cannot leave places out.
         """
         backbone: Any = self.backbone
-        if not hasattr(getattr(backbone, "lightness", backbone), "forward_intermediates"):
+        if not getattr(backbone, "shows_stages", hasattr(backbone, "forward_intermediates")):
             raise UserError("this encoder does not show its stages: give another --encoder, such as resnet18")
         x = self.front(x)
         if keep is not None:

@@ -40,6 +40,11 @@ class Lab(nn.Module):
         self.lightness: Any = lightness
         self.colour: Any = colour
 
+    @property
+    def shows_stages(self) -> bool:
+        """Whether its networks do."""
+        return hasattr(self.lightness, "forward_intermediates")
+
     def forward(self, x: Tensor) -> Tensor:
         """Returns both halves, side by side."""
         x = normal(rgb_to_lab(x))
@@ -67,6 +72,11 @@ class Lightness(nn.Module):
     def __init__(self, lightness: nn.Module) -> None:
         super().__init__()
         self.lightness: Any = lightness
+
+    @property
+    def shows_stages(self) -> bool:
+        """Whether its network does."""
+        return hasattr(self.lightness, "forward_intermediates")
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the representation."""

@@ -9,7 +9,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.distributed import gather, rank, world
 from unlabeled.encoders import Encoder
 from unlabeled.losses import clipped_infomax
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import Comparison, Embedded, stage_shapes
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Positive, register
 
@@ -61,14 +61,11 @@ class AMDIM(Comparison):
         dim: Count = 1024,
     ) -> None:
         super().__init__(encoder, shape)
-        encoder.eval()
-        with torch.no_grad():
-            maps = encoder.local(torch.zeros(1, shape.channels, shape.size, shape.size))[1]
-        encoder.train()
+        maps = stage_shapes(encoder, shape)
         self.clip, self.penalty = clip, penalty
         self.whole = Head(encoder.dim, dim)
         self.before = max(-2, -len(maps))  # the stage before the last, or the only one
-        self.coarse, self.fine = Head(maps[-1].shape[1], dim), Head(maps[self.before].shape[1], dim)
+        self.coarse, self.fine = Head(maps[-1][0], dim), Head(maps[self.before][0], dim)
 
     def embed(self, batch: Batch) -> Embedded:
         """Passes both views through the encoder, and gives what its last two stages made of them."""

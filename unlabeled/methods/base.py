@@ -21,9 +21,10 @@ Embedded = dict[str, Tensor]
 """Tensors (B, ...) by name, of the same samples in the same order."""
 
 SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {"optimizer": {"name": "lars", "lr": 0.3, "weight_decay": 1e-4, "trust": 0.02}}
-"""What a ResNet learns most by in some hundreds of steps, where views are compared: LARS with twenty times the trust
-coefficient of papers (You et al. 2017), whose steps are for thousands of images a batch. Of SGD, LARS, Muon and AdamW at a
-few rates it was best in trials on 5,000 images of CIFAR-10; `results/defaults` has other data, beside papers' settings."""
+"""What a ResNet has by default where views are compared: LARS with twenty times the trust coefficient of papers (You et al.
+2017), whose steps are for thousands of images a batch. Chosen in trials of some hundreds of steps on 5,000 images of
+CIFAR-10, one setting for all methods: for some of them SGD or Muon did as well. It is beside papers' settings in
+`results/defaults`."""
 
 Extract = Callable[[nn.Module], Tensor]
 """Any module that takes samples (B, ...) -> its output (n, D) float32, on the CPU, for all training samples as they are,
@@ -176,19 +177,29 @@ def needs_classes(method: str, shape: DataShape) -> None:
 
 
 @torch.no_grad()
+def stage_shapes(encoder: Encoder, shape: DataShape, size: int | None = None) -> list[tuple[int, ...]]:
+    """Returns the shape (C, *places) of the map of each stage, of views of the data's size or of another.
+
+    Raises:
+        UserError: an encoder that does not show its stages.
+    """
+    side = size or shape.size
+    encoder.eval().front.train()  # which then does not resize
+    maps = encoder.local(torch.zeros(1, shape.channels, side, side))[1]
+    encoder.train()
+    return [tuple(stage.shape[1:]) for stage in maps]
+
+
 def map_shape(encoder: Encoder, shape: DataShape, size: int | None = None) -> tuple[int, int]:
     """Returns channels and side of an encoder's last map, of views of the data's size or of another.
 
     Raises:
         UserError: an encoder that does not show its stages, or whose last stage is no map.
     """
-    side = size or shape.size
-    encoder.eval().front.train()  # which then does not resize
-    last = encoder.local(torch.zeros(1, shape.channels, side, side))[1][-1]
-    encoder.train()
-    if last.ndim != 4:
+    last = stage_shapes(encoder, shape, size)[-1]
+    if len(last) != 3:
         raise UserError("this encoder's last stage is no map of places: give another --encoder, such as resnet18")
-    return last.shape[1], last.shape[2]
+    return last[0], last[1]
 
 
 def _enough_for_statistics(method: nn.Module, inputs: tuple[Batch, Progress]) -> None:

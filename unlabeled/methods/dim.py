@@ -12,7 +12,7 @@ from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.losses import local_infomax
 from unlabeled.losses.infomax import Estimator
-from unlabeled.methods.base import Comparison, Embedded
+from unlabeled.methods.base import Comparison, Embedded, stage_shapes
 from unlabeled.parts import heads
 from unlabeled.registry import Count, Decay, Width, register
 
@@ -142,17 +142,15 @@ class DIM(Comparison):
         return F.softplus(-deceived).mean(), (F.softplus(-real) + F.softplus(made)).mean()
 
 
-@torch.no_grad()
 def _places(encoder: Encoder, shape: DataShape, stage: int | None) -> tuple[int, int, int]:
     """Which stage gives the places, its channels and its side.
 
     Raises:
         UserError: the encoder has no such stage, or shows none.
     """
-    maps = encoder.eval().local(torch.zeros(1, shape.channels, shape.size, shape.size))[1]
-    encoder.train()
+    maps = stage_shapes(encoder, shape)
     if stage is not None and not -len(maps) <= stage < len(maps):
         span = f"{-len(maps)} to {len(maps) - 1}"
         raise UserError(f"stage is {stage}, and this encoder has {len(maps)}: give a --method.stage from {span}")
     stage = max(-2, -len(maps)) if stage is None else stage
-    return stage, maps[stage].shape[1], maps[stage].shape[2]
+    return stage, maps[stage][0], maps[stage][1]

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
 from unlabeled import registry
 from unlabeled.batch import DataShape, Progress, seed_of
@@ -26,7 +26,7 @@ from unlabeled.data.split import parse_amount
 from unlabeled.distributed import share_statistics, world
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Extract, Method
 from unlabeled.optim.optimizers import Optimizers
 from unlabeled.parts.heads import LinearClassifier
 from unlabeled.parts.memory import Ema, Queue
@@ -161,18 +161,21 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
             decay=recipe.ema, module=fabric.strategy.setup_module(method) if parallel else None,
         )  # fmt: skip
     elif not resumed:
-        _prepare(method, clock.at(0), source, chosen, fabric)
+        torch.manual_seed(seed_of(recipe.seed, 0, 2))  # as before an epoch
+        with torch.no_grad():
+            method.before_epoch(clock.at(0), extractor(source, chosen, fabric, speed))
     schedule = _said(recipe, step.optimizers, warmup_epochs) if step else "nothing to optimise"
     return Setup(fabric, source, chosen, labels, method, clock, speed, step, ema, schedule, origin)
 
 
-@torch.no_grad()
-def _prepare(method: Method, at: Progress, source: Source, chosen: np.ndarray, fabric: Fabric) -> None:
-    """Lets a method that takes no step prepare itself, as others do before an epoch."""
-    torch.manual_seed(seed_of(at.seed, at.epoch, 2))
-    method.before_epoch(
-        at, lambda module: features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
-    )
+def extractor(source: Source, chosen: np.ndarray, fabric: Fabric, speed: Speed) -> Extract:
+    """Returns what `before_epoch` is given: it runs a module over all training samples, as they are."""
+
+    def extract(module: nn.Module) -> Tensor:
+        with speed.eager():
+            return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
+
+    return extract
 
 
 def _said(recipe: Recipe, optimizers: Optimizers, warmup_epochs: float) -> str:

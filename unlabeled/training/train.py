@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from unlabeled.batch import seed_of
 from unlabeled.data import Data
 from unlabeled.distributed import any_process, rank, wait_for_all, world
-from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.training.batches import batches
@@ -25,7 +23,7 @@ from unlabeled.training.failing import explained
 from unlabeled.training.interrupt import stoppable
 from unlabeled.training.keep import Keeper
 from unlabeled.training.monitor import Monitor
-from unlabeled.training.setup import Setup, make_fabric, set_up
+from unlabeled.training.setup import Setup, extractor, make_fabric, set_up
 from unlabeled.training.step import Step
 
 SAVE_EVERY = 60.0
@@ -121,12 +119,7 @@ def _take_steps(
         return start
     saved = time.monotonic()
 
-    def extract(module: nn.Module) -> Tensor:
-        with made.speed.eager():
-            return features(
-                module, made.source, device=made.fabric.device, indices=made.chosen, precision=precision_of(made.fabric)
-            )
-
+    extract = extractor(made.source, made.chosen, made.fabric, made.speed)
     coming_batches = batches(
         recipe, made.source, made.chosen, clock, start, method.sampling, made.speed.workers, made.fabric.device,
         np.flatnonzero(made.labels >= 0), method.labelled_beside(recipe.batch_size),
