@@ -40,6 +40,8 @@ from unlabeled.run import environment
 
 METHODS = ("simclr", "moco-v2", "moco-v3", "byol", "simsiam", "swav", "barlow", "vicreg", "dino", "pirl")
 """The ten most used of those that compare views, by the peers' model lists."""
+RELATIVES = ("debiased", "hard-negatives", "moco-v1", "mochi")
+"""Those that share their defaults with one of these; only made where `--methods` names them."""
 PROTOCOLS = ("knn", "linear:C=1")
 UNTRAINED = "random"
 
@@ -154,7 +156,7 @@ def rows(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def there(out: Path) -> list[dict[str, Any]]:
     """Reads all rows that were made, in the order of sets and methods."""
-    names = [f"{method}{paper}" for method in (UNTRAINED, *METHODS) for paper in ("", "-paper")]
+    names = [f"{method}{paper}" for method in (UNTRAINED, *METHODS, *RELATIVES) for paper in ("", "-paper")]
     paths = [out / name / f"{row}.json" for name in SETS for row in names]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
