@@ -40,13 +40,13 @@ VERBS = {
     "Calls", "Changes", "Checks", "Chooses", "Clusters", "Combines", "Compares", "Compiles", "Composes", "Computes",
     "Converts", "Copies", "Counts", "Crops", "Cuts", "Decodes", "Differentiates", "Digests", "Divides", "Does", "Draw",
     "Draws", "Drops", "Encodes", "Ends", "Enqueues", "Estimates", "Fills", "Find", "Finds", "Fits", "Follows", "Forgets",
-    "Gathers", "Gives", "Halves", "Holds", "Imports", "Inverts", "Joins", "Keeps", "Lays", "Learns", "Lets", "List",
-    "Lists", "Loads", "Logs", "Look", "Looks", "Makes", "Maps", "Measures", "Minimises", "Mirrors", "Moves", "Names",
-    "Normalises", "Opens", "Passes", "Predicts", "Prepares", "Pretrain", "Pretrains", "Prints", "Puts", "Raises", "Ranks",
-    "Reads", "Rebuilds", "Refuses", "Remembers", "Renders", "Replaces", "Resamples", "Resizes", "Returns", "Rises",
-    "Rotates", "Runs", "Say", "Says", "Scales", "Separates", "Sets", "Show", "Slices", "Sorts", "Spells", "Spreads",
-    "Stores", "Stretches", "Sums", "Takes", "Tells", "Times", "Train", "Trains", "Turns", "Undoes", "Works", "Write",
-    "Writes", "Yields",
+    "Freezes", "Gathers", "Gives", "Halves", "Holds", "Imports", "Inverts", "Joins", "Keeps", "Lays", "Learns", "Lets",
+    "List", "Lists", "Loads", "Logs", "Look", "Looks", "Makes", "Maps", "Measures", "Minimises", "Mirrors", "Moves",
+    "Names", "Normalises", "Opens", "Passes", "Predicts", "Prepares", "Pretrain", "Pretrains", "Prints", "Puts",
+    "Raises", "Ranks", "Reads", "Rebuilds", "Refuses", "Remembers", "Renders", "Replaces", "Resamples", "Resizes",
+    "Returns", "Rises", "Rotates", "Runs", "Say", "Says", "Scales", "Separates", "Sets", "Show", "Slices", "Sorts",
+    "Spells", "Spreads", "Stores", "Stretches", "Sums", "Takes", "Tells", "Times", "Train", "Trains", "Turns", "Undoes",
+    "Works", "Write", "Writes", "Yields",
 }
 # fmt: on
 """With which docstrings of functions open; a verb that is missing is added."""

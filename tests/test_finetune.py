@@ -151,3 +151,58 @@ def test_what_is_predicted_is_what_is_scored() -> None:
     assert set(found.tolist()) <= set((10 * y).tolist())
     y = 10 * test_y[5:]
     assert tuned.score(Noted(test_x), np.arange(5, 60), y)["top1"].value == (found == y).mean() > 1 / 6
+
+
+def test_frozen_stages_stay_as_pretraining_left_them() -> None:
+    """Their weights and the statistics of their norms, and the maps that they make; all that follows learns."""
+    x, y = images(30, classes=3)
+    given = encoder(8).eval()
+    tuned = Finetune(epochs=2, steps=6, frozen=2).fit(Subject("run", given), Noted(x), np.arange(30), y, seed=0)
+    before, after = given.state_dict(), tuned.model_.encoder.state_dict()
+    stem = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert not [name for name in moved if name.startswith(stem)]
+    assert moved == {name for name in before if name.startswith("backbone.layer") and not name.startswith(stem)}
+    (_, maps), (_, ours) = given.local(Noted(x).seen(range(30))), tuned.model_.encoder.local(Noted(x).seen(range(30)))
+    assert [torch.equal(a, b) for a, b in zip(maps, ours, strict=True)] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("choice", "size", "stays"),
+    [
+        (
+            Choice("vit_tiny_patch16_224", {"embed_dim": 48, "depth": 3}),
+            32,
+            ("cls", "pos_embed", "patch_embed.", "blocks.0."),
+        ),
+        (Choice("resnet9", {"width": 4, "features": 8}), 16, None),
+    ],
+)
+def test_of_any_backbone_the_same_stages_are_frozen_as_are_judged(choice: Choice, size: int, stays: Any) -> None:
+    middle = torch.full((3,), 0.5)
+    made = build_encoder(choice, 3, size, middle, middle / 3, None).train()
+    x = torch.rand(4, 3, size, size)
+    made.freeze(1, x[:1])
+    fixed = {name for name, weight in made.backbone.named_parameters() if not weight.requires_grad}
+    assert fixed
+    if stays:
+        assert {name for name, _ in made.backbone.named_parameters() if name.startswith(stays)} == fixed
+    made.train()
+    learning = [weight for weight in made.backbone.parameters() if weight.requires_grad]
+    before = made.local(x)[1][0].detach()
+    with torch.no_grad():
+        for weight in learning:
+            weight.add_(1.0)
+    torch.testing.assert_close(made.local(x)[1][0], before, rtol=0, atol=0)
+
+
+def test_from_scratch_nothing_is_frozen_and_more_stages_than_there_are_cannot_be() -> None:
+    x, y = images(30, classes=3)
+    given = encoder(8).eval()
+    scratch = Subject("random", given, trained=False)
+    tuned = Finetune(epochs=1, steps=2, frozen=2).fit(scratch, Noted(x), np.arange(30), y, seed=0)
+    assert not torch.equal(given.backbone.conv1.weight, tuned.model_.encoder.backbone.conv1.weight)
+    with pytest.raises(UserError, match="6 frozen stages: this encoder has 5"):
+        Finetune(frozen=6).fit(Subject("run", given), Noted(x), np.arange(30), y, seed=0)
+    with pytest.raises(UserError, match="frozen 0"):
+        Finetune(frozen=-1).fit(Subject("run", given), Noted(x), np.arange(30), y, seed=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,7 @@ class Encoder(nn.Module):
         dim: length of h.
         notes: what was changed in the backbone, for the run to say.
         whitening: fixed, what the representation goes through last; None in training, and where it was not asked for.
+        fixed: modules that stay in evaluation mode while the others train, see `freeze`.
     """
 
     whitening: nn.Linear | None
@@ -111,6 +112,7 @@ class Encoder(nn.Module):
         self.front: Any = front
         self.backbone, self.dim, self.notes = backbone, dim, notes or []
         self.whitening = None
+        self.fixed: tuple[str, ...] = ()
         without_strides(backbone)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,6 +163,38 @@ class Encoder(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             return self.whitening(h.float())  # type: ignore[no-any-return]
 
+    def freeze(self, stages: int, x: Tensor) -> None:
+        """Freezes whatever the map of the given stage depends on: those weights, the statistics that their norms use, and
+        the units that they would drop, as `eval` has them.
+
+        Args:
+            stages: how many, from the first; as `local` gives them.
+            x: (B, ...) samples, to find by a pass what a stage is made of.
+
+        Raises:
+            UserError: fewer stages than that, or a backbone that does not show them.
+        """
+        names, weights = zip(*self.backbone.named_parameters(prefix="backbone"), strict=True)
+        mode = self.training
+        with torch.enable_grad():
+            maps = self.eval().local(x)[1]
+            if not 1 <= stages <= len(maps):
+                raise UserError(f"{stages} frozen stages: this encoder has {len(maps)}, so give 1 to {len(maps)}")
+            found = torch.autograd.grad(maps[stages - 1].sum(), weights, allow_unused=True)
+        below = {name for name, gradient in zip(names, found, strict=True) if gradient is not None}
+        for name, weight in zip(names, weights, strict=True):
+            weight.requires_grad_(weight.requires_grad and name not in below)
+        of = {name: {f"{name}.{p}" for p, _ in module.named_parameters()} for name, module in self.named_modules()}
+        self.fixed = tuple(name for name, mine in of.items() if mine and mine <= below)
+        self.train(mode)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of all modules but the fixed ones."""
+        super().train(mode)
+        for name in self.fixed:
+            self.get_submodule(name).eval()
+        return self
+
     def whitened(self, h: Tensor | None = None) -> Encoder:
         """Returns a copy whose representation is PCA-whitened: centred, turned to its principal directions, each scaled to
         variance 1. Trained representations vary most along few directions, which are then all that nearest neighbours see
@@ -191,9 +225,9 @@ class Encoder(nn.Module):
         return copied
 
     def plain(self) -> Encoder:
-        """Returns a copy as it was trained: of one form of each sample, and without whitening."""
+        """Returns a copy as it was trained: of one form of each sample, without whitening, and no stage fixed."""
         copied = copy.deepcopy(self)
-        copied.whitening, copied.front.tta = None, 1
+        copied.whitening, copied.front.tta, copied.fixed = None, 1, ()
         return copied
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:

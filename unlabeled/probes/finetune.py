@@ -12,7 +12,6 @@ from torch import Tensor
 
 from unlabeled.batch import DataShape, Progress
 from unlabeled.data import Source
-from unlabeled.encoders import Encoder
 from unlabeled.encoders.classifier import Classifier
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
@@ -40,6 +39,10 @@ class Finetune:
     The defaults were chosen on scikit-learn's digits, with a narrow ResNet, untrained and by SimCLR, at 1% and 10% of
     the labels. Without `steps`, a handful of images would get a handful of steps.
 
+    With `frozen`, the first stages stay as pretraining left them and the rest learns from a few labels of each class: the
+    semi-supervised curve of Gidaris et al. 2018, "Unsupervised Representation Learning by Predicting Image Rotations", §3.1.
+    An untrained encoder has nothing to keep, and learns whole: from scratch, as in that figure.
+
     Args:
         epochs: passes over the labelled images.
         steps: at least so many, by more passes where few images are labelled.
@@ -48,6 +51,7 @@ class Finetune:
         head_lr: for the classifier.
         weight_decay: of both.
         views: policy of one view that augments the images; "none" shows them as they are judged.
+        frozen: stages that do not learn, from the first, as `linear-layers` counts them: 2 are a ResNet's conv1 and conv2.
     """
 
     on_images: ClassVar[bool] = True
@@ -65,8 +69,9 @@ class Finetune:
         head_lr: float = 1e-2,
         weight_decay: float = 0.05,
         views: str = "none",
+        frozen: int = 0,
     ) -> None:
-        self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
+        self.epochs, self.steps, self.batch_size, self.frozen = epochs, steps, batch_size, frozen
         self.lr, self.head_lr, self.weight_decay, self.views = lr, head_lr, weight_decay, views
         self.notes_: list[str] = []
         self.classified_: Classified
@@ -80,15 +85,18 @@ class Finetune:
         """
         if subject.encoder is None:
             raise ValueError("raw features cannot be fine-tuned")
-        if self.epochs < 1 or self.batch_size < 2 or min(self.lr, self.head_lr) <= 0 or self.weight_decay < 0:
-            raise UserError("fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay 0")
+        below = min(self.weight_decay, self.frozen) < 0 or min(self.lr, self.head_lr) <= 0
+        if self.epochs < 1 or self.batch_size < 2 or below:
+            raise UserError(
+                "fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay and frozen 0"
+            )
         if len(indices) < 2 or len(y) != len(indices):
             raise ValueError(f"fine-tuning needs two labelled images or more, got {len(indices)} and {len(y)} labels")
         self.classes_, target = np.unique(y, return_inverse=True)
         self.device_, self.precision_ = torch.device(subject.device), subject.precision
         with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
             torch.manual_seed(seed)
-            self._train(subject.beginning(seed), source, indices, target, seed)
+            self._train(subject, source, indices, target, seed)
         return self
 
     def score(self, source: Source, indices: Array, y: Array) -> Mapping[str, Figure]:
@@ -111,14 +119,17 @@ class Finetune:
         """Of the images at `indices` (M,): (M, K) of `classes_`."""
         return features(self.model_, source, device=self.device_, indices=indices, precision=self.precision_)
 
-    def _train(self, encoder: Encoder, source: Source, indices: Array, target: Array, seed: int) -> None:
+    def _train(self, subject: Subject, source: Source, indices: Array, target: Array, seed: int) -> None:
         """Takes the loop's own step, of cross-entropy with the labels."""
+        encoder = subject.beginning(seed)
         size = encoder.front.eval_size
         shape = DataShape(
             len(indices), source.channels, size, len(self.classes_), source.invariances, source.kind.name
         )  # fmt: skip
         views = self._views(shape, source, indices)
         encoder = encoder.plain().requires_grad_(True)
+        if self.frozen and subject.trained:
+            encoder.freeze(self.frozen, source.seen(indices[:1]).to(self.device_))
         method: Method = build("methods", Choice("supervised", {"scaled": True}), encoder, shape).to(self.device_)
         batch = min(self.batch_size, len(indices))
         per_epoch = len(indices) // batch
