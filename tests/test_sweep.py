@@ -128,7 +128,7 @@ def test_three_axes_in_the_table_and_one_line_for_each_pair_of_the_others(
         }
         for t in axes["method.temperature"] for n in axes["method.normalize"] for e in axes["epochs"]
     ]  # fmt: skip
-    columns = sweep._columns(question)
+    columns = sweep._columns(question, rows)
     text = markdown(columns, grid(columns, sweep._sorted(rows), sweep._competes))
     assert text.count("\n") == 14
     assert text.splitlines()[2].startswith("| 0.05 | false | 1 | 2.5 | **25.0** |")

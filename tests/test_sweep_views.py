@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import file, mistake, ok
 
-from unlabeled.comparing import matrix
+from unlabeled.comparing import matrix, parabola
 from unlabeled.comparing.matrix import Matrix
 from unlabeled.comparing.sweep import parse_grid
 from unlabeled.views.policies.pair import TRANSFORMATIONS
@@ -122,3 +122,45 @@ def test_numbers_are_drawn_where_they_belong(tmp_path: Path, monkeypatch: pytest
 def test_without_a_recipe_the_default_one_is_swept(tmp_path: Path) -> None:
     said = mistake("sweep", "nowhere", "--grid", "views", "--out", tmp_path / "out")
     assert "nowhere" in said and "recipe" not in said
+
+
+def test_with_infomin_each_row_says_what_its_views_share_and_the_figure_is_of_that(tmp_path: Path) -> None:
+    path, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    path.write_text(TEXT.replace("name: byol, scale: [0.5, 1.0]", "name: infomin, n: 0, strength: 0.0, blur: 0.0"))
+    axis = "views.scale=0.99,1;0.05,0.1"
+    ok("sweep", path, file(tmp_path / "x.npz"), "--grid", axis, "--epochs", "3", "--accelerator", "cpu", "--out", out)
+    table = json.loads((out / "table.json").read_text())
+    shared = {row["values"]["views.scale"]: row["information"] for row in table["rows"]}
+    assert shared["0.99,1"] > shared["0.05,0.1"]
+    text = (out / "table.md").read_text()
+    assert "| views.scale | information, nats | kNN 100% |" in text
+    assert f"| 0.99,1 | {shared['0.99,1']:.2f} ± " in text
+    assert "log N minus InfoNCE" in text
+    assert "information that two views share" not in text
+    again = parabola.draw(tmp_path / "again.svg", ["views.scale"], table["rows"], title=table_title(text))
+    assert again.read_bytes() == (out / "sweep.svg").read_bytes()
+
+
+def table_title(text: str) -> str:
+    return text.partition("\n")[0].removeprefix("# ")
+
+
+def test_each_point_of_the_parabola_lies_at_its_information_and_is_named_by_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[tuple[str, tuple[float, float]]] = []
+    real = Axes.annotate
+
+    def annotate(self: Axes, text: str, at: tuple[float, float], *more: object, **rest: object) -> object:
+        drawn.append((text, at))
+        return real(self, text, at, *more, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Axes, "annotate", annotate)
+    rows = [
+        {"values": {"views.distance": value, "seed": seed}, "information": shared, "figures": {"linear": [right]}}
+        for value, seed, shared, right in (("0", "0", 4.0, 0.2), ("0.5", "0", 2.0, 0.4), ("0", "1", 3.0, 0.3))
+    ]
+    parabola.draw(tmp_path / "a.svg", ["views.distance", "seed"], rows, title="x")
+    assert drawn == [("0", (4.0, 20.0)), ("0.5", (2.0, 40.0)), ("0", (3.0, 30.0))]

@@ -16,7 +16,20 @@ from unlabeled.views.policies.photographs import Byol, Crop, Distorted, MultiCro
 from unlabeled.views.policies.writing import Affine
 from unlabeled.views.view import RATIO, View, Views, draw_views, of, pieces, to_device
 
-NAMES = ["affine", "byol", "colours", "crop", "exemplar", "holes", "instance", "jigsaw", "masked", "moco-v1", "moco-v2"]
+NAMES = [
+    "affine",
+    "byol",
+    "colours",
+    "crop",
+    "exemplar",
+    "holes",
+    "infomin",
+    "instance",
+    "jigsaw",
+    "masked",
+    "moco-v1",
+    "moco-v2",
+]
 NAMES += ["multi-crop", "multi-patch", "neighbours", "none", "pair", "patch-grid", "patch-grid-v2", "pirl", "puzzle"]
 NAMES += ["quarters", "reduced", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
@@ -217,7 +230,8 @@ def test_digits_are_never_mirrored_and_grey_is_never_coloured() -> None:
     for name in NAMES:
         # small crops may show nothing of it, four solarise
         if name not in ("multi-crop", "multi-patch", "byol", "jigsaw", "pirl", "quarters", "weak-strong", *PARTS):
-            options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, {"scale": (0.6, 1.0)})
+            larger: dict[str, object] = {"scale": (0.6, 1.0)} | ({"n": 0} if name == "infomin" else {})
+            options = {"crop": {"pad": 0.0}, "affine": {}, "none": {}}.get(name, larger)
             views, _ = policy(name, shape(1, 16, frozenset({"intensity"})), **options)({"image": x}, seeded())
             assert all((v[..., :4].mean((1, 2, 3)) >= v[..., -4:].mean((1, 2, 3))).all() for v in views), name
     grey = images(50, 1, 32, 32).expand(-1, 3, -1, -1).contiguous()

@@ -202,7 +202,7 @@ SURE = 1e-4
 
 
 def test_the_operations_are_the_papers_fourteen() -> None:
-    assert list(policy().pool) == list(RANGES)
+    assert list(policy().random.pool) == list(RANGES)
 
 
 def test_every_operation_is_drawn_alike_and_independently_of_the_other() -> None:
@@ -289,7 +289,7 @@ def test_the_strong_view_is_another_weak_one_with_two_operations_of_pil_and_a_gr
     x = pictures(120, 3, 32)
     made = policy()
     (_, strong), _ = made({"image": x}, seeded())
-    drawn, names = made.draw(120, seeded()), list(made.pool)
+    drawn, names = made.draw(120, seeded()), list(made.random.pool)
     assert len({(int(a), int(b)) for a, b in drawn["operation"]}) > 80
     apart = []
     for i, a in enumerate(x.numpy()):
@@ -379,7 +379,7 @@ BALANCE = {"autocontrast", "equalize"}
 )
 def test_only_what_the_data_allows_is_in_the_pool(channels: int, invariances: set[str], names: set[str]) -> None:
     made = policy(shape(channels, invariances=frozenset(invariances)))
-    assert set(made.pool) == names
+    assert set(made.random.pool) == names
     drawn = made.draw(5000, seeded())["operation"]
     assert stats.chisquare(torch.bincount(drawn.flatten(), minlength=len(names))).pvalue > SURE
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.comparing import parabola
 from unlabeled.console import console
 from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
@@ -87,6 +88,9 @@ class Judge:
             "largest": scores["knn"].guess["top1"],
             "notes": list(notes),
         }
+        if parabola.asked(run.recipe.views.name):
+            tell("what two views share")
+            about |= parabola.information(run, test, self.accelerator)
         unlearned = {} if run.learned else {"raw": self.raw()}
         return {"figures": figures, "each": scores["knn"].each, **about, **unlearned}
 

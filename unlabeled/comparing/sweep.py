@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from unlabeled import plots
-from unlabeled.comparing import matrix
+from unlabeled.comparing import matrix, parabola
 from unlabeled.comparing.arrays import hand_over, name_for_rows
 from unlabeled.comparing.board import Board, Row, budget_of
 from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
@@ -86,7 +86,7 @@ def sweep(
     hand_over(data, out)
     finished = board.fill(rows)
     found = _sorted(board.finished())
-    columns = _columns(question)
+    columns = _columns(question, found)
     failed = {row["name"]: row["failed"] for row in found if "failed" in row}
     shown: list[RenderableType] = [for_terminal(columns, grid(columns, found, _competes)), *_words(found)] if found else []
     if found and matrix.asked(question["axes"]):
@@ -146,7 +146,7 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
     """Writes the table of all rows, as Markdown, JSON and a figure."""
     if not rows:
         return
-    rows, columns = _sorted(rows), _columns(question)
+    rows, columns = _sorted(rows), _columns(question, rows)
     text = f"# {_title(question)}\n\n" + markdown(columns, grid(columns, rows, _competes))
     setting = f"{question['data']['name']}; {hardware(rows)}."
     figures = (
@@ -160,6 +160,9 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
         text += f"\n{matrix.CAPTION}\n\n" + markdown(pairs.columns, pairs.cells())
         about["matrix"] = pairs.json()
         matrix.draw(out / "sweep.svg", pairs, title=_title(question))
+    elif studied := [row for row in rows if "information" in row]:
+        text += f"\n{parabola.CAPTION}\n"
+        parabola.draw(out / "sweep.svg", question["axes"], studied, title=_title(question))
     else:
         _draw(out / "sweep.svg", question, [row for row in rows if "figures" in row])
     write(out / "table.md", text)
@@ -193,11 +196,12 @@ def _squeezed(values: Sequence[float]) -> bool:
     return bool(gaps) and min(gaps) < TELLING * (places[-1] - places[0])
 
 
-def _columns(question: Mapping[str, Any]) -> list[Column]:
+def _columns(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     def axis(name: str) -> Column:
         return Column(name, lambda row: 0.0, lambda row: str(row["values"][name]))
 
-    return [*(axis(name) for name in question["axes"]), *FIGURES]
+    shared = [parabola.COLUMN] if any("information" in row for row in rows) else []
+    return [*(axis(name) for name in question["axes"]), *shared, *FIGURES]
 
 
 def _sorted(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Sums are of whole numbers and products are rounded one by one, so that the bits 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -226,6 +226,57 @@ OPERATIONS = {
 """RandAugment's, and the ranges from which their magnitudes are drawn (table 12)."""
 
 
+@dataclass(frozen=True, slots=True)
+class RandAugment:
+    """`n` operations on a picture, each any of the pool alike with a magnitude from its range (Cubuk et al. 2020, with the
+    random magnitudes of FixMatch's appendix).
+
+    Attributes:
+        pool: operations by name.
+        n: how many, drawn with replacement.
+    """
+
+    pool: Mapping[str, Operation]
+    n: int
+
+    @classmethod
+    def within(cls, shape: DataShape, n: int) -> RandAugment:
+        """Returns that of the operations which the data's invariances and channels allow.
+
+        Raises:
+            UserError: n out of range.
+        """
+        if int(check_number("n", n, 0, 16, "it is the number of operations")) != n:
+            raise UserError(f"n {n!r} is not a whole number; give one")
+        return cls({name: operation for name, operation in OPERATIONS.items() if operation.fits(shape)}, int(n))
+
+    def draw(self, count: int, generator: torch.Generator) -> Parameters:
+        """Draws parameters of `count` pictures, on the CPU: "operation" (count, n) int64, places in the pool; "magnitude"
+        (count, n)."""
+        layers = torch.rand(self.n, 2, count, generator=generator)
+        operation = (layers[:, 0].T * len(self.pool)).long()
+        low, high = (torch.tensor([getattr(o, end) for o in self.pool.values()])[operation] for end in ("low", "high"))
+        return {"operation": operation, "magnitude": low + (high - low) * layers[:, 1].T}
+
+    def apply(self, x: Tensor, drawn: Parameters) -> Tensor:
+        """Maps x, uint8 (B, C, S, S), on any device, likewise; what was drawn is on the CPU."""
+        for operation, magnitude in zip(drawn["operation"].unbind(1), drawn["magnitude"].unbind(1), strict=True):
+            x = self._layer(x, operation, magnitude)
+        return x
+
+    def _layer(self, x: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
+        """One operation on each picture, (B,) places in the pool and magnitudes on the CPU: those of the same at once."""
+        order = operation.argsort(stable=True)
+        counts = operation.bincount(minlength=len(self.pool)).tolist()
+        moved = to_device({"order": order.float(), "magnitude": magnitude[order]}, x.device)
+        rows, magnitudes = torch.split(moved["order"].long(), counts), torch.split(moved["magnitude"], counts)
+        out = torch.empty_like(x)
+        for each, mine, strengths in zip(self.pool.values(), rows, magnitudes, strict=True):
+            if len(mine):
+                out[mine] = each.apply(x[mine], strengths)
+        return out
+
+
 @register("weak-strong")
 class WeakStrong:
     """A weak view and a strong one (FixMatch, Sohn et al. 2020, section 2.3): `[weak, strong]`.
@@ -266,11 +317,8 @@ class WeakStrong:
         mirror = check_number("mirror", mirror, 0.0, 1.0, "it is a probability")
         self.size, self.mirror = shape.size, mirror if "mirror" in shape.invariances else 0.0
         self.translate = check_number("translate", translate, 0.0, 0.5, "it is a fraction of the side, reflected once")
-        self.n = int(check_number("n", n, 0, 16, "it is the number of operations"))
-        if self.n != n:
-            raise UserError(f"n {n!r} is not a whole number; give one")
+        self.random = RandAugment.within(shape, n)
         self.cutout = check_number("cutout", cutout, 0.0, 1.0, "it is a fraction of the side")
-        self.pool = {name: operation for name, operation in OPERATIONS.items() if operation.fits(shape)}
 
     def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
         """`image` uint8 (B, C, S, S) -> weak and strong, float32 (B, C, size, size) in [0, 1]; no targets."""
@@ -297,16 +345,12 @@ class WeakStrong:
         The same numbers are taken from the generator whatever is switched off; `n` only adds some at the end.
         """
         u = torch.rand(count, 8, generator=generator)
-        layers = torch.rand(self.n, 2, count, generator=generator)
         most = int(self.translate * self.size)
-        operation = (layers[:, 0].T * len(self.pool)).long()
-        low, high = (torch.tensor([getattr(o, end) for o in self.pool.values()])[operation] for end in ("low", "high"))
         return {
             "mirror": (u[:, :2] < self.mirror).float(),
             "shift": (u[:, 2:6] * (2 * most + 1)).floor().view(-1, 2, 2) - most,
             "hole": (u[:, 6:] * self.size).floor() - self._hole // 2,
-            "operation": operation,
-            "magnitude": low + (high - low) * layers[:, 1].T,
+            **self.random.draw(count, generator),
         }
 
     @one_thread()
@@ -318,30 +362,10 @@ class WeakStrong:
         moved = to_device({name: drawn[name] for name in ("mirror", "shift", "hole")}, x.device)
         first, second = (shifted(x, moved["mirror"][:, view], moved["shift"][:, view]) for view in range(2))
         torch.div(first, WHITE, out=weak)
-        for operation, magnitude in zip(drawn["operation"].unbind(1), drawn["magnitude"].unbind(1), strict=True):
-            second = self.layer(second, operation, magnitude)
-        torch.div(second, WHITE, out=strong)
+        torch.div(self.random.apply(second, drawn), WHITE, out=strong)
         if self._hole:
             (top, left), side = moved["hole"].unbind(1), torch.full((len(x),), float(self._hole), device=x.device)
             strong.copy_(ops.cutout(strong, top, left, side, side, GREY))
-
-    def layer(self, x: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
-        """Applies one operation to each picture of x, uint8 (B, C, size, size): those of the same operation at once.
-
-        Args:
-            x: on any device.
-            operation: (B,) int64 on the CPU, places in the pool.
-            magnitude: (B,) on the CPU.
-        """
-        order = operation.argsort(stable=True)
-        counts = operation.bincount(minlength=len(self.pool)).tolist()
-        moved = to_device({"order": order.float(), "magnitude": magnitude[order]}, x.device)
-        rows, magnitudes = torch.split(moved["order"].long(), counts), torch.split(moved["magnitude"], counts)
-        out = torch.empty_like(x)
-        for each, mine, strengths in zip(self.pool.values(), rows, magnitudes, strict=True):
-            if len(mine):
-                out[mine] = each.apply(x[mine], strengths)
-        return out
 
     @property
     def _hole(self) -> int:
