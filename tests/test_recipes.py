@@ -21,7 +21,7 @@ from unlabeled.training.timed_steps import TimedSteps
 from unlabeled.training.train import train
 
 SAMPLES, CLASSES, BATCH = 1280, 10, 8
-SHAPES = {"digits": (1, 8), "fashion-mnist": (1, 28), "tiny50": (3, 64)}
+SHAPES = {"digits": (1, 8), "fashion-mnist": (1, 28), "tiny50": (3, 64), "pcam": (3, 96)}
 """Channels and side of the images of a data set, by the folder of its recipes; CIFAR-10's for others."""
 
 
