@@ -253,6 +253,28 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     assert np.sum([row["map"] for row in found["images"]], (1, 2)) == pytest.approx(np.ones(5), abs=1e-4)
 
 
+def test_maps_of_other_encoders_stand_beside(tmp_path: Path) -> None:
+    source = data(tmp_path)
+    every = np.arange(len(source))
+    shown = Shown(source, every, source.labels)
+    probe, other = (
+        scored(source, made, "attention:images=5")[0] for made in (vit(), encoder(Averaged(4, [1.0, 1.0, 1.0]), 16))
+    )
+    probe.beside_ = {"runs/supervised": other}
+    picture, described = probe.draw(tmp_path, "both", shown, shown)
+    with Image.open(picture) as opened:
+        drawn = np.asarray(opened)
+    assert drawn.shape == (20 + 2 * 122 + 6, 4 * 312 + 6, 3)  # four in a row, of a picture and two maps each
+    first = source.seen(probe.chosen_[:1])[0]
+    for side, whose in enumerate((probe, other), 1):
+        at = 6 + side * 102
+        assert np.array_equal(drawn[46 : 46 + 96, at : at + 96], overlay(first, whose.maps_[0], whose.covers_))
+        assert drawn[6:20, at : at + 96].min() < 128, "named above"
+    found = json.loads(described.read_text())["beside"]["runs/supervised"]
+    assert found["focus"] == other.focus_
+    assert np.allclose(found["maps"], other.maps_.numpy(), atol=1e-6)
+
+
 def test_which_images(tmp_path: Path) -> None:
     source, made = data(tmp_path), encoder(Averaged(4, [1.0, 1.0, 1.0]), 16)
     held_out = sorted(set(range(50)) - set(source.numbers.tolist()))

@@ -162,15 +162,14 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
         asked.append(parse_protocol("knn:100%"))
     scores: dict[tuple[str, str], list[Score]] = {}
     failed: dict[str, UserError] = {}
-    drawn: list[Path] = []
-    supervised: list[str] = []
+    drawn, beside, supervised = list[Path](), dict[str, dict[str, Any]](), list[str]()
     columns = (BarColumn(None), TextColumn("{task.fields[said]}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task("", total=len(judged) * len(asked), said="")
         for make in judged:
             subject = make(train)
             supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
-            drawer = _drawer(question, pictures, subject, train, test, drawn)
+            drawer = _drawer(question, pictures, subject, train, test, drawn, beside)
             judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
@@ -298,10 +297,14 @@ def _drawn_as(item: Asked, text: str) -> str:
 
 
 def _drawer(
-    question: _Question, folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path]
-) -> Callable[..., None]:
+    question: _Question, folder: Path | None, subject: Subject, train: Source, test: Source, drawn: list[Path],
+    beside: dict[str, dict[str, Any]],
+) -> Callable[..., None]:  # fmt: skip
     """Lets a protocol draw what it saw of the pretrained encoder, into a folder if there is one; keeps the encoder that it
     fine-tuned, if asked.
+
+    A protocol that shows other encoders, too, has a `beside_`; `beside` holds what it saw of those, which come first, by
+    the name of its pictures.
 
     What it returns takes the protocol and its amount of labels, the positions of the rows of features, if it works on those,
     the probe, and what it was fitted and scored on.
@@ -318,6 +321,10 @@ def _drawer(
         if question.keep and subject.name == "run" and item.choice.name == KEPT:
             keep(question.keep, question.run, question.called, item, text, probe, train, fitted)
         name = _drawn_as(item, text)
+        if hasattr(probe, "beside_"):
+            probe.beside_ = beside.setdefault(name, {})
+            if subject.name != "run":
+                beside[name][called(subject.name)] = probe
         said: Classified | None = getattr(probe, "classified_", None)
         if said is not None and text != (item.labels or question.amounts[-1]):
             said = None  # one confusion matrix is enough: of the last amount of labels that was asked for

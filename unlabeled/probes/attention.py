@@ -44,6 +44,8 @@ class Attention:
     def __init__(self, *, images: int | tuple[int, ...] = 24) -> None:
         self.images = images
         self.notes_: list[str] = []
+        self.beside_: dict[str, Attention] = {}
+        """Of other encoders on the same images, by what they are called: `draw` shows their maps, too."""
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
         """Takes the encoder; nothing is learned from training images.
@@ -82,11 +84,11 @@ class Attention:
         return {"focus": mean_and_interval(np.array(self.focus_))}
 
     def draw(self, folder: Path, name: str, train: Shown, test: Shown) -> list[Path]:
-        """Writes `NAME.png`, each picture beside itself with its map, and `NAME.json`.
+        """Writes `NAME.png`, each picture beside itself with its map and with those of `beside_`, and `NAME.json`.
 
         The JSON holds `means` (how maps were found), `covers` (see `Saliency`), `classes`, and for each of `images` its
         `number` in the data as given, `index` in the test source, `label` (-1 where unlabelled), `focus` and `map` (h rows
-        of w shares, of sum 1).
+        of w shares, of sum 1); and in `beside` the same of others, by what they are called.
 
         Raises:
             UserError: a file cannot be written.
@@ -98,12 +100,16 @@ class Attention:
                 "index": i,
                 "label": label.get(i, -1),
                 "focus": f,
-                "map": m.double().numpy().round(6).tolist(),
+                "map": _rounded(m),
             }
             for i, f, m in zip(self.chosen_.tolist(), self.focus_, self.maps_, strict=True)
         ]
         classes = list(test.source.classes)
         data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
+        data["beside"] = {
+            name: {"means": other.means_, "covers": other.covers_, "focus": other.focus_, "maps": _rounded(other.maps_)}
+            for name, other in self.beside_.items()
+        }
         names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
         sheet = self._sheet(test.source.seen(self.chosen_), names)
         return [
@@ -128,23 +134,40 @@ class Attention:
         return np.asarray(indices[spread.round().astype(int)])
 
     def _sheet(self, images: Tensor, names: list[str]) -> Any:
-        """Pairs in rows, number and class above each; no scale of colours, as each map has its own."""
+        """Pictures with their maps in rows, number and class above each; above all, whose maps these are, where there are
+        several. No scale of colours, as each map has its own."""
         from PIL import Image, ImageDraw, ImageFont
 
-        cells = [(pixels(x), overlay(x, m, self.covers_)) for x, m in zip(images, self.maps_, strict=True)]
-        pair = 2 * CELL + 3 * GAP
-        columns, rows = min(PAIRS, len(cells)), -(-len(cells) // PAIRS)
-        sheet = Image.new("RGB", (columns * pair + GAP, rows * (CELL + WORDS + GAP) + GAP), "white")
+        shown = {"": self} if not self.beside_ else {"pretrained encoder": self, **self.beside_}
+        cells = [
+            [pixels(x), *(overlay(x, one.maps_[i], one.covers_) for one in shown.values())] for i, x in enumerate(images)
+        ]
+        group = (1 + len(shown)) * (CELL + GAP) + GAP
+        columns = min(max(1, 2 * PAIRS // (1 + len(shown))), len(cells))
+        head = WORDS if self.beside_ else 0
+        size = columns * group + GAP, head + -(-len(cells) // columns) * (CELL + WORDS + GAP) + GAP
+        sheet = Image.new("RGB", size, "white")
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-        for i, (both, name) in enumerate(zip(cells, names, strict=True)):
-            left, top = GAP + i % PAIRS * pair, GAP + i // PAIRS * (CELL + WORDS + GAP)
-            while font.getlength(name) > pair - GAP:
-                name = name[:-2] + "…"
-            pen.text((left, top), name, "black", font)
-            for side, cell in enumerate(both):
+
+        def write(at: tuple[int, int], text: str, width: int) -> None:
+            while font.getlength(text) > width:
+                text = text[:-2] + "…"
+            pen.text(at, text, "black", font)
+
+        for column in range(columns):
+            for side, whose in enumerate(shown, 1):
+                write((GAP + column * group + side * (CELL + GAP), GAP), whose, CELL)
+        for i, (pictures, name) in enumerate(zip(cells, names, strict=True)):
+            left, top = GAP + i % columns * group, GAP + head + i // columns * (CELL + WORDS + GAP)
+            write((left, top), name, group - GAP)
+            for side, cell in enumerate(pictures):
                 picture = Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.NEAREST)
                 sheet.paste(picture, (left + side * (CELL + GAP), top + WORDS))
         return sheet
+
+
+def _rounded(maps: Tensor) -> Any:
+    return maps.double().numpy().round(6).tolist()
 
 
 def focus(attention: Tensor) -> float:
