@@ -138,7 +138,7 @@ class Attention:
         several. No scale of colours, as each map has its own."""
         from PIL import Image, ImageDraw, ImageFont
 
-        shown = {"": self} if not self.beside_ else {"pretrained encoder": self, **self.beside_}
+        shown = {"": self} if not self.beside_ else {"pretrained": self, **self.beside_}
         cells = [
             [pixels(x), *(overlay(x, one.maps_[i], one.covers_) for one in shown.values())] for i, x in enumerate(images)
         ]
@@ -156,7 +156,7 @@ class Attention:
 
         for column in range(columns):
             for side, whose in enumerate(shown, 1):
-                write((GAP + column * group + side * (CELL + GAP), GAP), whose, CELL)
+                write((GAP + column * group + side * (CELL + GAP), GAP), whose.removesuffix(" encoder"), CELL)
         for i, (pictures, name) in enumerate(zip(cells, names, strict=True)):
             left, top = GAP + i % columns * group, GAP + head + i // columns * (CELL + WORDS + GAP)
             write((left, top), name, group - GAP)
