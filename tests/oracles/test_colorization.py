@@ -129,7 +129,7 @@ def test_colours_make_no_difference_to_what_is_told() -> None:
 
 def test_grey_images_are_refused() -> None:
     made, x = method(), grey(images())
-    with pytest.raises(UserError, match=r"all 6 training images are grey.*another --method"):
+    with pytest.raises(UserError, match=r"all 3 training images are grey.*another --method"):
         made.before_epoch(at(), extract(x))
     with pytest.raises(UserError, match="no colours: give images in colour"):
         build("views", Choice("colours"), DataShape(6, 1, SIZE)).task([x[:, :1]], {})

@@ -97,3 +97,13 @@ def test_an_encoder_that_sees_all_channels_at_once_is_refused() -> None:
     for streams in ("none", "lightness"):
         with pytest.raises(UserError, match=r"sees both at once: give --encoder.streams lab, and images in colour"):
             method(streams)
+
+
+def test_grey_images_are_refused_before_anything_is_learned() -> None:
+    made, x = method(), torch.rand(6, 1, SIZE, SIZE).expand(-1, 3, -1, -1)
+    with pytest.raises(UserError, match=r"all 6 training images are grey, and split-brain asks.*another --method"):
+        made.before_epoch(at(), lambda part: part(x))
+    tinted = x.clone()
+    tinted[4, 0, :4, :4] = 1.0
+    tinted[4, 1:, :4, :4] = 0.0
+    made.before_epoch(at(), lambda part: part(tinted))

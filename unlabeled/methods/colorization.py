@@ -15,14 +15,12 @@ from unlabeled.methods.base import Extract, Method, map_shape
 from unlabeled.parts.bins import annealed_mean, encoded, rarity
 from unlabeled.parts.decoders import MapDecoder
 from unlabeled.registry import Count, Positive, Share, register
-from unlabeled.views.policies.colours import coarse, coarse_side, grey
+from unlabeled.views.policies.colours import COLOURFUL, check_colourful, coarse, coarse_side, grey
 
 ADAM = {"name": "adamw", "lr": 3e-5, "weight_decay": 1e-3, "beta1": 0.9, "beta2": 0.99}
 """Of the published code, whose decay is Adam's."""
 NEIGHBOURS, SIGMA = 5, 5.0
 """Bins that a colour is spread over, and the deviation of the Gaussian in ab (Zhang et al. 2016, §2.1)."""
-COLOURFUL = 5.0
-"""What a or b must exceed somewhere in an image that teaches anything (the published code leaves out all others)."""
 LOOKED = 8
 """Side of the grid of places of each image from which the frequencies of colours are counted; ours."""
 
@@ -95,11 +93,7 @@ class Colorization(Method):
             return
         found = extract(nn.Sequential(self.encoder.front, self.palette)).long()  # (n, P)
         frequency, centres = torch.bincount(found.flatten(), minlength=len(gamut())), gamut()
-        if not (frequency[(centres.abs() > COLOURFUL).any(1)] > 0).any():
-            raise UserError(
-                f"all {self.shape.n:,} training images are grey, and colorization asks for their colours: give images in "
-                "colour, or another --method"
-            )
+        check_colourful(centres[found].abs().amax(2), "colorization")
         self.get_buffer("weights").copy_(rarity(frequency, centres, SIGMA, self.uniform))
 
     def forward(self, batch: Batch, at: Progress) -> Loss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -13,11 +13,11 @@ from unlabeled.encoders import Encoder, Lab
 from unlabeled.encoders.lab import gamut, lab_to_rgb, normal, rgb_to_lab, unnormal
 from unlabeled.errors import UserError
 from unlabeled.losses import soft_cross_entropy
-from unlabeled.methods.base import Method, map_shape
+from unlabeled.methods.base import Extract, Method, map_shape
 from unlabeled.parts.bins import annealed_mean, encoded
 from unlabeled.parts.decoders import MapDecoder
 from unlabeled.registry import Count, register
-from unlabeled.views.policies.colours import coarse, coarse_side
+from unlabeled.views.policies.colours import Chroma, check_colourful, coarse, coarse_side
 
 ADAM = {"name": "adamw", "lr": 3e-5, "weight_decay": 1e-3, "beta1": 0.9, "beta2": 0.99}
 """Of colorization's published code, by the same authors; the paper names none."""
@@ -63,6 +63,15 @@ class SplitBrain(Method):
         self.to_colours, self.to_light = (
             MapDecoder(encoder.dim // 2, channels // 2, width, count, ratio) for count in values
         )
+
+    def before_epoch(self, at: Progress, extract: Extract) -> None:
+        """Looks at the colours of all images, once.
+
+        Raises:
+            UserError: no image has any.
+        """
+        if not at.epoch:
+            check_colourful(extract(nn.Sequential(self.encoder.front, Chroma())), "split-brain")
 
     def forward(self, batch: Batch, at: Progress) -> Loss:
         """Computes the sum of both halves' losses (eq. 3)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unlabeled.batch import DataShape, Fields
@@ -14,6 +14,8 @@ from unlabeled.views.view import RATIO, View, draw_views
 
 COARSER = 4
 """Side of the image, in sides of what is asked for: 64 of 256 pixels (Zhang et al. 2016, published network)."""
+COLOURFUL = 5.0
+"""What a or b must exceed somewhere in an image that teaches anything (Zhang et al. 2016, published code)."""
 
 
 @register("colours")
@@ -71,3 +73,24 @@ def coarse_side(side: int) -> int:
 def coarse(x: Tensor) -> Tensor:
     """Returns the Lab colours that are asked for: RGB (B, 3, H, W) -> (B, 3, h, w), means over squares."""
     return F.adaptive_avg_pool2d(rgb_to_lab(x), (coarse_side(x.shape[2]), coarse_side(x.shape[3])))
+
+
+class Chroma(nn.Module):
+    """RGB (B, 3, H, W) in [0, 1] -> (B, 1): the largest of |a| and |b| among the colours that are asked for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns it."""
+        return coarse(x)[:, 1:].abs().flatten(1).amax(1, keepdim=True)
+
+
+def check_colourful(chroma: Tensor, method: str) -> None:
+    """Checks that any training image has colours, by the chroma (n, ...) of all of them.
+
+    Raises:
+        UserError: none has.
+    """
+    if not (chroma > COLOURFUL).any():
+        raise UserError(
+            f"all {len(chroma):,} training images are grey, and {method} asks for their colours: give images in colour, or "
+            "another --method"
+        )
