@@ -22,7 +22,7 @@ from unlabeled.files import alone, clear_leftovers
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
-from unlabeled.training.defaults import defaults
+from unlabeled.training.defaults import composed
 from unlabeled.training.setup import capped, resolved
 from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
@@ -75,7 +75,7 @@ def pretrain(
     for remark in opened.remarks():
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
     if not existing:
-        paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
+        paper, recipe = compose(*layers, encoder=opened.train.kind.encoder_name), composed(opened.train, *layers)
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
     folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}

@@ -330,15 +330,14 @@ def _kind(recipe: Recipe, name: str) -> Kind:
 
 
 def resolved(recipe: Recipe, source: Source, *, begun: bool = False) -> Recipe:
-    """Returns the recipe with the kind of the data and what its options leave open; and with encoder and views of that kind
-    where none are named and the usual ones are for other data. What an encoder's options leave open is chosen too, unless
+    """Returns the recipe with the kind of the data and what its options leave open; and with views of that kind where
+    none are named and the usual ones are for other data. What an encoder's options leave open is chosen too, unless
     the run has `begun`: it goes on with the encoder that it has."""
     kind = _kind(recipe, source.kind.name)
-    name = kind.encoder_name if recipe.encoder.name == Recipe().encoder.name else recipe.encoder.name
     views = recipe.views
     usual = compose({"method": recipe.method.name}).views.name
     if views.name == usual and kind.name not in sees(registry.get("views", usual).make):
         views = registry.get("views", kind.policy).resolve({})
-    known, encoder = kind.resolved(source.form), Choice(name, recipe.encoder.options)
+    known, encoder = kind.resolved(source.form), recipe.encoder
     encoder = encoder if begun else build(known).fitted(encoder, source.form)
     return replace(recipe, kind=known, encoder=encoder, views=views)
