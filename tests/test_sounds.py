@@ -338,7 +338,9 @@ def test_recordings_in_parquet(tmp_path: Path) -> None:
 def test_a_network_of_images_is_refused_and_not_replaced(name: str, made: Path, tmp_path: Path) -> None:
     """Also the one that images have where none is named."""
     said = mistake("pretrain", made / "data", *NAMES, *CPC, "--encoder", name, "--out", tmp_path / "run")
-    assert f"{name!r} is no network for recordings, of which there is cpc: leave --encoder out, or give --encoder cpc" in said
+    assert (
+        f"{name!r} is no network for recordings, of which there is cpc: leave --encoder out, or give --encoder cpc" in said
+    )
     assert not (tmp_path / "run").exists()
     grid = ("--grid", "method.steps=2,3", "--encoder", name, "--out", tmp_path / "grid")
     assert "is no network for recordings" in mistake("sweep", made / "data", *NAMES, *CPC[:2], *grid)

@@ -111,6 +111,7 @@ class Recipe:
         data: path or name of the data.
         columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
         label: column of the classes; "" for the one that is known by its name, or the folders.
+        more_labels: further columns of classes, which a method of several tasks learns beside `label`.
         group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
             none.
         path: column of a list that names the files; "" for the one that is known by its name, or holds such names.
@@ -161,6 +162,7 @@ class Recipe:
     data: str = ""
     columns: str = ""
     label: str = ""
+    more_labels: tuple[str, ...] = ()
     group: str = ""
     path: str = ""
     split: str = ""
@@ -201,7 +203,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in plain.items()}
+        return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in _plain(plain).items()}
 
     def to_yaml(self) -> str:
         """Returns the recipe as a YAML document that `read` takes."""
@@ -294,7 +296,7 @@ def compose(
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", encoder)
-    paper = _nested(entry.prescribed(whose)) if prescribe else {}
+    paper = _nested(entry.prescribed(whose, given)) if prescribe else {}
     if usual and not coerce(given.get("paper", False), bool, "paper"):
         given = _merge(_nested(usual(entry, whose, paper)), given)
     if given.get("optimizer", {}).get("name", "") not in ("", paper.get("optimizer", {}).get("name")):

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe, compose
 from unlabeled.registry import Choice
-from unlabeled.training import accumulate
+from unlabeled.training import accumulate, failing
 from unlabeled.training.batches import Clock, generator
 from unlabeled.training.step import Step, judged_parts
 from unlabeled.training.warm_start import Origin, begin_from
@@ -59,7 +60,7 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
     if on_cpu:
         keep_memory()
     half = (usual(device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)).bf16
-    strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+    strategy = DDPStrategy(broadcast_buffers=False, timeout=timedelta(seconds=failing.SILENCE)) if devices > 1 else "auto"
     try:
         return Fabric(
             accelerator="cpu" if on_cpu else accelerator,
