@@ -56,10 +56,10 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.Monke
 IMPATIENT = """
 from unlabeled.cli import main
 from unlabeled.training import failing
-failing.SILENCE = 4.0
+failing.SILENCE = 25.0
 main()
 """
-"""Processes that wait for a silent one for 4 s and not for 10 minutes."""
+"""Processes that wait for a silent one for 25 s and not for 10 minutes."""
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not say who its children are")
@@ -76,11 +76,11 @@ def test_the_end_or_the_silence_of_one_process_ends_the_other_in_one_line(way: s
         (other, *_) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(other), way)
         began = time.monotonic()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 2
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     assert "Traceback" not in errors
     lines = [line for line in errors.splitlines() if line.startswith("unlabeled: error: another process of this training")]
     assert len(lines) == 1

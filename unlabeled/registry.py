@@ -406,7 +406,8 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
 def _several(value: Any, inner: tuple[Any, ...], what: str, error: UserError) -> tuple[Any, ...]:
     if not isinstance(value, str | list | tuple):
         raise error
-    parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
+    words = value.strip("()[] ") if isinstance(value, str) else ""
+    parts = (words.split(",") if words else []) if isinstance(value, str) else list(value)
     kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
     if len(parts) != len(kinds):
         raise error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,9 +112,10 @@ class Data:
         share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
-    def remarks(self) -> list[str]:
-        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences."""
-        said = [*self.notices(), *self._columns()]
+    def remarks(self, used: Sequence[str] = ()) -> list[str]:
+        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences; `used` are
+        columns that the method learns beside the labels."""
+        said = [*self.notices(), *self._columns(used)]
         left = sorted(self.train.kind.allowed(self.train.kind.invariances, self.train.form) - self.train.invariances)
         if self.train.by_user and left:
             said.append(f"Views leave {', '.join(left)} as it is: --invariances does not name it.")
@@ -158,11 +159,11 @@ class Data:
         what = f"of one value of {self.group!r}" if self.group else "the same"
         return f"{train.name}: no {train.kind.noun} is held out, as all {len(train):,} are {what}"
 
-    def _columns(self) -> list[str]:
+    def _columns(self, used: Sequence[str]) -> list[str]:
         """Says which columns are not used, and why there are no labels."""
         train = self.train
         said = [f"No labels: {train.remark}."] if train.remark else []
-        rest = [name for name in train.columns if name not in (train.label, self.group)]
+        rest = [name for name in train.columns if name not in (train.label, self.group, *used)]
         if not rest:
             return said
         listed = ", ".join(rest[:5]) + f" and {len(rest) - 5:,} more" * (len(rest) > 5)

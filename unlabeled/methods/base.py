@@ -108,6 +108,11 @@ class Method(nn.Module, ABC):
         """What makes logits (B, classes) of h (B, D), where it learns the labels: a run of it then has a classifier."""
         return None
 
+    def classifying(self) -> dict[str, Sequence[nn.Module]]:
+        """Returns what makes logits (B, classes) of samples (B, ...), for each column of labels that it learns: the network
+        that all share, and the one that learned this column alone, if there is one. {} where it learns none."""
+        return {}
+
     def labelled_beside(self, batch_size: int) -> int:
         """Tells how many labelled samples are drawn beside each batch of so many, from an order of their own:
         `batch.labelled`."""

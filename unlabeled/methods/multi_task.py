@@ -32,7 +32,7 @@ Weights = tuple[float, ...] | Literal["equal", "learned"]
 def asked(given: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the tasks that a recipe asks for; of several columns of labels, none beside them."""
     said = given.get("method", {}).get("tasks") or ()
-    names = tuple(part.strip() for part in (said.strip("()[] ").split(",") if isinstance(said, str) else said))
+    names = tuple(part.strip() for part in (said.strip("()[] ").split(",") if isinstance(said, str) else said) if part)
     return names or (() if given.get("more_labels") else USUAL)
 
 
@@ -62,9 +62,10 @@ class MultiTask(Method):
     Args:
         tasks: names of methods, with commas between; by default relative-patch, colorization and exemplar (Doersch &
             Zisserman 2017, §3, who have motion segmentation as the fourth), and none beside several columns of labels.
-        weights: `equal`; `learned`; or a number for each task, with commas between: columns of labels after the others.
+        weights: `equal`; `learned` (Kendall et al. 2018); or a number for each task, with commas between: columns of labels
+            after the others.
         alone: whether each column of labels has a network of its own, too, which begins with the same weights and learns
-            that column alone, to be reported beside; it costs as much again for each.
+            that column alone, to be reported beside, as Caruana 1997 does; it costs as much again for each.
     """
 
     n_views = None
@@ -157,6 +158,12 @@ class MultiTask(Method):
         terms = {f"{name}_accuracy": right for name, (_, right) in zip(self.columns, shared, strict=True)}
         terms |= {f"{name}_alone_accuracy": right for name, (_, right) in zip(self.columns, own, strict=False)}
         return [loss for loss, _ in shared], terms, torch.stack([loss for loss, _ in own] or [h.new_zeros(())]).sum()
+
+    def classifying(self) -> dict[str, Sequence[nn.Module]]:
+        """Returns the shared network and the one that learned it alone, of each column."""
+        shared = [nn.Sequential(self.encoder, head) for head in self.classifiers]
+        alone = [[pair] for pair in self.alone] or [[] for _ in shared]
+        return {name: [one, *own] for name, one, own in zip(self.columns, shared, alone, strict=True)}
 
     def observe(self, loss: Loss, at: Progress) -> None:
         """Lets each task remember its own."""

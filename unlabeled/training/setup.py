@@ -126,6 +126,11 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     chosen, labels = chosen_images(recipe, source)
     learner = registry.get("methods", recipe.method.name).make
     _check_kind(source.kind, f"method {recipe.method.name!r}", sees(learner), f"--method {source.kind.method}")
+    if recipe.more_labels and not getattr(learner, "many_labels", False):
+        raise UserError(
+            f"method {recipe.method.name!r} takes one column of labels, and --label names {1 + len(recipe.more_labels)}: "
+            "give one, or --method multi-task, which learns several"
+        )
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
@@ -251,10 +256,29 @@ def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
     """Returns what methods and views may know of a source, of which n samples are trained on, all if None."""
     end = Progress(1, 1, 0)
     size = _kind(recipe, source.kind.name).view_size(end)
+    columns = tuple((name, len(labelled.classes)) for name, labelled in label_columns(recipe, source).items())
     return DataShape(
         len(source) if n is None else n, source.channels, size, len(source.classes),
-        source.invariances, source.kind.name,
+        source.invariances, source.kind.name, columns,
     )  # fmt: skip
+
+
+def label_columns(recipe: Recipe, source: Source) -> dict[str, Source]:
+    """Returns the samples with the labels of each column that is learned; {} where there is one at most.
+
+    Raises:
+        UserError: a column that is not there, holds no classes or one alone, or is named twice.
+    """
+    if not recipe.more_labels:
+        return {}
+    names = [recipe.label or source.label, *recipe.more_labels]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UserError(f"--label {twice[0]} is given twice: give each column once")
+    found = {name: source.labelled_by(name) for name in names}
+    for name, labelled in found.items():
+        if len(labelled.classes) < 2:
+            raise UserError(f"--label {name}: there is one class alone, {', '.join(labelled.classes)}: give another column")
+    return found
 
 
 def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
@@ -288,8 +312,9 @@ def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None
 
 
 def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns positions (n,) of the samples to train on, and their labels (n,), -1 where there is none to be seen: none of a
-    held-out class, only labelled ones if the method takes no others, labels of the recipe's share only."""
+    """Returns positions (n,) of the samples to train on, and their labels (n,), of T columns (n, T), -1 where there is none
+    to be seen: none of a held-out class, only labelled ones if the method takes no others, labels of the recipe's share
+    only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
     if source.labels is None:
         return np.arange(len(source)), np.full(len(source), -1)
@@ -300,6 +325,10 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
         labels = np.where(np.isin(np.arange(len(labels)), seen) | (labels == -2), labels, -1)
     only_labelled = getattr(registry.get("methods", recipe.method.name).make, "only_labelled", False)
     chosen = np.flatnonzero(labels >= (0 if only_labelled else -1))
+    if columns := label_columns(recipe, source):
+        each = [np.full(len(source), -1) if one.labels is None else one.labels for one in columns.values()]
+        hidden = labels < 0 if recipe.labels != "100%" else np.zeros(len(source), bool)
+        return chosen, np.where(hidden[:, None], -1, np.stack(each, 1))[chosen]
     return chosen, labels[chosen]
 
 
