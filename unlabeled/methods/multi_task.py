@@ -41,7 +41,15 @@ def prescribed(given: Mapping[str, Any]) -> dict[str, Any]:
     Doersch & Zisserman 2017 harmonise the inputs of their tasks."""
     names = [name for name in asked(given) if name != "multi-task"]
     parts = [registry.get("methods", name).prescribed("") for name in names]
-    encoder = {key: value for part in parts for key, value in part.items() if key.startswith("encoder")}
+    encoder: dict[str, Any] = {}
+    for part in parts:
+        wanted = {key: value for key, value in part.items() if key.startswith("encoder")}
+        if unlike := [key for key, value in wanted.items() if encoder.get(key, value) != value]:
+            raise UserError(
+                f"the tasks {', '.join(names)} ask for encoders of which --{unlike[0]} is {encoder[unlike[0]]} and "
+                f"{wanted[unlike[0]]}: leave one of them out"
+            )
+        encoder |= wanted
     views = {"name": "tasks", "tasks": [*names, *[LABELS] * bool(given.get("more_labels"))]}
     return {**encoder, "views": views, "optimizer": ADAM}
 

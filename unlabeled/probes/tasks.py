@@ -48,7 +48,7 @@ def judged(
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> list[Told]:
-    """Judges the classifiers of each column of labels that a method learned.
+    """Measures the classifiers of each column of labels that a method learned.
 
     Args:
         method: trained, on the `device`.

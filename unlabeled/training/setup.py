@@ -126,11 +126,6 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
     chosen, labels = chosen_images(recipe, source)
     learner = registry.get("methods", recipe.method.name).make
     _check_kind(source.kind, f"method {recipe.method.name!r}", sees(learner), f"--method {source.kind.method}")
-    if recipe.more_labels and not getattr(learner, "many_labels", False):
-        raise UserError(
-            f"method {recipe.method.name!r} takes one column of labels, and --label names {1 + len(recipe.more_labels)}: "
-            "give one, or --method multi-task, which learns several"
-        )
     encoder = initial_encoder(recipe, source)
     origin = begin_from(encoder, recipe.encoder, recipe.start) if recipe.start and not resumed else None
     method = built(recipe, source, len(chosen), encoder)
@@ -267,10 +262,15 @@ def label_columns(recipe: Recipe, source: Source) -> dict[str, Source]:
     """Returns the samples with the labels of each column that is learned; {} where there is one at most.
 
     Raises:
-        UserError: a column that is not there, holds no classes or one alone, or is named twice.
+        UserError: the method takes one alone; a column that is not there, holds no classes or one alone, or is named twice.
     """
     if not recipe.more_labels:
         return {}
+    if not getattr(registry.get("methods", recipe.method.name).make, "many_labels", False):
+        raise UserError(
+            f"method {recipe.method.name!r} takes one column of labels, and --label names {1 + len(recipe.more_labels)}: "
+            "give one, or --method multi-task, which learns several"
+        )
     names = [recipe.label or source.label, *recipe.more_labels]
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise UserError(f"--label {twice[0]} is given twice: give each column once")
