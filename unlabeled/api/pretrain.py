@@ -69,7 +69,8 @@ def pretrain(
 
     Args:
         data: folder, zip, Parquet or .npz file (of recordings (n, samples) with `--kind sound --kind.rate 16000`), name of a
-            known set, or `train=PATH,test=PATH`; in Python also arrays or a `torch.utils.data.Dataset` (default: the recipe's).
+            known set, or `train=PATH,test=PATH`; in Python also arrays or a `torch.utils.data.Dataset` (default: the
+            recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr). In Python also a class of your own.
         encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc. In Python also a
             `torch.nn.Module`, which begins with the weights it has, or a class of such, drawn by the seed.
