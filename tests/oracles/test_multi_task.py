@@ -162,7 +162,7 @@ def test_views_of_each_task_are_those_that_it_prescribes() -> None:
     assert set(parts[2][1]) == {"permutation", "order", "orders", "views"}
     policy = registry.build("views", Choice("tasks", {"tasks": tasks}), SHAPE)
     shown = policy.task(batch.views, batch.targets)
-    assert list(shown) == ["1 view 1", "2 whole", "2 quarters", "3 shuffled", "3 true"]
+    assert list(shown) == ["rotation: view 1", "counting: whole", "counting: quarters", "jigsaw: shuffled", "jigsaw: true"]
     method = make(*tasks).eval()
     method.encoder.front.train()  # as reports draw: views have the size of training
     drawings = method.pictures(batch, at())

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
+from unlabeled.distributed import gather
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Extract, Method
@@ -202,7 +203,7 @@ class MultiTask(Method):
 
 def told(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the mean cross-entropy of those with a label >= 0, and the share of these that is right; 0 without any."""
-    known = (label >= 0).sum().clamp(min=1)
+    known = gather((label >= 0).float().sum()[None]).mean().clamp(min=0.5)  # as many in each process, in the mean
     loss = F.cross_entropy(logits.float(), label, ignore_index=-1, reduction="sum") / known
     return loss, (logits.detach().argmax(1) == label).sum() / known
 

@@ -40,6 +40,7 @@ class Tasks:
         choices = [Choice(part) if isinstance(part, str) else _choice(**part) for part in parts]
         if not tasks or "tasks" in (choice.name for choice in choices):
             raise UserError(f"tasks {','.join(tasks)!r} is not possible: give names of methods, such as rotation")
+        self.tasks = tasks
         self.policies: dict[str, Views] = {
             f"{place}.": registry.build("views", choice, shape) for place, choice in enumerate(choices)
         }
@@ -58,10 +59,11 @@ class Tasks:
     def task(self, views: list[Tensor], targets: Targets) -> dict[str, Tensor]:
         """Draws what each asks for, or its views where it asks for nothing."""
         found: dict[str, Tensor] = {}
-        for (place, policy), (own, mine) in zip(self.policies.items(), apart(views, targets), strict=True):
+        each = zip(self.tasks, self.policies.values(), apart(views, targets), strict=True)
+        for name, policy, (own, mine) in each:
             asks = getattr(policy, "task", None)
             drawn = asks(own, mine) if asks else {f"view {n}": view for n, view in enumerate(own, 1)}
-            found |= {f"{int(place[:-1]) + 1} {name}": images for name, images in drawn.items()}
+            found |= {f"{name}: {what}": images for what, images in drawn.items()}
         return found
 
 
