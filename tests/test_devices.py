@@ -88,3 +88,34 @@ def test_the_end_or_the_silence_of_one_process_ends_the_other_in_one_line(way: s
     while Path(f"/proc/{other}").is_dir() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{other}").is_dir(), "the silent one is ended, too"
+
+
+BUSY = """
+import os, signal, time
+from pathlib import Path
+from unlabeled.cli import main
+from unlabeled.distributed import rank
+from unlabeled.training.monitor import Monitor
+def step(self, loss, at, lr):
+    if rank() == 0:
+        (other, *_) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(other), signal.SIGKILL)
+        time.sleep(60)
+Monitor.step = step
+main()
+"""
+"""The first process computes for a minute, without a word to the other, which is killed."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not say who its children are")
+def test_the_end_of_one_process_is_told_by_one_that_is_busy_too(tmp_path: Path) -> None:
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    words = ["pretrain", str(file(tmp_path / "x.npz")), *ONE, "--devices", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [
+        line for line in done.stderr.splitlines() if line.startswith("unlabeled: error: another process of this training")
+    ]
+    assert len(lines) == 1, done.stderr

@@ -55,6 +55,7 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
         UserError: no such hardware here.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    failing.tell_end()
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     device = torch.device("cpu" if on_cpu else "cuda")
     if on_cpu:
