@@ -22,6 +22,7 @@ from unlabeled.probes.tasks import Told, spelled
 from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 from unlabeled.run import Run
+from unlabeled.training.given import name_method
 from unlabeled.views.policies.tasks import apart
 
 from .small import array, at
@@ -289,3 +290,11 @@ def test_colours_are_not_asked_of_grey_images(tmp_path: Path) -> None:
 def test_columns_that_cannot_be_learned(words: list[str], said: str, tmp_path: Path) -> None:
     assert said in mistake("pretrain", listed(tmp_path / "data"), *ONE, *words, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_class_that_inherits_has_views_that_follow_its_tasks() -> None:
+    class Mine(type(make("rotation", "jigsaw"))):  # type: ignore[misc]
+        """A class of a user's own."""
+
+    recipe = compose({"method": name_method(Mine)}, {"method.tasks": "rotation,jigsaw"})
+    assert recipe.views.options["tasks"] == ("rotation", "jigsaw")
