@@ -110,6 +110,10 @@ def test_a_method_is_named_in_its_own_file_only() -> None:
         ("supervised", "compare.py"),
         ("supervised", "finetune.py"),
         ("supervised", "keep.py"),
+        ("supervised", "multi_task.py"),  # whose views columns of labels have
+        ("relative-patch", "multi_task.py"),  # the tasks of its paper
+        ("colorization", "multi_task.py"),
+        ("exemplar", "multi_task.py"),
     }
     own = {name: file.rpartition(".")[2] + ".py" for name, file in registry._files("methods").items()}
     assert set(registry.names("methods")) == own.keys()

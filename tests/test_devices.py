@@ -53,20 +53,69 @@ def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.Monke
     assert "3 devices cannot share" in mistake("pretrain", file(tmp_path / "x.npz"), *ONE, "--out", tmp_path / "run")
 
 
+IMPATIENT = """
+from unlabeled.cli import main
+from unlabeled.training import failing
+failing.SILENCE = 25.0
+main()
+"""
+"""Processes that wait for a silent one for 25 s and not for 10 minutes."""
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not say who its children are")
-def test_the_end_of_one_process_ends_the_other_in_one_line(tmp_path: Path) -> None:
-    command, run = str(Path(sys.executable).with_name("unlabeled")), Run(tmp_path / "run")
-    words = ["pretrain", str(file(tmp_path / "x.npz")), *SMALL, "--epochs", "400", "--monitor-every", "0", "--devices", "2"]
-    process = subprocess.Popen([command, *words, "--out", str(run.path)], stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_end_or_the_silence_of_one_process_ends_the_other_in_one_line(way: signal.Signals, tmp_path: Path) -> None:
+    script, run = tmp_path / "impatient.py", Run(tmp_path / "run")
+    script.write_text(IMPATIENT)
+    words = ["pretrain", str(file(tmp_path / "x.npz")), *SMALL, "--epochs", "4000", "--monitor-every", "0", "--devices", "2"]
+    process = subprocess.Popen([sys.executable, script, *words, "--out", str(run.path)], stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 120
         while len(run.history) < 3 and process.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
         (other, *_) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(other), signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        os.kill(int(other), way)
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 2
+    assert time.monotonic() - began < 120
     assert "Traceback" not in errors
-    assert [line for line in errors.splitlines() if line.startswith("unlabeled: error: another process of this training")]
+    lines = [line for line in errors.splitlines() if line.startswith("unlabeled: error: another process of this training")]
+    assert len(lines) == 1
+    until = time.monotonic() + 10
+    while Path(f"/proc/{other}").is_dir() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{other}").is_dir(), "the silent one is ended, too"
+
+
+BUSY = """
+import os, signal, time
+from pathlib import Path
+from unlabeled.cli import main
+from unlabeled.distributed import rank
+from unlabeled.training.monitor import Monitor
+def step(self, loss, at, lr):
+    if rank() == 0:
+        (other, *_) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(other), signal.SIGKILL)
+        time.sleep(60)
+Monitor.step = step
+main()
+"""
+"""The first process computes for a minute, without a word to the other, which is killed."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not say who its children are")
+def test_the_end_of_one_process_is_told_by_one_that_is_busy_too(tmp_path: Path) -> None:
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    words = ["pretrain", str(file(tmp_path / "x.npz")), *ONE, "--devices", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [
+        line for line in done.stderr.splitlines() if line.startswith("unlabeled: error: another process of this training")
+    ]
+    assert len(lines) == 1, done.stderr

@@ -12,10 +12,10 @@ from command import ONE, images, ok
 from torch import Tensor, nn
 
 from unlabeled import UserError
-from unlabeled.compute import speed
 from unlabeled.compute.gradients import check_gradients, without_strides, wrong
 from unlabeled.encoders.image import build_encoder
 from unlabeled.registry import Choice
+from unlabeled.training import step
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -100,10 +100,35 @@ def test_one_that_nothing_helps_is_refused() -> None:
         check_gradients(conv)
 
 
-def test_a_training_tries_its_encoder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[nn.Module] = []
-    monkeypatch.setattr(speed, "check_gradients", lambda network: tried.append(network) or check_gradients(network))
+def kinds(tried: list[nn.Module]) -> list[set[int]]:
+    """Channels that enter the convolutions of few, of each network that was tried."""
+    convs = [[m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels < 16] for network in tried]
+    return [{conv.in_channels for conv in each} for each in convs]
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """The networks that a training tries."""
+    found: list[nn.Module] = []
+    monkeypatch.setattr(step, "check_gradients", lambda network: found.append(network) or check_gradients(network))
+    return found
+
+
+def test_a_training_tries_its_encoder_and_what_the_method_adds(tmp_path: Any, tried: list[nn.Module]) -> None:
+    """A decoder of 5 channels and a critic; none of the encoder's convolutions has 5."""
     x, y = images(32)
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y)
-    ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run")
-    assert len(tried) == 1
+    own = ("--method", "context-encoder", "--method.width", "5")
+    ok("pretrain", tmp_path / "x.npz", *own, *ONE, "--out", tmp_path / "run")
+    (channels,) = kinds(tried)
+    assert {3, 5} <= channels
+
+
+def test_fine_tuning_tries_its_encoder(tmp_path: Any, tried: list[nn.Module]) -> None:
+    x, y = images(48)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y)
+    ok("pretrain", tmp_path / "x.npz", *ONE, "--method", "random", "--out", tmp_path / "run")
+    assert not tried, "a method that learns nothing has no gradient"
+    ok("evaluate", tmp_path / "run", "--protocol", "finetune:steps=1,epochs=1", "--against", "none", "--draws", "1")
+    assert kinds(tried)
+    assert 3 in kinds(tried)[0]

@@ -166,7 +166,7 @@ def test_a_graph_takes_recordings_of_any_number_and_length(made: Path) -> None:
 def test_methods_views_and_encoders_of_other_data_are_refused(made: Path, tmp_path: Path) -> None:
     words = ("pretrain", made / "data", "--accelerator", "cpu", "--batch-size", "8", "--out", tmp_path / "r")
     assert "give --method cpc" in mistake(*words)
-    assert "unknown encoder 'resnet34'" in mistake(*words, "--method", "cpc", "--encoder", "resnet34")
+    assert "'resnet34' is no network for recordings" in mistake(*words, "--method", "cpc", "--encoder", "resnet34")
     assert "give --views window" in mistake(*words, "--method", "cpc", "--views", "simclr")
     assert "has no option 'size'" in mistake(*words, "--method", "cpc", "--image-size", "8")
     assert not (tmp_path / "r").exists()
@@ -332,3 +332,16 @@ def test_recordings_in_parquet(tmp_path: Path) -> None:
     assert source.kind.name == "sound"
     assert source.fetch([3])["length"].tolist() == [800]
     assert len(source.classes) == 2
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+def test_a_network_of_images_is_refused_and_not_replaced(name: str, made: Path, tmp_path: Path) -> None:
+    """Also the one that images have where none is named."""
+    said = mistake("pretrain", made / "data", *NAMES, *CPC, "--encoder", name, "--out", tmp_path / "run")
+    assert (
+        f"{name!r} is no network for recordings, of which there is cpc: leave --encoder out, or give --encoder cpc" in said
+    )
+    assert not (tmp_path / "run").exists()
+    grid = ("--grid", "method.steps=2,3", "--encoder", name, "--out", tmp_path / "grid")
+    assert "is no network for recordings" in mistake("sweep", made / "data", *NAMES, *CPC[:2], *grid)
+    assert Run(made / "run").recipe.encoder.name == "cpc", "where none is named"

@@ -23,7 +23,7 @@ class Batch:
             (multi-crop). Or (B, P, C, H, W), of P patches.
         index: (B,) int64, which of the training samples: memory banks and pseudo-labels need them.
         targets: what the views drew themselves (rotation (B,), permutation (B,), mask (B, N) ...), and `"label"` (B,)
-            int64, -1 where unlabelled, for methods that need labels.
+            int64, -1 where unlabelled, for methods that need labels; (B, T) of T columns for those that take many.
         labelled: samples beside those, all with a label, drawn in an order of their own by the same policy; None unless the
             method asks for some (`labelled_beside`).
     """
@@ -93,6 +93,7 @@ class DataShape:
         invariances: transformations that keep the meaning of a sample and that views may therefore use; of an image a subset
             of `{"mirror", "flip", "rotation", "colour", "intensity"}` (mirror: left-right; flip: top-bottom).
         kind: of the samples.
+        columns: name and number of classes of each column of labels, where a method learns several; () elsewhere.
     """
 
     n: int
@@ -101,6 +102,7 @@ class DataShape:
     classes: int = 0
     invariances: frozenset[str] = frozenset({"mirror", "colour", "intensity"})
     kind: str = "image"
+    columns: tuple[tuple[str, int], ...] = ()
 
 
 def seed_of(*parts: int) -> int:

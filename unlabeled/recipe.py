@@ -34,6 +34,8 @@ RENAMED = {
     "eval_size": "kind.eval_size",
 }
 """Fields of recipes that were written before, and what they are called now."""
+ENCODER = "resnet18"
+"""The network where nobody names any, of images."""
 INVARIANCES = ("mirror", "flip", "rotation", "colour", "intensity")
 """What may keep the meaning of an image: its mirror image, its reflection top to bottom, turns by 90 degrees, other colours,
 and another brightness or contrast."""
@@ -109,6 +111,7 @@ class Recipe:
         data: path or name of the data.
         columns: pattern by which names of files make columns, such as `{digit}_{speaker}_{index}`; "" for none.
         label: column of the classes; "" for the one that is known by its name, or the folders.
+        more_labels: further columns of classes, which a method of several tasks learns beside `label`.
         group: column whose values are not divided between training and held-out samples, such as patient or speaker; "" for
             none.
         path: column of a list that names the files; "" for the one that is known by its name, or holds such names.
@@ -159,13 +162,14 @@ class Recipe:
     data: str = ""
     columns: str = ""
     label: str = ""
+    more_labels: tuple[str, ...] = ()
     group: str = ""
     path: str = ""
     split: str = ""
     limit: int = 0
     invariances: str = ""
     method: Choice = Choice("simclr")
-    encoder: Choice = Choice("resnet18")
+    encoder: Choice = Choice(ENCODER)
     start: str = ""
     views: Choice = Choice("")
     optimizer: Choice = Choice("")
@@ -199,7 +203,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values: `{"method": {"name": "simclr", "temperature": 0.5, ...}, "epochs": 100, ...}`."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in plain.items()}
+        return {k: {"name": v.name, **_plain(v.options)} if isinstance(v, Choice) else v for k, v in _plain(plain).items()}
 
     def to_yaml(self) -> str:
         """Returns the recipe as a YAML document that `read` takes."""
@@ -268,10 +272,13 @@ def read(recipe: str | Path) -> dict[str, Any]:
     }
 
 
-def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | None = None) -> Recipe:
+def compose(
+    *layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | None = None, encoder: str = ENCODER
+) -> Recipe:
     """Composes one recipe from mappings, later ones over earlier ones, over what is usual with such data and this encoder,
     over what the method's paper prescribes with it, over the defaults. `prescribe=False` leaves these two out: the recipe
     that a run kept was whole when it was written; an option that it does not name is newer, and is how things were before.
+    `encoder` is the name of the one where nobody names any: that of the kind of data.
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name. Warm-up, and the rule by which a learning rate
@@ -288,15 +295,15 @@ def compose(*layers: Mapping[str, Any], prescribe: bool = True, usual: Usual | N
     for layer in layers:
         given = _merge(given, _nested(layer))
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
-    whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", Recipe().encoder.name)
-    paper = _nested(entry.prescribed(whose)) if prescribe else {}
+    whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", encoder)
+    paper = _nested(entry.prescribed(whose, given)) if prescribe else {}
     if usual and not coerce(given.get("paper", False), bool, "paper"):
         given = _merge(_nested(usual(entry, whose, paper)), given)
     if given.get("optimizer", {}).get("name", "") not in ("", paper.get("optimizer", {}).get("name")):
         paper = {name: value for name, value in paper.items() if name not in ("lr_scaling", "warmup_epochs")}
     given = _merge(paper, given)
     base = Recipe()
-    plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}}
+    plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}, "encoder": {"name": encoder}}
     if prescribe and WEIGHTS in given.get("encoder", {}):
         raise UserError(
             "--encoder.checkpoint-path gives the weights to the untrained encoder, too, with which the run is compared, and "

@@ -71,6 +71,9 @@ PLUGINS = "UNLABELED_PLUGINS"
 _PLUGIN = "unlabeled_plugin_"
 """What the modules of plug-ins are called, before the name of the file."""
 
+Follows = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""What the user gave of a recipe -> the parts of it that a paper prescribes with that."""
+
 _Made = TypeVar("_Made", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Entry] = {}
 _given: dict[str, str] = {}
@@ -104,7 +107,8 @@ class Entry:
     """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
     recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, those that were
     measured to be better in runs of a person's size, by kind of encoder too, the values of options in runs that were made
-    before these had them, and what it is, in one line, if the docstring says that of another name."""
+    before these had them, what it is, in one line, if the docstring says that of another name, and what makes `recipe` of
+    what the user gave, where that depends on it."""
 
     kind: str
     name: str
@@ -115,10 +119,13 @@ class Entry:
     measured: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     formerly: Mapping[str, Any] = field(default_factory=dict)
     says: str = ""
+    follows: Follows | None = None
 
-    def prescribed(self, encoder: str) -> dict[str, Any]:
-        """Returns the parts of a recipe that the paper prescribes with an encoder of that name."""
-        return {**self.recipe, **_for(encoder, self.encoders)}
+    def prescribed(self, encoder: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Returns the parts of a recipe that the paper prescribes with an encoder of that name, and with what the user gave
+        of the recipe."""
+        own = self.follows(given) if self.follows and given else self.recipe
+        return {**own, **_for(encoder, self.encoders)}
 
     def preferred(self, encoder: str) -> dict[str, Any]:
         """Returns the parts of a recipe that were measured to be better than the paper's with an encoder of that name."""
@@ -162,7 +169,7 @@ def _for(encoder: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
 
 def register(
     *names: str,
-    recipe: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | Follows | None = None,
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
     measured: Mapping[str, Mapping[str, Any]] | None = None,
     formerly: Mapping[str, Any] | None = None,
@@ -174,7 +181,8 @@ def register(
 
     Args:
         names: what users call it, as literals.
-        recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`.
+        recipe: what the paper prescribes for other parts of a run: `{"views": ..., "optimizer": ...}`; where that depends on
+            what the user gives of the recipe, a function of it, which is given {} for what it usually is.
         encoders: what it prescribes beyond that, options of the thing included, for encoders whose name contains a word:
             `{"resnet": {"optimizer": ..., "method.temperature": ...}}`.
         measured: what is better than that in runs of a person's size, likewise: batches of hundreds, tens of epochs. It is
@@ -206,7 +214,8 @@ def register(
                 raise UserError(
                     f"{KINDS[found]} {name!r} of {_place(make.__module__)}: {_place(taken)} has that name: give another"
                 )
-            given = (preset, recipe or {}, encoders or {}, measured or {}, formerly or {}, says)
+            plain, follows = (recipe({}), recipe) if callable(recipe) else (recipe or {}, None)
+            given = (preset, plain, encoders or {}, measured or {}, formerly or {}, says, follows)
             _registered[found, name] = Entry(found, name, make, *given)
         return make
 
@@ -397,7 +406,8 @@ def coerce(value: Any, wanted: Any, what: str) -> Any:
 def _several(value: Any, inner: tuple[Any, ...], what: str, error: UserError) -> tuple[Any, ...]:
     if not isinstance(value, str | list | tuple):
         raise error
-    parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
+    words = value.strip("()[] ") if isinstance(value, str) else ""
+    parts = (words.split(",") if words else []) if isinstance(value, str) else list(value)
     kinds = [inner[0]] * len(parts) if inner[-1] is Ellipsis else inner
     if len(parts) != len(kinds):
         raise error

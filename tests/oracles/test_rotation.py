@@ -96,3 +96,15 @@ def test_images_that_look_alike_in_all_turns_cost_at_least_log_4() -> None:
     torch.nn.init.zeros_(made.classifier.weight)
     torch.nn.init.zeros_(made.classifier.bias)
     assert float(made(batch, AT).total.detach()) == pytest.approx(np.log(4), rel=1e-6)
+
+
+def test_what_is_known_is_drawn_upright() -> None:
+    """By a classifier that is right of all turns but the first, which it takes for the second."""
+    made = method().eval()
+    views, targets = policy(16)({"image": images(side=16)}, torch.Generator().manual_seed(3))
+    made.classifier = torch.nn.Identity()
+    made.encoder.forward = lambda x: torch.eye(4)[torch.tensor([1, 1, 2, 3]).repeat(len(x) // 4)]
+    drawn = made.pictures(Batch(views, torch.arange(5), targets), AT)
+    assert torch.equal(drawn["turned"], views[0])
+    assert torch.equal(drawn["turned back"][:, 1:], views[0][:, :1].expand(-1, 3, -1, -1, -1))
+    assert torch.equal(drawn["turned back"][:, 0], torch.rot90(views[0][:, 0], -1, (2, 3)))

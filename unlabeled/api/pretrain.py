@@ -26,7 +26,7 @@ def pretrain(
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
-    label: str | None = None,
+    label: Sequence[str] | None = None,
     group: str | None = None,
     columns: str | None = None,
     path: str | None = None,
@@ -68,8 +68,9 @@ def pretrain(
     white; `--fit crop|pad|stretch`; `--pages first|all|channels` of a file; `--tiles 256`, of large pictures.
 
     Args:
-        data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
-            a `torch.utils.data.Dataset` (default: the recipe's).
+        data: folder, zip, Parquet or .npz file (of recordings (n, samples) with `--kind sound --kind.rate 16000`), name of a
+            known set, or `train=PATH,test=PATH`; in Python also arrays or a `torch.utils.data.Dataset` (default: the
+            recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr). In Python also a class of your own.
         encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc. In Python also a
             `torch.nn.Module`, which begins with the weights it has, or a class of such, drawn by the seed.
@@ -84,7 +85,8 @@ def pretrain(
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
             (default: 1).
         label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
-            label, class or the like; or the folders).
+            label, class or the like; or the folders). Several for --method multi-task, which learns them all; by the first
+            the run is looked at.
         group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
             values of it are held out (default: none).
         columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
@@ -148,7 +150,7 @@ def pretrain(
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate": accumulate,
-        "label": label,
+        **_labels(label),
         "group": group,
         "columns": columns,
         "path": path,
@@ -175,3 +177,9 @@ def pretrain(
     layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
     with reserved(Path(out), devices) as processes:
         return run_it(data, layer, Path(out), recipe, resume, root, accelerator, processes, logger)
+
+
+def _labels(label: Sequence[str] | None) -> dict[str, Any]:
+    """The fields of a recipe that say which columns are learned."""
+    names = [label] if isinstance(label, str) else list(label or ())
+    return {"label": names[0], **({"more_labels": names[1:]} if names[1:] else {})} if names else {}

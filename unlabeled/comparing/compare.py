@@ -21,7 +21,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, environment
-from unlabeled.training.defaults import defaults
+from unlabeled.training.defaults import composed
 from unlabeled.training.given import name_method
 from unlabeled.training.setup import chosen_images, resolved
 
@@ -70,7 +70,7 @@ def compare(
     name = name_for_rows(data, out)
     opened = open_labelled(common.data if data is None else data, common, root)
     name = opened.train.name if data is None else name
-    common = resolved(compose(*layers, {"data": name}, usual=defaults(opened.train)), opened.train)
+    common = resolved(composed(opened.train, *layers, {"data": name}), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = limited or {"epochs": common.epochs}
     judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
@@ -130,7 +130,7 @@ def _rows(
 ) -> list[Row]:
     plain = common.to_dict()
     fixed = {name: plain[name] for name in (*SHARED, "seed", "data", "epochs")}
-    make = partial(compose, *base, fixed, usual=defaults(data.train))
+    make = partial(composed, data.train, *base, fixed)
     untrained = Row(UNTRAINED, make({"method": UNTRAINED}), {"kind": "baseline"})
     named = [text for text in methods if text not in (UNTRAINED, LABELS)]
     rows = [_row(text, base, fixed, common, data, minutes) for text in named]
@@ -150,7 +150,7 @@ def _rows(
 def _row(
     text: str, base: list[dict[str, Any]], fixed: Mapping[str, Any], common: Recipe, data: Data, minutes: float | None
 ) -> Row:
-    encoder, make = {"encoder": fixed["encoder"]}, partial(compose, usual=defaults(data.train))
+    encoder, make = {"encoder": fixed["encoder"]}, partial(composed, data.train)
     if _is_run(text):
         run = Run.open(text)
         row = Row(Path(text).resolve().name, run.recipe, run=Path(text))

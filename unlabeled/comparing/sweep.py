@@ -23,7 +23,7 @@ from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
 from unlabeled.run import environment
-from unlabeled.training.defaults import defaults
+from unlabeled.training.defaults import composed
 from unlabeled.training.setup import resolved
 
 FIGURES = [
@@ -65,12 +65,10 @@ def sweep(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
             "out, so these rows would be judged on images that others trained on: give train=PATH,test=PATH, or leave it out"
         )
-    asked, base = base, resolved(compose(*layers, {"data": named}, usual=defaults(opened.train)), opened.train)
-    by_kind = {"encoder": {"name": base.encoder.name, **asked.encoder.options}}
-    plain = {name: base.to_dict()[name] for name in ("data", "kind")}
-    layers.append(plain | (by_kind if base.encoder.name != asked.encoder.name else {}))
+    base = resolved(composed(opened.train, *layers, {"data": named}), opened.train)
+    layers.append({name: base.to_dict()[name] for name in ("data", "kind")})
     combinations = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-    make = partial(compose, *layers, usual=defaults(opened.train))
+    make = partial(composed, opened.train, *layers)
     rows = [Row(_name(chosen), make(chosen), {"values": chosen}) for chosen in combinations]
     budget = budget_of(minutes, {*values, *layer})
     judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)

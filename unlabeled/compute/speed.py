@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from unlabeled.compute import openmp
 from unlabeled.compute.convolutions import by_products
-from unlabeled.compute.gradients import check_gradients
 from unlabeled.compute.norms import in_few_passes
 from unlabeled.console import console
 from unlabeled.errors import UserError
@@ -92,12 +91,8 @@ class Speed:
         Args:
             encoder: that learns.
             followers: encoders like it that do not.
-
-        Raises:
-            UserError: gradients are wrong on this machine, and nothing helps.
         """
         device = next(encoder.parameters()).device.type
-        check_gradients(encoder)
         if self.products and device == "cpu":
             by_products(encoder)
         if self.norms and device == "cpu" and not self.compiled:

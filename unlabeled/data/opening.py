@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from unlabeled.console import console
 from unlabeled.data.chosen import divided, limited
 from unlabeled.data.columns import column, fits, numbered, parts, shared
 from unlabeled.data.formats.archive import open_zip
-from unlabeled.data.formats.arrays import open_arrays, open_dataset, open_npz
+from unlabeled.data.formats.arrays import ANY, open_arrays, open_dataset, open_npz
 from unlabeled.data.formats.folder import open_folder
 from unlabeled.data.formats.listed import open_list
 from unlabeled.data.formats.parquet import open_parquet
@@ -34,8 +34,6 @@ from unlabeled.registry import Choice
 
 Array = np.ndarray[Any, Any]
 
-ANY = Choice("")
-"""A kind that is found from the data."""
 USUAL = Roles()
 """Labels known by the name of their column, or folders of them; no groups."""
 _PARTS = re.compile(r",(?=(?:train|test|val)=)")
@@ -112,9 +110,10 @@ class Data:
         share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
         return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
 
-    def remarks(self) -> list[str]:
-        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences."""
-        said = [*self.notices(), *self._columns()]
+    def remarks(self, used: Sequence[str] = ()) -> list[str]:
+        """Returns what the user should know of files, columns, labels, groups and the cache, in sentences; `used` are
+        columns that the method learns beside the labels."""
+        said = [*self.notices(), *self._columns(used)]
         left = sorted(self.train.kind.allowed(self.train.kind.invariances, self.train.form) - self.train.invariances)
         if self.train.by_user and left:
             said.append(f"Views leave {', '.join(left)} as it is: --invariances does not name it.")
@@ -158,11 +157,11 @@ class Data:
         what = f"of one value of {self.group!r}" if self.group else "the same"
         return f"{train.name}: no {train.kind.noun} is held out, as all {len(train):,} are {what}"
 
-    def _columns(self) -> list[str]:
+    def _columns(self, used: Sequence[str]) -> list[str]:
         """Says which columns are not used, and why there are no labels."""
         train = self.train
         said = [f"No labels: {train.remark}."] if train.remark else []
-        rest = [name for name in train.columns if name not in (train.label, self.group)]
+        rest = [name for name in train.columns if name not in (train.label, self.group, *used)]
         if not rest:
             return said
         listed = ", ".join(rest[:5]) + f" and {len(rest) - 5:,} more" * (len(rest) > 5)
@@ -197,9 +196,9 @@ def open_data(
 
     Args:
         data: a path (folder, zip, Parquet, .npz, .npy, a .csv or .txt that lists images), a registered name,
-            `train=PATH,test=PATH`, an array (n, H, W[, C]), a tuple (images, labels), a dict of arrays, a
-            `torch.utils.data.Dataset`, or an opened `Data`. A name wins over a folder of the same name: write `./name` for
-            the folder.
+            `train=PATH,test=PATH`, an array (n, H, W[, C]), a tuple (images, labels), a dict of arrays, recordings as arrays
+            (n, samples), a `torch.utils.data.Dataset`, or an opened `Data`. A name wins over a folder of the same name:
+            write `./name` for the folder.
         kind: of the samples, with its options; one without a name is found from the data.
         channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
@@ -334,19 +333,13 @@ def _listings(data: Any, root: str | Path | None, kind: Choice, roles: Roles) ->
     if isinstance(data, str):
         return _open_words(data, root, kind, roles)
     _check_path(roles, "arrays")
-    axis = _axis(kind)
     if isinstance(data, np.ndarray | Tensor | tuple | Mapping):
-        return open_arrays(data, "arrays", axis)
+        return open_arrays(data, "arrays", kind)
     if isinstance(data, Dataset) or hasattr(data, "__getitem__"):
-        return open_dataset(data, type(data).__name__, axis)
+        return open_dataset(data, type(data).__name__, kind)
     raise UserError(
         f"data of type {type(data).__name__}: give a path, a name, arrays, (images, labels), or a torch.utils.data.Dataset"
     )
-
-
-def _axis(kind: Choice) -> str:
-    """Where the channels of arrays are, if the user says so."""
-    return str(kind.options.get("channels") or "")
 
 
 def _check_path(roles: Roles, name: str) -> None:
@@ -418,7 +411,7 @@ def _open_path(path: Path, name: str, kind: Choice, roles: Roles) -> Splits:
     if suffix in (".parquet", ".pq"):
         return open_parquet(path, name, asked)
     if suffix in (".npz", ".npy"):
-        return open_npz(path, name, _axis(kind))
+        return open_npz(path, name, kind)
     if suffix in suffixes():
         single = build(Choice(suffixes()[suffix]))
         raise UserError(f"{name}: a single {single.noun}: give the folder that holds the {single.nouns}")

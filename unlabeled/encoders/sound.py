@@ -182,6 +182,12 @@ def build_encoder(choice: Choice, kind: Choice, sample: Fields | None) -> Encode
     if is_given("encoders", choice.name):
         front = _front(kind, sample)
         return Encoder(front, *build_own(choice, front.channels, [torch.zeros(1, 1, front.size)]))
+    if choice.name not in (known := registry.names("encoders")):
+        raise UserError(
+            f"{choice.name!r} is no network for recordings, of which there {'is' if len(known) == 1 else 'are'} "
+            f"{', '.join(known)}: leave --encoder out, or give --encoder {known[0]}; one of your own: give its file with "
+            "--plugin FILE"
+        )
     strides = {"strides": strides_for(kind.options["rate"])} if choice.name == "cpc" else {}
     resolved = registry.get("encoders", choice.name).resolve({**strides, **choice.options})
     backbone = registry.build("encoders", resolved)

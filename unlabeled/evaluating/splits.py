@@ -54,7 +54,7 @@ def splits(
         tell_place(run)
         if whole.same_as(run.environment["data"]) is False:
             tell_other(opened.train)
-    for remark in opened.remarks():
+    for remark in opened.remarks(run.recipe.more_labels):
         console().print(remark, soft_wrap=True)
     if opened.undivided:
         raise UserError(f"{opened.alone()}: give train=PATH,test=PATH")

@@ -22,7 +22,7 @@ from unlabeled.methods.base import Method
 from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import CLASSIFIER, RECIPE, Run
-from unlabeled.training.setup import chosen_images, finished_encoder, initial_encoder, make_fabric
+from unlabeled.training.setup import chosen_images, finished_encoder, initial_encoder, label_columns, make_fabric
 
 FEATURES = "features"
 """Folder of a run that keeps extracted features."""
@@ -121,7 +121,8 @@ def _tell_torn(name: str, rival: Run, run: Run) -> None:
 
 def learned_from_labels(run: Run) -> bool:
     """Tells whether the run's method saw labels."""
-    return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
+    learner = registry.get("methods", run.recipe.method.name).make
+    return bool(getattr(learner, "needs_labels", False) or run.recipe.more_labels)
 
 
 def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -> Method:
@@ -137,11 +138,12 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
         UserError: there is no checkpoint, or it is not of this method.
     """
     recipe, data = run.recipe, run.environment["data"]
-    same = source.same_as(data)
-    n = data["train"] if same is False else len(chosen_images(recipe, source.labelled_by(recipe.label))[0])
+    same, told = source.same_as(data), source.labelled_by(recipe.label)
+    n = data["train"] if same is False else len(chosen_images(recipe, told)[0])
     size = build(recipe.kind).view_size(Progress(1, 1, 0))
     invariances = frozenset(data["invariances"])
-    shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name)
+    columns = tuple((name, len(labelled.classes)) for name, labelled in label_columns(recipe, told).items())
+    shape = DataShape(n, data["channels"], size, len(data["classes"]), invariances, recipe.kind.name, columns)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         method: Method = registry.build("methods", recipe.method, encoder.plain().cpu(), shape)

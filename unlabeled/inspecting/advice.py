@@ -17,9 +17,9 @@ from unlabeled.data.kinds.kind import build
 from unlabeled.encoders.image import price, stem, work
 from unlabeled.inspecting.pace import Pace
 from unlabeled.parts.patches import SMALL
-from unlabeled.recipe import Recipe, compose
+from unlabeled.recipe import ENCODER, Recipe, compose
 from unlabeled.registry import Choice
-from unlabeled.training.defaults import batch_size, defaults
+from unlabeled.training.defaults import batch_size, composed
 from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
@@ -105,7 +105,7 @@ def advise(
     method = {} if pictures else {"method": source.kind.method}
     for layer in ladder(source) if pictures else [{}]:
         said = {"data": data, **columns, **method, "batch_size": batch}
-        recipe = resolved(compose(said, layer, usual=defaults(source)), source)
+        recipe = resolved(composed(source, said, layer), source)
         pace = measure(recipe)
         epoch = pace.seconds * batch * per_epoch / 60 / IN_USE
         if minutes >= wanted * epoch:
@@ -134,7 +134,7 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
         yield {"kind.size": size}
     yield {"encoder.width": NARROW, "kind.size": size}
     smaller = max(SMALLEST, 3 * size // 4 // 8 * 8) if size <= SMALL else max(SMALL + 8, size // 2 // 8 * 8)
-    narrow = Choice(Recipe().encoder.name, {"width": NARROW, "stem": "auto"})
+    narrow = Choice(ENCODER, {"width": NARROW, "stem": "auto"})
     of_smaller, of_whole = (
         work(narrow, stem(narrow, source.channels, side), source.channels, side) for side in (smaller, size)
     )

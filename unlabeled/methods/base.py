@@ -42,8 +42,11 @@ class Method(nn.Module, ABC):
 
     sees: ClassVar[tuple[str, ...]] = ("image",)
     """Kinds of data that it takes."""
-    needs_labels: ClassVar[bool] = False
-    """Whether `batch.targets["label"]` is there; the loop then draws labelled samples only if `only_labelled`."""
+    needs_labels: bool = False
+    """Whether `batch.targets["label"]` is there, (B,), or (B, T) of T columns; the loop then draws labelled samples only if
+    `only_labelled`."""
+    many_labels: ClassVar[bool] = False
+    """Whether it takes several columns of labels, `shape.columns`."""
     only_labelled: ClassVar[bool] = False
     """Whether it learns from labelled samples only."""
     n_views: ClassVar[int | None] = 2
@@ -51,7 +54,7 @@ class Method(nn.Module, ABC):
     parts: Parts = MappingProxyType({})
     """Submodules whose optimiser or schedule differs, and how: `{"critic": {"name": "adamw", "lr": 2e-4}}`,
     `{"predictor": {"schedule": "constant"}}`. See `Optimizers`."""
-    adds_up: ClassVar[bool] = False
+    adds_up: bool = False
     """Whether the objective is a mean over samples, so that pieces of a batch simply add (`--accumulate`)."""
     rising: bool = False
     """Whether the momentum of the network that follows the encoder rises to 1 along a cosine."""
@@ -104,6 +107,11 @@ class Method(nn.Module, ABC):
     def label_head(self) -> LinearClassifier | None:
         """What makes logits (B, classes) of h (B, D), where it learns the labels: a run of it then has a classifier."""
         return None
+
+    def classifying(self) -> dict[str, Sequence[nn.Module]]:
+        """Returns what makes logits (B, classes) of samples (B, ...), for each column of labels that it learns: the network
+        that all share, and the one that learned this column alone, if there is one. {} where it learns none."""
+        return {}
 
     def labelled_beside(self, batch_size: int) -> int:
         """Tells how many labelled samples are drawn beside each batch of so many, from an order of their own:

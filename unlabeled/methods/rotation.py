@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,3 +53,10 @@ class Rotation(Method):
         logits = self.classifier(self.encoder(turned)).float()  # (4B, 4)
         correct = (logits.detach().argmax(1) == turns).float().mean()
         return Loss(F.cross_entropy(logits, turns), {"accuracy": correct})
+
+    def pictures(self, batch: Batch, at: Progress) -> dict[str, Tensor]:
+        """Draws the image in its four turns, and each turned back by the turn that it is taken to have."""
+        turned = batch.views[0]  # (B, 4, C, S, S)
+        taken = self.classifier(self.encoder(turned.flatten(0, 1))).argmax(1).tolist()  # (4B,)
+        back = [torch.rot90(x, -turn, (1, 2)) for x, turn in zip(turned.flatten(0, 1), taken, strict=True)]
+        return {"turned": turned, "turned back": torch.stack(back).view_as(turned)}

@@ -54,6 +54,7 @@ SMALL = {
 the nearest few would all be of the query's own.)"""
 SET = {"hidden": 64, "bottleneck": 16, "clusters": "8", "batch_norm": True}
 SET |= {"mix_from": 0, "queue_from": 1, "frozen_epochs": 0, "warm_up": 0.0, "epsilon": 0.01, "pool": 0.5}
+SET |= {"tasks": "rotation,colorization"}
 """Options, where it has them, with which a few steps of a small network show everything."""
 
 
@@ -104,7 +105,7 @@ class Trial:
         """Small encoders to try it on, by family, the first of them first: those like the one that its recipe prescribes."""
         if self.network:
             return {"given": self.network}
-        prescribed = _part(self.entry.recipe, "encoder", "")
+        prescribed = _part(self.entry.prescribed("", {"method": self.options}), "encoder", "")
         fitting = {word: each for word, each in self.kind.networks.items() if not prescribed.name or word in prescribed.name}
         small = fitting or {"prescribed": prescribed}
         return {word: Choice(each.name, {**each.options, **_new(prescribed, each)}) for word, each in small.items()}
@@ -178,13 +179,17 @@ class Trial:
     @cached_property
     def policy(self) -> Views:
         """The given views or its recipe's, milder."""
-        mine = self.views or _part(self.entry.prescribed(self.encoder.name), "views", build(Choice(self.kind_name)).policy)
+        mine = self.views or self._views()
         options = dict(registry.get("views", mine.name).resolve(mine.options).options)
         options |= {k: v for k, v in self.kind.mild.items() if k in options}
         if "views" in options:
             options["views"] = min(4, options["views"])
         made: Views = registry.build("views", Choice(mine.name, options), self.shape)
         return made
+
+    def _views(self) -> Choice:
+        recipe = self.entry.prescribed(self.encoder.name, {"method": self.options})
+        return _part(recipe, "views", build(Choice(self.kind_name)).policy)
 
     @property
     def shape(self) -> DataShape:

@@ -9,11 +9,16 @@ from typing import Any
 
 from unlabeled import registry
 from unlabeled.data import Source
-from unlabeled.recipe import TURNS, Usual
+from unlabeled.recipe import TURNS, Recipe, Usual, compose
 from unlabeled.registry import Choice
 
 BATCHES = 20
 """Batches in an epoch, at least, for a batch to be as large as 256."""
+
+
+def composed(source: Source, *layers: Mapping[str, Any]) -> Recipe:
+    """Composes a recipe for such samples: with what suits them, and the network of their kind, where nothing is said."""
+    return compose(*layers, usual=defaults(source), encoder=source.kind.encoder_name)
 
 
 def defaults(source: Source) -> Usual:

@@ -45,5 +45,5 @@ def name_method(thing: Any) -> str:
             "method"
         )
     above = [entry for base in thing.__mro__[1:] for entry in entries_of(base)]
-    fields = ("recipe", "encoders", "measured", "formerly")
+    fields = ("recipe", "encoders", "measured", "formerly", "follows")
     return own("methods", thing, thing, {name: getattr(above[0], name) for name in fields} if above else None)

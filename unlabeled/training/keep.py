@@ -159,4 +159,4 @@ def keeps_best(recipe: Recipe, source: Source) -> bool:
     if recipe.keep is not None:
         return recipe.keep == "best"
     learns = getattr(registry.get("methods", recipe.method.name).make, "needs_labels", False)
-    return bool(recipe.monitor_every) and not learns and looked_at(recipe, source)[1] >= ENOUGH
+    return bool(recipe.monitor_every) and not (learns or recipe.more_labels) and looked_at(recipe, source)[1] >= ENOUGH

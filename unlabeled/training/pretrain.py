@@ -19,11 +19,12 @@ from unlabeled.data.split import BY_CONTENT
 from unlabeled.distributed import launched, rank
 from unlabeled.errors import UserError
 from unlabeled.files import alone, clear_leftovers
+from unlabeled.probes.tasks import judged, spelled
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
-from unlabeled.training.defaults import defaults
-from unlabeled.training.setup import capped, resolved
+from unlabeled.training.defaults import composed
+from unlabeled.training.setup import built, capped, chosen_images, resolved
 from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
 
@@ -72,10 +73,10 @@ def pretrain(
     named_data = recipe.data if data is None else data
     split = run.split if existing else BY_CONTENT
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles, split=split)
-    for remark in opened.remarks():
+    for remark in opened.remarks(recipe.more_labels):
         console(quiet=rank() > 0).print(remark, soft_wrap=True)
     if not existing:
-        paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
+        paper, recipe = compose(*layers, encoder=opened.train.kind.encoder_name), composed(opened.train, *layers)
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
     folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}
@@ -95,7 +96,19 @@ def pretrain(
     finally:
         if rank() == 0:
             _tell_skipped(run, opened)
+    if rank() == 0:
+        _tell_columns(Run(out), recipe, opened)
     return Run(out)
+
+
+def _tell_columns(run: Run, recipe: Recipe, data: Data) -> None:
+    """Says what each column's classifier names rightly in the test split, beside a network that learned it alone."""
+    if not recipe.more_labels or data.test is None or not run.finished:
+        return
+    method = built(recipe, data.train, len(chosen_images(recipe, data.train)[0]))
+    method.load_state_dict((run.read_checkpoint() or {})["method"])
+    for line in spelled(judged(method, data.train, data.test), data.train.kind.nouns):
+        console().print(line, soft_wrap=True)
 
 
 def _check_same(run: Run, data: Data, labels: str) -> None:

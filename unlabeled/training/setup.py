@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ from unlabeled.parts.memory import Ema, Queue
 from unlabeled.probes.extract import features, precision_of
 from unlabeled.recipe import Recipe, compose
 from unlabeled.registry import Choice
-from unlabeled.training import accumulate
+from unlabeled.training import accumulate, failing
 from unlabeled.training.batches import Clock, generator
 from unlabeled.training.step import Step, judged_parts
 from unlabeled.training.warm_start import Origin, begin_from
@@ -54,12 +55,13 @@ def make_fabric(recipe: Recipe, accelerator: str, devices: int, loggers: Sequenc
         UserError: no such hardware here.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    failing.tell_end()
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     device = torch.device("cpu" if on_cpu else "cuda")
     if on_cpu:
         keep_memory()
     half = (usual(device, recipe.precision) if recipe.speed == "auto" else Speed.parse(recipe.speed)).bf16
-    strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+    strategy = DDPStrategy(broadcast_buffers=False, timeout=timedelta(seconds=failing.SILENCE)) if devices > 1 else "auto"
     try:
         return Fabric(
             accelerator="cpu" if on_cpu else accelerator,
@@ -250,10 +252,34 @@ def shape_of(recipe: Recipe, source: Source, n: int | None = None) -> DataShape:
     """Returns what methods and views may know of a source, of which n samples are trained on, all if None."""
     end = Progress(1, 1, 0)
     size = _kind(recipe, source.kind.name).view_size(end)
+    columns = tuple((name, len(labelled.classes)) for name, labelled in label_columns(recipe, source).items())
     return DataShape(
         len(source) if n is None else n, source.channels, size, len(source.classes),
-        source.invariances, source.kind.name,
+        source.invariances, source.kind.name, columns,
     )  # fmt: skip
+
+
+def label_columns(recipe: Recipe, source: Source) -> dict[str, Source]:
+    """Returns the samples with the labels of each column that is learned; {} where there is one at most.
+
+    Raises:
+        UserError: the method takes one alone; a column that is not there, holds no classes or one alone, or is named twice.
+    """
+    if not recipe.more_labels:
+        return {}
+    if not getattr(registry.get("methods", recipe.method.name).make, "many_labels", False):
+        raise UserError(
+            f"method {recipe.method.name!r} takes one column of labels, and --label names {1 + len(recipe.more_labels)}: "
+            "give one, or --method multi-task, which learns several"
+        )
+    names = [recipe.label or source.label, *recipe.more_labels]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise UserError(f"--label {twice[0]} is given twice: give each column once")
+    found = {name: source.labelled_by(name) for name in names}
+    for name, labelled in found.items():
+        if len(labelled.classes) < 2:
+            raise UserError(f"--label {name}: there is one class alone, {', '.join(labelled.classes)}: give another column")
+    return found
 
 
 def followers(module: nn.Module, encoder: Encoder) -> list[nn.Module]:
@@ -287,8 +313,9 @@ def built(recipe: Recipe, source: Source, n: int, encoder: Encoder | None = None
 
 
 def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Returns positions (n,) of the samples to train on, and their labels (n,), -1 where there is none to be seen: none of a
-    held-out class, only labelled ones if the method takes no others, labels of the recipe's share only."""
+    """Returns positions (n,) of the samples to train on, and their labels (n,), of T columns (n, T), -1 where there is none
+    to be seen: none of a held-out class, only labelled ones if the method takes no others, labels of the recipe's share
+    only."""
     held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
     if source.labels is None:
         return np.arange(len(source)), np.full(len(source), -1)
@@ -299,6 +326,10 @@ def chosen_images(recipe: Recipe, source: Source) -> tuple[np.ndarray, np.ndarra
         labels = np.where(np.isin(np.arange(len(labels)), seen) | (labels == -2), labels, -1)
     only_labelled = getattr(registry.get("methods", recipe.method.name).make, "only_labelled", False)
     chosen = np.flatnonzero(labels >= (0 if only_labelled else -1))
+    if columns := label_columns(recipe, source):
+        each = [np.full(len(source), -1) if one.labels is None else one.labels for one in columns.values()]
+        hidden = labels < 0 if recipe.labels != "100%" else np.zeros(len(source), bool)
+        return chosen, np.where(hidden[:, None], -1, np.stack(each, 1))[chosen]
     return chosen, labels[chosen]
 
 
@@ -330,15 +361,14 @@ def _kind(recipe: Recipe, name: str) -> Kind:
 
 
 def resolved(recipe: Recipe, source: Source, *, begun: bool = False) -> Recipe:
-    """Returns the recipe with the kind of the data and what its options leave open; and with encoder and views of that kind
-    where none are named and the usual ones are for other data. What an encoder's options leave open is chosen too, unless
+    """Returns the recipe with the kind of the data and what its options leave open; and with views of that kind where
+    none are named and the usual ones are for other data. What an encoder's options leave open is chosen too, unless
     the run has `begun`: it goes on with the encoder that it has."""
     kind = _kind(recipe, source.kind.name)
-    name = kind.encoder_name if recipe.encoder.name == Recipe().encoder.name else recipe.encoder.name
     views = recipe.views
     usual = compose({"method": recipe.method.name}).views.name
     if views.name == usual and kind.name not in sees(registry.get("views", usual).make):
         views = registry.get("views", kind.policy).resolve({})
-    known, encoder = kind.resolved(source.form), Choice(name, recipe.encoder.options)
+    known, encoder = kind.resolved(source.form), recipe.encoder
     encoder = encoder if begun else build(known).fitted(encoder, source.form)
     return replace(recipe, kind=known, encoder=encoder, views=views)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from unlabeled.batch import Batch, Loss, Progress, moved, seed_of
+from unlabeled.compute.gradients import check_gradients
 from unlabeled.distributed import average_gradients, rank, world
 from unlabeled.methods.base import Method
 from unlabeled.optim.optimizers import Optimizers
@@ -32,6 +33,9 @@ class Step:
         ema: follows what is judged (`judged_parts`); None for nothing.
         decay: share of itself that it keeps at each step.
         module: what is called in place of the method, such as its DistributedDataParallel; None for the method itself.
+
+    Raises:
+        UserError: gradients of the method's networks are wrong on this machine, and nothing helps.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Step:
         decay: float = 0.0,
         module: nn.Module | None = None,
     ) -> None:
+        check_gradients(method)
         self.method, self.views, self.optimizers, self.seed = method, views, optimizers, seed
         self.autocast, self.pieces, self.ema, self.decay = autocast, pieces, ema, decay
         self.followed = judged_parts(method)

@@ -65,8 +65,8 @@ def train(
             and views refuse.
     """
     fabric = make_fabric(recipe, accelerator, devices, loggers)
-    fabric.launch()
-    with explained(recipe):
+    with explained(recipe, fabric):
+        fabric.launch()
         return _train(recipe, data, run, about, fabric, watch, begin)
 
 

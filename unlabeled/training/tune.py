@@ -14,7 +14,7 @@ from unlabeled.compute.speed import Speed
 from unlabeled.data import open_data
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, read
-from unlabeled.training.defaults import defaults
+from unlabeled.training.defaults import composed
 from unlabeled.training.setup import planned_steps, resolved
 from unlabeled.training.speed_trial import Trial, tuned
 
@@ -77,7 +77,7 @@ def tune(
     named_data = recipe.data if data is None else data
     opened = open_data(named_data, kind=recipe.kind, root=root, seed=recipe.seed, roles=recipe.roles)
     opened.tell()
-    recipe = resolved(compose(*layers, usual=defaults(opened.train)), opened.train)
+    recipe = resolved(composed(opened.train, *layers), opened.train)
     planned = planned_steps(recipe, opened.train)
     trial = tuned(recipe, opened.train, accelerator, planned, compiling=True)
     assert trial is not None

@@ -1,11 +1,11 @@
-"""Images that are already in memory: NumPy arrays, `.npz` and `.npy` files, and any `torch.utils.data.Dataset`."""
+"""Samples that are already in memory: NumPy arrays, `.npz` and `.npy` files, and images of a `torch.utils.data.Dataset`."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,23 @@ from PIL import Image
 from torch import Tensor
 
 from unlabeled.data.content import of_what
+from unlabeled.data.formats.waves import RATE, WaveReader, rate_of
 from unlabeled.data.kinds.stored import BadImageError
 from unlabeled.data.labels import own_labels
-from unlabeled.data.reader import Listing, Raw, Splits, readable
+from unlabeled.data.reader import Listing, Raw, Reader, Splits, readable
 from unlabeled.errors import UserError
+from unlabeled.registry import Choice
 
 _HASHED_BYTES = 1 << 28
 _IMAGES = ("x", "images", "image", "data", "arr_0", "img", "imgs")
 _LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
 
+_WAVES = ("waves", "wave", "waveforms", "waveform", "audio", "sound", "sounds", "recordings", "signals")
+
 Array = np.ndarray[Any, Any]
+Read = Callable[[Any], Reader]
+ANY = Choice("")
+"""A kind that is found from the data."""
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -75,7 +82,8 @@ class ArrayReader:
 
     def __init__(self, images: Array, name: str, axis: str = "") -> None:
         if images.ndim not in (3, 4) or 0 in images.shape:
-            raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0")
+            waves = "; of recordings (n, samples) say --kind sound --kind.rate 16000" * (images.ndim == 2)
+            raise UserError(f"{name}: images of shape {images.shape}; give (n, H, W) or (n, H, W, C), none of them 0{waves}")
         if images.ndim == 3:
             images = images[:, :, :, None]
         else:
@@ -170,33 +178,41 @@ class DatasetReader:
         return f"{self._name}[{index}]"
 
 
-def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str, axis: str = "") -> Splits:
-    """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels.
+def open_arrays(data: Array | Tensor | tuple[Any, ...] | Mapping[str, Any], name: str, kind: Choice = ANY) -> Splits:
+    """Opens images; (images, labels); or a mapping with keys such as x_train, y_train, x_test, y_test, or images, labels. Or
+    recordings, where the user says so or a number called rate lies beside them.
 
     Raises:
-        UserError: no images among the keys, or anything `ArrayReader` and `own_labels` refuse.
+        UserError: no samples among the keys, or anything `ArrayReader`, `WaveReader` and `own_labels` refuse.
     """
+    beside = data if isinstance(data, Mapping) else {}
+    if kind.name == "sound" or (not kind.name and any(str(key).lower() in RATE for key in beside)):
+        rate = rate_of(beside, kind.options.get("rate"), name)
+        read: Read = lambda waves: WaveReader(_array(waves), rate, name)  # noqa: E731
+        made = partial(_listing, name=name, read=read, kind="sound")
+    else:
+        made = partial(_listing, name=name, read=partial(_images, name=name, axis=_axis(kind)))
     if isinstance(data, tuple):
         if len(data) != 2:
             raise UserError(f"{name}: a tuple of {len(data)}; give (images, labels)")
-        return _listing(data[0], data[1], [], name, axis), None
+        return made(data[0], data[1], []), None
     if not isinstance(data, Mapping):
-        return _listing(data, None, [], name, axis), None
+        return made(data, None, []), None
     keys = {str(k).lower(): k for k in data}
     classes = [str(c) for c in np.asarray(data[keys["classes"]]).tolist()] if "classes" in keys else []
     train = _pair(keys, "train") or _pair(keys, "")
     if train is None:
         listed = ", ".join(map(str, data)) or "none"
         raise UserError(f"{name}: no images among its keys ({listed}): name them x_train, y_train, x_test, y_test or x, y")
-    first = _listing(data[train[0]], data[train[1]] if train[1] else None, classes, name, axis)
+    first = made(data[train[0]], data[train[1]] if train[1] else None, classes)
     test = _pair(keys, "test") or _pair(keys, "val") or _pair(keys, "valid")
     if test is None:
         return first, None
-    return first, _listing(data[test[0]], data[test[1]] if test[1] else None, classes, name, axis)
+    return first, made(data[test[0]], data[test[1]] if test[1] else None, classes)
 
 
-def open_npz(path: Path, name: str, axis: str = "") -> Splits:
-    """Opens a `.npz` of arrays by name, or a `.npy` of images.
+def open_npz(path: Path, name: str, kind: Choice = ANY) -> Splits:
+    """Opens a `.npz` of arrays by name, or a `.npy` of images or recordings.
 
     Raises:
         UserError: it cannot be read, or holds Python objects.
@@ -204,21 +220,23 @@ def open_npz(path: Path, name: str, axis: str = "") -> Splits:
     # NumPy leaves what it opened itself open, where it is no archive
     with readable(name, path.suffix, "save it again with numpy.savez"), path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
-        return open_arrays(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()), name, axis)
+        return open_arrays(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()), name, kind)
 
 
-def open_dataset(dataset: Any, name: str, axis: str = "") -> Splits:
+def open_dataset(dataset: Any, name: str, kind: Choice = ANY) -> Splits:
     """Opens a map-style data set. Its labels are its `targets` or `labels`, or are collected by reading every item once.
 
     Raises:
-        UserError: it has no length, is empty, or has labels without a class.
+        UserError: it has no length, is empty, is said to be of recordings, or has labels without a class.
     """
+    if kind.name not in ("", "image"):
+        raise UserError(f"{name}: a data set is read as images: give recordings as an array (n, samples), or as files")
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not _has_length(dataset):
         raise UserError(f"{name}: a data set without length or index; give a map-style torch.utils.data.Dataset")
     n = len(dataset)
     if not n:
         raise UserError(f"{name}: the data set is empty")
-    reader = DatasetReader(dataset, name, axis=axis)
+    reader = DatasetReader(dataset, name, axis=_axis(kind))
     values = _declared_labels(dataset, n)
     if values is None:
         first = dataset[0]
@@ -231,28 +249,41 @@ def open_dataset(dataset: Any, name: str, axis: str = "") -> Splits:
     return Listing(name, reader, labels, found, unlabelled=why), None
 
 
-def _listing(images: Any, labels: Any, classes: list[str], name: str, axis: str = "") -> Listing:
+def _axis(kind: Choice) -> str:
+    """Where the channels of images are, if the user says so."""
+    return str(kind.options.get("channels") or "")
+
+
+def _images(images: Any, name: str, axis: str) -> ArrayReader:
     if isinstance(images, Tensor):
-        array = images.detach().cpu().numpy()
+        array = _array(images)
         images = channels_last(array, axis, usual="first") if array.ndim == 4 else array
         axis = "last"
-    reader = ArrayReader(np.asanyarray(images), name, axis)
+    return ArrayReader(np.asanyarray(images), name, axis)
+
+
+def _array(values: Any) -> Array:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asanyarray(values)
+
+
+def _listing(samples: Any, labels: Any, classes: list[str], *, name: str, read: Read, kind: str = "image") -> Listing:
+    reader = read(samples)
     if labels is None:
-        return Listing(name, reader, None, ())
+        return Listing(name, reader, None, (), kind)
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
     numbers, found, why = own_labels(values, classes, len(reader), name)
-    return Listing(name, reader, numbers, found, unlabelled=why)
+    return Listing(name, reader, numbers, found, kind, unlabelled=why)
 
 
 def _pair(keys: Mapping[str, Any], split: str) -> tuple[Any, Any] | None:
-    """The keys of images and labels of a split (x_train, train_x, trainx, train_images ...), None without images."""
+    """The keys of samples and labels of a split (x_train, train_x, trainx, train_images ...), None without samples."""
 
     def find(words: tuple[str, ...]) -> Any:
         forms = (f"{w}_{split}" for w in words), (f"{split}_{w}" for w in words), (w + split for w in words)
         known = [f for form in forms for f in form] if split else list(words)
         return next((keys[k] for k in known if k in keys), None)
 
-    images = find(_IMAGES)
+    images = find((*_IMAGES, *_WAVES))
     return None if images is None else (images, find(_LABELS))
 
 

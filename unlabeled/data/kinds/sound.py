@@ -56,6 +56,7 @@ _COUNTS = re.compile(r": (\d+) \(should be (\d+)\)")
 _CUT_OFF = ("Junk after the last page", "ended unexpectedly", "truncated file")
 
 Samples = np.ndarray[Any, np.dtype[np.int16]]
+Array = np.ndarray[Any, Any]
 
 
 class BadSoundError(ValueError):
@@ -190,13 +191,13 @@ class Sound:
     """A recording whose header was read and whose samples were not.
 
     Attributes:
-        source: the file's bytes, or its path.
+        source: the file's bytes, its path, or the samples themselves (frames, channels).
         frames: its length in samples of each channel, > 0.
         rate: samples a second.
         channels: how many, from 1 to `MAX_CHANNELS`.
     """
 
-    source: bytes | Path
+    source: bytes | Path | Array
     frames: int
     rate: int
     channels: int
@@ -246,11 +247,7 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
     """
     size = round(rate * seconds)
     wanted = min(sound.frames, math.ceil((seconds + _MARGIN) * sound.rate))
-    with _opened(sound.source) as file:
-        try:
-            channels = file.read(wanted, dtype="float32", always_2d=True)  # (n, channels)
-        except soundfile.SoundFileError as error:
-            raise BadSoundError(f"broken or cut off: {_reason(error)}") from None
+    channels = _channels(sound, wanted)
     if len(channels) < 0.9 * wanted:  # lossy formats may miss a packet
         raise BadSoundError(f"the file is cut off: {len(channels):,} samples where its header promises {wanted:,} and more")
     peak = float(max(channels.max(initial=0.0), -channels.min(initial=0.0)))
@@ -266,6 +263,20 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
     samples = np.zeros((1, size), np.int16)
     samples[0, :length] = np.clip(np.rint(resampled[:length] * 32768), -32768, 32767)
     return samples, length
+
+
+def _channels(sound: Sound, wanted: int) -> Array:
+    """The first samples, float32 (n, channels), whole numbers as shares of their own range."""
+    if isinstance(sound.source, np.ndarray):
+        wave = sound.source[:wanted]
+        full = 1.0 if wave.dtype.kind == "f" else -float(np.iinfo(wave.dtype).min)
+        return (wave / full).astype(np.float32)
+    with _opened(sound.source) as file:
+        try:
+            channels: Array = file.read(wanted, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise BadSoundError(f"broken or cut off: {_reason(error)}") from None
+    return channels
 
 
 @contextmanager
