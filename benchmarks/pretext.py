@@ -6,8 +6,8 @@ DATA is a folder with cifar10 and tiny50-64 as `NAME-train.parquet` and `NAME-te
 learned on cifar10, those that cut patches on tiny50-64: each by its packaged recipe, a ResNet-18 of width 16 whose views and
 stem suit the task, for so many minutes of one thread, as a trial of some steps foretells. A row that is there is not trained
 again. Figures are top-1 accuracies on the test split in percent, of kNN and a linear classifier with all labels on the
-representation, and of a linear classifier on each stage with 5,000 labels and 2,500 test images at most; so figures of stages
-compare with each other. Differences of stages are those of independent figures, with 95% intervals.
+representation, and of a linear classifier on each stage with 5,000 labels and 2,500 test images at most; so figures of
+stages compare with each other. Differences of stages are those of independent figures, with 95% intervals.
 """
 
 from __future__ import annotations
