@@ -67,7 +67,7 @@ class Attention:
         """
         self.chosen_ = self._choose(np.asarray(indices), source)
         found = [
-            saliency(self.encoder_, source.seen(part).to(self.device_))
+            saliency(self.encoder_, source.fetch(part)[source.field].to(self.device_))
             for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
         ]
         self.scored_ = len(self.chosen_)
@@ -105,7 +105,7 @@ class Attention:
         classes = list(test.source.classes)
         data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
         names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
-        sheet = self._sheet(test.source.seen(self.chosen_), names)
+        sheet = self._sheet(test.source.fetch(self.chosen_)[test.source.field], names)
         return [
             save_sheet(folder / f"{name}.png", sheet),
             write_whole(folder / f"{name}.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.batch import Fields, Progress
+from unlabeled.data.kinds.fit import Fit
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 
@@ -36,6 +37,7 @@ class Form:
         rate: numbers in a second of a recording; 0 where that has no meaning.
         values: the range of values that becomes black and white; see `unlabeled.data.kinds.values.pairs`.
         fit: what becomes of a picture that is not square: crop, pad or stretch.
+        finely: whether samples are read for an encoder that judges them, and kept more finely than in bytes.
         how: what else decides what a sample is once decoded, so that no other is taken for it.
         said: what was decided from the samples, without the full stop.
         shown: what a picture of a sample is, in a word.
@@ -47,7 +49,8 @@ class Form:
     native: tuple[int, ...]
     rate: int = 0
     values: str = ""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
+    fit: Fit = "crop"
+    finely: bool = False
     how: str = ""
     said: tuple[str, ...] = ()
     shown: str = "original"
@@ -87,13 +90,15 @@ class Kind(Protocol):
         """Returns what `Form.native` holds, of one raw sample."""
         ...
 
-    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+    def survey(self, reader: Reader, name: str, channels: int | None, *, judged: bool = False) -> Form:
         """Finds what samples of a split are, from some of them.
 
         Args:
             reader: of the split.
             name: of the data, for messages.
             channels: to convert to where that has a meaning; None for what they are.
+            judged: whether by an encoder alone, which is to see what it would of the samples themselves; they are not learned
+                from.
 
         Raises:
             UserError: none of them can be read, or an option that they do not allow.
