@@ -97,8 +97,8 @@ class Kind(Protocol):
             reader: of the split.
             name: of the data, for messages.
             channels: to convert to where that has a meaning; None for what they are.
-            judged: whether by an encoder alone, which is to see what it would of the samples themselves; they are not learned
-                from.
+            judged: whether by an encoder alone, which is to see what it would of the samples themselves; they are not
+                learned from.
 
         Raises:
             UserError: none of them can be read, or an option that they do not allow.

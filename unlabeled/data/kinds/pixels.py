@@ -258,11 +258,13 @@ def to_pixels(raw: Raw, channels: int, size: int, fit: Fit = "crop", values: str
         raise BadImageError(f"an array of shape {raw.shape}; an image is (H, W) or (H, W, C)")
     array = as_bytes(_central(raw) if fit == "crop" else raw, values)
     array = _match_channels(255 - array if inverted else array, channels)
+    if not finely and array.shape[:2] == (size, size):
+        return np.ascontiguousarray(array.transpose(2, 0, 1))
     pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)  # channels last: faster
     rest: Fit = "stretch" if fit == "crop" else fit  # it is cropped
     if not finely:
-        made = pixels if pixels.shape[2:] == (size, size) else fitted(pixels, size, rest)
-        return np.ascontiguousarray(made[0].numpy())
+        made: Array = fitted(pixels, size, rest)[0].contiguous().numpy()
+        return made
     return np.rint(fitted(pixels, size, rest, _by_strips)[0].numpy().astype(np.float32) * FINE).astype(np.uint16)
 
 
