@@ -22,7 +22,7 @@ from unlabeled.files import alone, clear_leftovers
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
-from unlabeled.training.defaults import defaults
+from unlabeled.training.defaults import defaults, rests_on
 from unlabeled.training.setup import capped, resolved
 from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
@@ -78,6 +78,8 @@ def pretrain(
         paper, recipe = recipe, compose(*layers, usual=defaults(opened.train))
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
+    if not existing and (said := rests_on(recipe.views, opened.train)):
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
     folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}
     about = {**environment(), **folder, "data": _identity(opened)}
     if existing:
