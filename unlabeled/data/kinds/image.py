@@ -16,7 +16,7 @@ from unlabeled import registry
 from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds import medical, values
 from unlabeled.data.kinds.fit import Fit
-from unlabeled.data.kinds.kind import Form
+from unlabeled.data.kinds.kind import STRAYS, Form
 from unlabeled.data.kinds.pixels import (
     Opened,
     channels_of,
@@ -81,7 +81,7 @@ class ImageKind:
     """
 
     name, noun, nouns, raw = "image", "image", "images", "pixels"
-    suffixes = SUFFIXES
+    suffixes, volumes = SUFFIXES, medical.SUFFIXES
     invariances = NATURAL
     version = 4  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
@@ -115,9 +115,8 @@ class ImageKind:
     def cuts(self, paths: Sequence[str]) -> str:
         """Returns what a sample is of a file, `tile`, `page` or `slice`; "" where each file is one."""
         named = tuple(medical.SUFFIXES)
-        volumes = self.pages in (None, "all") and any(
-            path.lower().endswith(named) or medical.is_dicom(Path(path)) for path in paths
-        )
+        found = sum(path.lower().endswith(named) or medical.is_dicom(Path(path)) for path in paths)
+        volumes = self.pages in (None, "all") and STRAYS * found > len(paths) - found
         if self.tiles and volumes:
             raise UserError(f"tiles of {self.tiles} pixels: slices of volumes cannot be cut: leave --tiles out")
         return "tile" if self.tiles else "slice" if volumes else "page" if self.pages == "all" else ""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from unlabeled.data.reader import Reader
     from unlabeled.encoders import Encoder
 
+STRAYS = 10
+"""Files of one sort among so many times as many of another that are strays. Ours."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -253,4 +256,15 @@ def of_files(paths: Iterable[str], asked: str, name: str, known: Mapping[str, st
         listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())
         raise UserError(f"{name}: holds {listed}: say which with --kind {counts.most_common()[0][0]}")
     kind = asked or next(iter(counts), "")
-    return (kind, [path for path, found in of.items() if found == kind]) if counts[kind] else ("", [])
+    found = [path for path, other in of.items() if other == kind]
+    return (kind, _of_one_sort(kind, found, known)) if counts[kind] else ("", [])
+
+
+def _of_one_sort(kind: str, paths: list[str], known: Mapping[str, str]) -> list[str]:
+    """Files that are read alike. A few strays, volumes among others or others among volumes, are left out."""
+    apart = getattr(_class(kind), "volumes", frozenset())
+    volumes = {path for path in paths if path in known or suffix_of(path) in apart}
+    fewer, more = sorted((len(volumes), len(paths) - len(volumes)))
+    if STRAYS * fewer > more:
+        return paths
+    return [path for path in paths if (path in volumes) == (len(volumes) == more)]
