@@ -25,7 +25,7 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
 from unlabeled.inspecting.advice import Advice, advise
 from unlabeled.inspecting.census import Census, pictures_of, take
-from unlabeled.inspecting.clean import check_clean, write_clean
+from unlabeled.inspecting.clean import check_clean, without_copies, write_clean
 from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
@@ -112,15 +112,17 @@ def inspect(
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
-        name = str(data) if isinstance(data, str | Path) else "DATA"
+        name = str(clean or data) if isinstance(clean or data, str | Path) else "DATA"
         described = columns.describe(sources)
         group = roles.group or (None if opened.test else columns.advised(described, opened.train))
-        given_columns = {"label": roles.label, "group": group, "columns": roles.columns}
+        given_columns = (
+            {"label": roles.label, "group": group, "columns": roles.columns} if clean is None else {"group": group}
+        )
         of_columns = {name: value for name, value in given_columns.items() if value}
         of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
         of_run |= {f"kind.{option}": value for option, value in given.items()}
         more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
-        n = len(opened.train)
+        n = len(opened.train) if clean is None else len(without_copies(censuses, copies)[next(iter(censuses))])
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
             opened.train, trained, data=name, columns=of_columns, minutes=minutes, more=more,
