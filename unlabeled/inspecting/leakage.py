@@ -128,4 +128,4 @@ def _goes_with_looks(labels: Array, nearest: Array) -> bool:
     shares = np.bincount(labels[both]) / max(1, both.sum())
     chance = float((shares**2).sum())
     share = float((labels[both] == labels[nearest[both]]).mean()) if both.any() else 0.0
-    return share - chance > CLEARLY * np.sqrt(chance * (1 - chance) / max(1, both.sum()))
+    return bool(share - chance > CLEARLY * np.sqrt(chance * (1 - chance) / max(1, both.sum())))

@@ -308,7 +308,7 @@ def _part_of(image: Image.Image, wanted: tuple[int, int, int, int], channels: in
 def _eight_bit(image: Image.Image, channels: int, values: str = "") -> Image.Image:
     """The image in mode L (channels 1) or RGB (channels 3)."""
     mode = "L" if channels == 1 else "RGB"
-    if image.mode == mode:
+    if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         deep_values = np.asarray(image)
