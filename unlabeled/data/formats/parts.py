@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unlabeled.console import EveryMinute, console
 from unlabeled.data.content import digest
 from unlabeled.data.kinds.kind import Kind
 from unlabeled.data.kinds.medical import MissingPackageError, are_patients, patient_of
 from unlabeled.data.layout import FOLDER
 from unlabeled.data.reader import Listing, Raw, Reader
 from unlabeled.data.room import decoding_room
+from unlabeled.distributed import rank
 from unlabeled.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -150,8 +152,11 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
     noun = cutting.cuts(paths) if hasattr(cutting, "cuts") else ""
     if not noun:
         return listing
-    counts, patients = [], []
+    counts: list[int] = []
+    patients: list[str] = []
+    minutes = EveryMinute(console(quiet=rank() > 0))
     for i, path in enumerate(paths):
+        minutes(i, len(paths), lambda: f"counting {noun}s, {len(counts):,} of {len(paths):,} files")
         raw = None
         try:
             raw = reader.read(i)

@@ -262,7 +262,7 @@ def of_files(paths: Iterable[str], asked: str, name: str, known: Mapping[str, st
 
 def _of_one_sort(kind: str, paths: list[str], known: Mapping[str, str]) -> list[str]:
     """Files that are read alike. A few strays, volumes among others or others among volumes, are left out."""
-    apart = getattr(_class(kind), "volumes", frozenset())
+    apart: frozenset[str] = getattr(_class(kind), "volumes", frozenset())
     volumes = {path for path in paths if path in known or suffix_of(path) in apart}
     fewer, more = sorted((len(volumes), len(paths) - len(volumes)))
     if STRAYS * fewer > more:
