@@ -38,6 +38,7 @@ def test_a_list_without_copies_and_what_can_be_done_with_it(tmp_path: Path) -> N
     data, listed = made(tmp_path / "d"), tmp_path / "clean.csv"
     said = ok("inspect", data, "--clean", listed, "--out", tmp_path / "seen", *WORDS)
     assert "left out are 4 of 30 of train and 0 of 12 of test" in said
+    assert f"unlabeled pretrain {listed} --method" in said
     rows = list(csv.DictReader(listed.read_text().splitlines()))
     names = {Path(row["path"]).relative_to("d").as_posix() for row in rows}
     whole = {p.relative_to(data).as_posix() for p in data.rglob("*.png")}
@@ -56,7 +57,8 @@ def test_columns_are_kept_and_files_elsewhere_are_named_whole(tmp_path: Path) ->
     (tmp_path / "x.csv").write_text("path,kind,age,slide\n" + lines)
     (tmp_path / "lists").mkdir()
     listed = tmp_path / "lists" / "clean.csv"
-    ok("inspect", tmp_path / "x.csv", "--label", "kind", "--clean", listed, "--out", tmp_path / "seen", *WORDS)
+    said = ok("inspect", tmp_path / "x.csv", "--label", "kind", "--clean", listed, "--out", tmp_path / "seen", *WORDS)
+    assert "--label" not in said[said.index(f"unlabeled pretrain {listed}") :]  # it is called so in the list
     head, *rows = csv.reader(listed.read_text().splitlines())
     assert head == ["path", "label", "age", "slide"]
     assert rows[:2] == [[str(data / "a" / "00.png"), "x", "", "s0"], [str(data / "b" / "01.png"), "y", "0.5", "s1"]]

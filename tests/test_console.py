@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from command import ONE, file, ok
+from command import ONE, file, folder, ok
 from command import unlabeled as command
 
-from unlabeled.console import console
+from unlabeled.console import EveryMinute, console
+from unlabeled.probes.extract import features
 
 
 def test_brackets_in_names_and_reasons_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +83,40 @@ def test_a_closed_standard_output_ends_nothing(monkeypatch: pytest.MonkeyPatch) 
             out.close()
         monkeypatch.setattr(sys, "stdout", out)
         console().print("nobody hears it")
+
+
+def test_how_far_it_is_is_said_every_minute_where_no_bar_shows_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("unlabeled.console.time.monotonic", lambda: now[0])
+    minutes = EveryMinute()
+    minutes.begin(10)  # those were done before
+    for done, at in ((10, 200), (20, 110), (30, 170), (40, 180), (60, 270), (110, 400)):
+        now[0] = at
+        minutes(done, 110, lambda done=done: f"{done} of 110")
+    assert capsys.readouterr().out.splitlines() == ["30 of 110, 0:04:40 left", "60 of 110, 0:02:50 left"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("embed", "features, 16 of 60, 0:00:0"), ("outliers", "features, "), ("inspect", "all: reading, ")],
+)
+def test_a_log_file_is_told_of_every_verb_that_takes_long(
+    verb: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = folder(tmp_path / "d"), tmp_path / "x.csv"
+    words: dict[str, tuple[object, ...]] = {
+        "embed": ("embed", tmp_path / "run", data, "--out", out, "--batch-size", 16),
+        "outliers": ("outliers", tmp_path / "run", data, "--out", out, "--n", 3),
+        "inspect": ("inspect", data, "--out", tmp_path / "seen", "--minutes", 1),
+    }
+    if verb != "inspect":
+        ok("pretrain", data, *ONE, "--out", tmp_path / "run")
+    assert " left" not in ok(*words[verb]), "it took less than a minute"
+    monkeypatch.setattr("unlabeled.console.SAID_EVERY", 0)
+    shutil.rmtree(tmp_path / "run" / "features", ignore_errors=True)
+    monkeypatch.setattr("unlabeled.inspecting.census._BYTES", 16 * 3 * 8 * 8)
+    if verb == "outliers":
+        monkeypatch.setitem(features.__kwdefaults__, "batch_size", 16)
+    assert said in ok(*words[verb])

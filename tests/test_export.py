@@ -63,7 +63,7 @@ def test_the_lines_beside_the_file_give_the_features_of_the_run(
     text = exported.readme.read_text()
     assert str(tmp_path) not in text
     code = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0]
-    assert len(code.split("\n\n")[1].splitlines()) <= 5
+    assert len(code.split("\n\n")[1].splitlines()) <= 7
     images = np.random.default_rng(1).integers(0, 256, (5, channels, eval_size + 7, eval_size), dtype=np.uint8)
     space: dict[str, Any] = {"images": images if name == "onnx" else torch.from_numpy(images)}
     monkeypatch.chdir(exported.path.parent)

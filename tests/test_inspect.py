@@ -96,6 +96,31 @@ def test_the_suggested_command_is_one(tmp_path: Path) -> None:
     assert found.json()["suggestion"]["recipe"]["epochs"] == found.advice.recipe.epochs
 
 
+def test_tiles_are_kept_together_as_it_is_and_no_group_is_advised(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        (tmp_path / "d" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(tmp_path / "d" / "ab"[i % 2] / f"{i}.png")
+    tiles = ("--kind.tiles", "16", "--minutes", "1", "--accelerator", "cpu")
+    said = ok("inspect", tmp_path / "d", *tiles, "--out", tmp_path / "seen")
+    assert "12 files hold 48 tiles" in said
+    assert "looks like a group" not in said and "--group" not in said
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_labels_are_called_wrong_only_where_they_go_with_looks(random: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    scenes = rng.integers(40, 216, (3, 12, 12))
+    x = scenes[y] + rng.integers(-40, 40, (300, 12, 12))
+    x[290:] = x[:10] + rng.integers(-2, 3, (10, 12, 12))  # near copies, some of another class
+    labels = rng.permutation(y) if random else y
+    found = unlabeled.inspect((x.astype(np.uint8), labels), minutes=1, out=tmp_path / "seen", accelerator="cpu")
+    contradicting = [pair for pair in found.copies.pairs if pair.contradicts]
+    assert len(contradicting) >= 3
+    assert any("one of the labels is wrong" in said for said in found.json()["warnings"]) == (not random)
+
+
 def test_mistakes(tmp_path: Path) -> None:
     data = file(tmp_path / "x.npz")
     assert "must be above 0" in mistake("inspect", data, "--minutes", "0")

@@ -30,7 +30,6 @@ from unlabeled.files import alone
 from unlabeled.methods.base import Method
 from unlabeled.registry import Entry
 from unlabeled.run import Run
-from unlabeled.training import monitor
 
 LITTLE: dict[str, Any] = {
     "encoder": "resnet18", "batch_size": 16, "image_size": 8, "epochs": 1, "accelerator": "cpu",
@@ -360,6 +359,6 @@ def test_a_file_system_without_locks_is_trained_on(tmp_path: Path, monkeypatch: 
 def test_a_log_file_is_told_loss_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("pretrain", file(tmp_path / "x.npz"), *ONE, "--monitor-every", 0)
     assert "left" not in ok(*words, "--out", tmp_path / "quick"), "it took less than a minute"
-    monkeypatch.setattr(monitor, "SAID_EVERY", 0)
+    monkeypatch.setattr("unlabeled.console.SAID_EVERY", 0)
     said = ok(*words, "--out", tmp_path / "run")
     assert re.findall(r"step (\d) of 3, epoch \d\.\d of 1: loss \d+\.\d{3}, \d:\d\d:\d\d left", said) == ["1", "2"]

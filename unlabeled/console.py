@@ -6,8 +6,10 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -15,11 +17,40 @@ from rich.console import Console, RenderableType
 SPELLED = {"×": "x", "±": "+-", "→": "->", "·": "*", "…": "...", "–": "-", "√": "sqrt", "µ": "u"}
 """Characters that are printed, for terminals that do not have them; others are escaped."""
 
+SAID_EVERY = 60
+"""Seconds between two lines of how far something is, where no bar shows it."""
+
 
 def console(*, quiet: bool = False) -> Console:
     """Returns a console that takes brackets in names, paths and reasons for what they are, and colours no numbers."""
     file: Any = _Output()
     return Console(file=file, quiet=quiet, highlight=False, markup=False, force_jupyter=False)  # a notebook is no terminal
+
+
+class EveryMinute:
+    """Says how far something is, a line a minute, where no bar shows it: in a log file.
+
+    Args:
+        shown: where; None for a console of its own.
+    """
+
+    def __init__(self, shown: Console | None = None) -> None:
+        self._console = shown or console()
+        self.begin(0)
+
+    def begin(self, done: float) -> None:
+        """Takes the time from now on, where so much is done."""
+        now = time.monotonic()
+        self._began, self._said = (now, done), now
+
+    def __call__(self, done: float, total: float, said: Callable[[], str]) -> None:
+        """Prints it with the time left, if a minute is over and something is left to do."""
+        now, (began, first) = time.monotonic(), self._began
+        if self._console.is_terminal or now - self._said < SAID_EVERY or not first < done < total:
+            return
+        self._said = now
+        left = timedelta(seconds=round((now - began) / (done - first) * (total - done)))
+        self._console.print(f"{said()}, {left} left", soft_wrap=True)
 
 
 def text(parts: Iterable[RenderableType]) -> str:

@@ -31,9 +31,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
     decode: Callable[..., np.ndarray] = image.to_pixels
 
-    def counting(*given: object) -> np.ndarray:
+    def counting(*given: object, **named: object) -> np.ndarray:
         counted.append(1)
-        return decode(*given)
+        return decode(*given, **named)
 
     monkeypatch.setattr(image, "to_pixels", counting)
     return counted

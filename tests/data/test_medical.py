@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -18,6 +19,7 @@ from unlabeled.data import open_data
 from unlabeled.data.kinds.pixels import open_image, to_pixels
 from unlabeled.data.kinds.stored import Stored
 from unlabeled.errors import UserError
+from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
 
 from .pictures import write
@@ -184,3 +186,44 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
         (tmp_path / f"scan{i}").write_bytes(b"\0")
     (tmp_path / ".hidden").write_bytes(b"")
     assert "12 other files are not read: 6 .heic, 6 without a suffix." in open_data(tmp_path, seed=None).remarks()
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_folders_of_patients_are_groups_and_no_classes(said: bool, tmp_path: Path) -> None:
+    for patient in range(6):
+        (tmp_path / f"P{patient:03d}").mkdir()
+        for number in range(4):
+            array = RNG.integers(0, 4096, (16, 16)).astype(np.uint16)
+            about = {"PatientID": f"x{patient}"} if said else {}
+            (tmp_path / f"P{patient:03d}" / f"{number}.dcm").write_bytes(dicom(array, **about))
+    data = open_data(tmp_path, seed=2)
+    assert data.train.labels is None and data.group == "patient" and data.test is not None
+    assert not set(data.train.columns["patient"]) & set(data.test.columns["patient"])
+    assert "6 folders hold the files of a patient each, and are no classes" in " ".join(data.remarks())
+    assert len(open_data(tmp_path, roles=Roles(label="folder"), seed=None).train.classes) == 6
+
+
+def test_volumes_in_folders_of_patients_and_classes_that_hold_patients(tmp_path: Path) -> None:
+    for patient in range(6):
+        for below in (f"a/case {patient}", f"b/{'ill' if patient % 2 else 'well'}"):
+            (tmp_path / below).mkdir(parents=True, exist_ok=True)
+            for name in ("T1", "T2"):
+                volume = RNG.integers(0, 1024, (8, 8, 3)).astype(np.int16)
+                nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / below / f"{patient}-{name}.nii")
+    data = open_data(tmp_path / "a", seed=None)
+    assert data.train.labels is None and data.group == "patient"
+    assert set(data.train.columns["patient"]) == {f"case {patient}" for patient in range(6)}
+    assert open_data(tmp_path / "b", seed=None).train.classes == ("ill", "well")
+
+
+@pytest.mark.parametrize("pictures", [20, 2])
+def test_strays_among_pictures_or_among_slices_are_counted_and_not_read(pictures: int, tmp_path: Path) -> None:
+    array = RNG.integers(0, 4096, (16, 16)).astype(np.uint16)
+    for number in range(22 - pictures):
+        (tmp_path / f"{number}.dcm").write_bytes(dicom(array + number))
+    for number in range(pictures):
+        Image.fromarray(RNG.integers(0, 256, (16, 16), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    data = open_data(tmp_path, seed=None)
+    assert len(data.train) == 20
+    assert ("slice" in data.train.columns) == (pictures == 2)
+    assert f"2 other files are not read: 2 {'.dcm' if pictures == 20 else '.png'}." in data.remarks()

@@ -119,6 +119,26 @@ def test_a_slide_is_read_at_the_size_that_will_do(tmp_path: Path) -> None:
     assert opened.bytes(48) * 16 == opened.bytes(256)
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_slide_in_jpeg_is_read_at_the_size_that_will_do_and_cut_from_the_full_one(inside: bool, tmp_path: Path) -> None:
+    """As scanners write them: YCbCr in JPEG, the smaller sizes in the full one's directory or after it."""
+    picture = np.kron(RNG.integers(40, 216, (8, 12, 3), dtype=np.uint8), np.ones((32, 32, 1), np.uint8))
+    how: dict[str, Any] = {"photometric": "rgb", "compression": "jpeg", "tile": (64, 64)}
+    with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
+        file.write(picture, **how, **({"subifds": 2} if inside else {}))
+        file.write(picture[::2, ::2], subfiletype=1, **how)
+        file.write(picture[::4, ::4], subfiletype=1, **how)
+    with tifffile.TiffFile(tmp_path / "slide.tif") as made:
+        assert made.series[0].keyframe.photometric == tifffile.PHOTOMETRIC.YCBCR
+    opened = open_image(tmp_path / "slide.tif")
+    assert isinstance(opened, Stored) and opened.pages == 1 and opened.colour
+    assert [opened.values(side).shape[0] for side in (256, 90, 48)] == [256, 128, 64]
+    assert np.abs(opened.values() - picture.astype(int)).mean() < 6
+    tiles = open_data(tmp_path, kind=Choice("image", {"tiles": 64}), seed=None).train
+    assert len(tiles) == 4 * 6
+    assert np.abs(tiles.seen([0])[0].permute(1, 2, 0).numpy().astype(int) - picture[:64, :64]).mean() < 6
+
+
 def test_of_several_series_the_first_is_read_and_said(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "slide.tif") as file:
         file.write(DEEP, photometric="rgb")

@@ -119,9 +119,7 @@ def test_images_are_sampled_evenly_by_the_seed_and_test_labels_are_read_in_score
 ) -> None:
     train, test = digits
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(
-        test, "fetch", lambda positions, real=test.fetch: seen.append(np.array(positions)) or real(positions)
-    )
+    monkeypatch.setattr(test, "seen", lambda positions, real=test.seen: seen.append(np.array(positions)) or real(positions))
     subject = Subject("run", encoder(width=4))
 
     def judged(seed: int) -> dict[str, object]:

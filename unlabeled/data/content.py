@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.console import EveryMinute, console
+from unlabeled.distributed import rank
 from unlabeled.files import open_regular
 
 PIECE = 1 << 14
 """Bytes of the beginning, of the middle and of the end by which content longer than three such pieces is known."""
 LOOKED_AT = 10_000
 """Files of a set whose content is looked at, evenly spread; half a second of a warm disk."""
-THREADS = 16
+THREADS, TOGETHER = 16, 64
 TRIED = 64
 WAITED = 1e-3
 """Seconds a file beyond which a disk is waited for. Where none is, threads take three times as long as one, as they wait for
@@ -53,10 +55,12 @@ def of_files(paths: Sequence[str]) -> list[bytes]:
     known = {path: of_file(path) for path in different[:: max(1, len(different) // TRIED)]}
     threads = THREADS if time.perf_counter() - began > WAITED * len(known) else 1
     rest = [path for path in different if path not in known]
-    parts = [rest[start::threads] for start in range(threads)]
+    parts = [rest[start : start + TOGETHER] for start in range(0, len(rest), TOGETHER)]
+    minutes = EveryMinute(console(quiet=rank() > 0))
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda part: [(path, of_file(path)) for path in part], parts)
-    known.update(pair for part in found for pair in part)
+        for part in pool.map(lambda part: [(path, of_file(path)) for path in part], parts):
+            known.update(part)
+            minutes(len(known), len(different), lambda: f"reading files, {len(known):,} of {len(different):,}")
     return [known[path] for path in paths]
 
 

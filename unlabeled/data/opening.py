@@ -191,6 +191,7 @@ def open_data(
     seed: int | None = 0,
     roles: Roles = USUAL,
     split: str = BY_CONTENT,
+    judged: bool = False,
 ) -> Data:
     """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
 
@@ -206,6 +207,8 @@ def open_data(
         roles: which of its columns are what, and how many samples are taken.
         split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
             earlier versions.
+        judged: whether an encoder is asked for its features, and the samples are not learned from: it is then shown what it
+            would see of the files themselves. The kind is then a run's.
 
     Raises:
         UserError: anything wrong with the data: one line that names the value, the reason and the remedy.
@@ -222,7 +225,7 @@ def open_data(
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
     labels = labels_of(train, roles.label)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
-    source = open_source(train, labels, made, None, seconds, channels)
+    source = open_source(train, labels, made, None, seconds, channels, judged=judged)
     if test is not None:
         tested = labels_of(test, roles.label, labels)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unlabeled.batch import Fields
 from unlabeled.data.kinds.kind import Form, Kind
+from unlabeled.data.kinds.stored import in_bytes, in_floats
 from unlabeled.data.labels import Labels, labels_of
 from unlabeled.data.reader import Listing, Skipped, session, some
 from unlabeled.data.store import Store
@@ -144,7 +145,8 @@ class Source:
         return self.form.native
 
     def fetch(self, indices: Tensor | Array | Sequence[int]) -> Fields:
-        """Returns the samples at `indices` (B,), each field (B, ...) on the CPU. Threads may call it at the same time.
+        """Returns the samples at `indices` (B,), each field (B, ...) on the CPU, images as bytes. Threads may call it at the
+        same time.
 
         A bad sample is replaced by the next good one, cyclically, and is listed in `skipped`.
 
@@ -152,6 +154,10 @@ class Source:
             IndexError: an index outside [0, n).
             UserError: more than a tenth of the samples turn out to be bad.
         """
+        return {name: torch.from_numpy(in_bytes(values)) for name, values in self._read(indices).items()}
+
+    def _read(self, indices: Tensor | Array | Sequence[int]) -> dict[str, Array]:
+        """The fields as they are kept."""
         positions = np.asarray(indices, dtype=np.int64).reshape(-1)
         if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
             raise IndexError(f"index {positions.min()} or {positions.max()} outside [0, {len(self)}) of {self.name}")
@@ -159,11 +165,12 @@ class Source:
         for at in np.flatnonzero(~good):
             for name, value in self._next_good(int(positions[at])).items():
                 fields[name][at] = value
-        return {name: torch.from_numpy(values) for name, values in fields.items()}
+        return fields
 
     def seen(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
-        """Returns what an encoder sees of the samples at `indices` (B,): their first field."""
-        return self.fetch(indices)[self.field]
+        """Returns what an encoder sees of the samples at `indices` (B,): their first field; images that are kept finely as
+        floats in [0, 1]."""
+        return torch.from_numpy(in_floats(self._read(indices)[self.field]))
 
     def pictures(self, indices: Tensor | Array | Sequence[int]) -> Tensor:
         """Returns the samples at `indices` (B,) for people to look at: uint8 (B, C, H, W)."""
@@ -225,6 +232,7 @@ def open_source(
     seconds: float,
     channels: int | None = None,
     first: int = 0,
+    judged: bool = False,
 ) -> Source:
     """Opens a split and checks as many samples as `seconds` allow.
 
@@ -236,11 +244,12 @@ def open_source(
         seconds: time for the check.
         channels: to convert to where that has a meaning; None for what they are.
         first: the number of its first sample.
+        judged: whether by an encoder alone; see `Kind.survey`.
 
     Raises:
         UserError: more than a tenth of the samples looked at are bad, or are not like those of the training split.
     """
-    form = kind.survey(listing.reader, listing.name, channels) if like is None else like
+    form = kind.survey(listing.reader, listing.name, channels, judged=judged) if like is None else like
     kind.like(listing.reader, form, listing.name, channels)
     store = Store(listing.reader, kind, form, listing.name)
     store.check(seconds)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlabeled.data.kinds.fit import Fit, fitted, resized
 from unlabeled.encoders import resnet9 as _registers  # noqa: F401
 from unlabeled.encoders.encoder import Encoder, in_range
 from unlabeled.encoders.lab import Lab, Lightness
@@ -33,7 +34,8 @@ SMALLER = 0.75  # of the side; ours
 
 
 class ImageFront(nn.Module):
-    """Images (B, C, H, W), uint8 or float in [0, 1], to normalised ones; in evaluation mode resized (antialiased) before.
+    """Images (B, C, H, W), uint8 or float in [0, 1], to normalised ones; in evaluation mode made squares of one size before,
+    in the way in which files are read.
 
     Attributes:
         channels: C.
@@ -53,6 +55,11 @@ class ImageFront(nn.Module):
         self.register_buffer("mean", mean.float().view(-1, 1, 1))
         self.register_buffer("std", std.float().clamp_min(1e-3).view(-1, 1, 1))
 
+    @property
+    def fit(self) -> Fit:
+        """What becomes of images that are not square, as its kind says; where that says nothing, they are squashed."""
+        return self.kind.options.get("fit") or "stretch"
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to (B, C, H, W); in evaluation mode to (B, C, eval_size, eval_size).
 
@@ -65,15 +72,14 @@ class ImageFront(nn.Module):
                 "convert them, or train an encoder on such images"
             )
         x = in_range(x, torch.uint8, 255, 0.0, "images", check=not self.training)
-        if not self.training and x.shape[-2:] != (self.eval_size, self.eval_size):
-            x = resized(x, self.eval_size)
-        return (x - self.mean) / self.std
+        as_it_is = self.training or x.shape[-2:] == (self.eval_size, self.eval_size)
+        return ((x if as_it_is else fitted(x, self.eval_size, self.fit)) - self.mean) / self.std
 
     def others(self, x: Tensor) -> list[Tensor]:
         """Returns the mirror image; and both smaller."""
         others = [x.flip(3)]
         if self.tta == 4:
-            small = resized(x, smaller(self.eval_size))
+            small = resized(x, *2 * (smaller(self.eval_size),))
             others += [small, small.flip(3)]
         return others
 
@@ -369,11 +375,6 @@ def dimension(
             raise UserError(f"encoder {name!r} does not take images of {size} px ({reason}): {remedy}") from error
     backbone.train(training)
     return int(h.shape[1])
-
-
-def resized(x: Tensor, side: int) -> Tensor:
-    """Resizes images (B, C, H, W) to squares of that side: bilinear, antialiased."""
-    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def smaller(side: int) -> int:

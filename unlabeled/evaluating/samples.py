@@ -84,7 +84,7 @@ def open_samples(run: Run, encoder: Encoder, data: Any, roles: Roles, root: Any)
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     channels, kind = encoder.front.channels, build(recipe.kind)
     named = run.data if data is None else data
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
+    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles, judged=True)
     opened.tell()
     if data is None:
         tell_place(run)

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from unlabeled.batch import Fields
 from unlabeled.data import Source
 from unlabeled.data.columns import printable
 from unlabeled.data.kinds.kind import Kind, build
+from unlabeled.data.kinds.stored import in_bytes, in_floats
 from unlabeled.errors import UserError
 from unlabeled.evaluating.samples import Samples, open_samples, represented
 from unlabeled.notebook import html
@@ -96,14 +96,16 @@ def search(
     )
     everything = open_samples(opened_run, encoder, data, roles, root)
     number = _number(image, everything) if raw is None else everything.number_of(Path(image))  # type: ignore[arg-type]
-    query = _decoded(raw, image, everything.sources[0]) if number is None else everything.fetch(number)
+    decoded = _decoded(raw, image, everything.sources[0]) if number is None else {}
     h, encoder = represented(opened_run, encoder, everything, accelerator)
     said = printable(str(image)) if raw is not None else f"{kind.noun} {number} of {everything.name}"
     if number is None:
+        query = {name: torch.from_numpy(in_bytes(value)) for name, value in decoded.items()}
         with torch.no_grad():
-            asked, label = encoder(query[kind.name].to(next(encoder.parameters()).device)).float().cpu(), ""
+            seen = torch.from_numpy(in_floats(decoded[kind.name])).to(next(encoder.parameters()).device)
+            asked, label = encoder(seen).float().cpu(), ""
     else:
-        asked, label = h[number : number + 1], everything.label(number)
+        query, asked, label = everything.fetch(number), h[number : number + 1], everything.label(number)
     found = _nearest(asked, h, everything, number, k)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
@@ -178,7 +180,7 @@ def _opened(kind: Kind, path: Path) -> Any:
         raise _broken(path, error) from error
 
 
-def _decoded(raw: Any, path: Any, like: Source) -> Fields:
+def _decoded(raw: Any, path: Any, like: Source) -> dict[str, np.ndarray[Any, Any]]:
     """The sample as those of the data are, (1, ...) each field.
 
     Raises:
@@ -188,7 +190,7 @@ def _decoded(raw: Any, path: Any, like: Source) -> Fields:
         fields = like.kind.decode(raw, like.form)
     except (OSError, SyntaxError, ValueError) as error:
         raise _broken(path, error) from error
-    return {name: torch.from_numpy(np.array(value))[None] for name, value in fields.items()}
+    return {name: np.array(value)[None] for name, value in fields.items()}
 
 
 def _broken(path: Any, error: Exception) -> UserError:

@@ -45,7 +45,9 @@ def splits(
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = run.data if data is None else data
     opened = _opened(
-        partial(open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split),
+        partial(
+            open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split, judged=True
+        ),
         run, asked, data is None,
     )  # fmt: skip
     whole = opened

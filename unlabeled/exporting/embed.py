@@ -45,7 +45,7 @@ def embed(
     recipe = opened_run.recipe
     channels = encoder.front.channels
     roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=True)
-    opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
+    opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles, judged=True)
     opened.tell()
     device = make_fabric(recipe, accelerator, 1).device
     encoder = encoder.to(device)

@@ -100,10 +100,12 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
 
 
 def _real(run: Run, encoder: Encoder, data: Any, roles: Roles, root: str | Path | None) -> Tensor:
-    opened = open_data(data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None, roles=roles)
+    opened = open_data(
+        data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None, roles=roles, judged=True
+    )
     opened.tell()
     source = opened.train
-    return source.seen(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))
+    return source.fetch(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))[source.field]
 
 
 def _difference(name: str, form: Form, file: Path, encoder: Encoder, batches: list[Tensor]) -> float:

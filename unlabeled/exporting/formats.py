@@ -220,11 +220,23 @@ def _said(library: str, name: str, changed: dict[str, nn.Module]) -> list[str]:
 
 
 def _prepared(encoder: Encoder) -> list[str]:
-    """Values to [0, 1] first, as a resize of whole numbers would round; then the features."""
+    """Squares, as `unlabeled.data.kinds.fit` makes them; values to [0, 1] before a resize of whole numbers would round; then
+    the features."""
     mean, std = _about_values(encoder.front.mean), _about_values(encoder.front.std)
-    side = encoder.front.eval_size
-    steps = f"v2.ToDtype(torch.float32, scale=True), v2.Resize(({side}, {side})), v2.Normalize({mean}, {std})"
-    return [f"prepare = v2.Compose([{steps}])", "h = network(prepare(images))"]
+    side, fit = encoder.front.eval_size, encoder.front.fit
+    lines, taken, size = ["height, width = images.shape[-2:]"], "images", f"({side}, {side})"
+    if fit == "crop":
+        lines.append("side = min(height, width)")
+        taken = "images[..., (height - side) // 2 :, (width - side) // 2 :][..., :side, :side]"
+    if fit == "pad":
+        size = "(high, wide)"
+        rounded = (f"max(1, (2 * {side} * {n} + longest) // (2 * longest))" for n in ("height", "width"))
+        lines += ["longest = max(height, width)", f"high, wide = {', '.join(rounded)}"]
+        lines.append(f"left, top = ({side} - wide) // 2, ({side} - high) // 2")
+    pad = f", v2.Pad([left, top, {side} - wide - left, {side} - high - top])" * (fit == "pad")
+    steps = f"v2.ToDtype(torch.float32, scale=True), v2.Resize({size}){pad}, v2.Normalize({mean}, {std})"
+    made = [f"prepare = v2.Compose([{steps}])", f"h = network(prepare({taken}))"]
+    return made if fit == "stretch" else [*lines, *made]
 
 
 def _about_values(values: Tensor) -> list[float]:

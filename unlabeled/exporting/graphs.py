@@ -7,11 +7,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from unlabeled.data.kinds.fit import fitted
 from unlabeled.encoders import Encoder
-from unlabeled.encoders.image import resized
 
 RANDOM = 16
 """Samples to compare on, of each size."""
+SHOWN = {
+    "crop": "Of one that is not square the central square is taken first (`--fit crop`).",
+    "pad": "One that is not square keeps its shape, and has black beside it (`--fit pad`).",
+    "stretch": "One that is not square is squashed (`--fit stretch`).",
+}
+"""What is said of each fit."""
 
 
 class Images(nn.Module):
@@ -38,6 +44,7 @@ class Images(nn.Module):
         before = (
             f"Images are brought to [0, 1], resized to {side}×{side} (bilinear, antialiased) and normalised, in this order."
         )
+        before += f" {SHOWN[encoder.front.fit]}"
         return f"(B, {encoder.front.channels}, H, W) of uint8, of any H and W", before
 
     @staticmethod
@@ -54,7 +61,8 @@ class Images(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, C, H, W) in [0, 1] to (B, D)."""
-        x = (resized(images, self.encoder.front.eval_size) - self.encoder.front.mean) / self.encoder.front.std
+        front = self.encoder.front
+        x = (fitted(images, front.eval_size, front.fit) - front.mean) / front.std
         return self.encoder.represented(self.encoder.backbone(x), x)
 
 

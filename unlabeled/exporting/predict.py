@@ -69,7 +69,7 @@ def predict(
     classifier = opened_run.classifier()
     front = classifier.encoder.front
     roles = Roles().given(path=path, split=split, limit=limit)
-    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None, roles=roles)
+    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None, roles=roles, judged=True)
     opened.tell()
     device = make_fabric(opened_run.recipe, accelerator, 1).device
     classifier = classifier.to(device)

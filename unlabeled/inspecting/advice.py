@@ -19,7 +19,7 @@ from unlabeled.inspecting.pace import Pace
 from unlabeled.parts.patches import SMALL
 from unlabeled.recipe import ENCODER, Recipe, compose
 from unlabeled.registry import Choice
-from unlabeled.training.defaults import batch_size, composed
+from unlabeled.training.defaults import batch_size, composed, rests_on
 from unlabeled.training.setup import resolved
 
 EPOCHS, STEPS = 20, 600
@@ -143,13 +143,14 @@ def ladder(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _views(source: Source, recipe: Recipe) -> list[str]:
-    """Why the views are not the paper's, where they are not."""
+    """Why the views are not the paper's, where they are not; and what they take to keep the meaning of an image."""
     paper = compose({"method": recipe.method.name}).views
     found = source.kind.usual(paper, source.form, source.invariances)
+    rest = [said] if (said := rests_on(recipe.views, source)) else []
     if not found:
-        return []
+        return rest
     small = " Where the object of interest is small, give --views.scale 0.5,1." if "scale" in found[1] else ""
-    return [f"Views: {found[0]}.{small}"]
+    return [f"Views: {found[0]}.{small}", *rest]
 
 
 def _sizes(source: Source, recipe: Recipe) -> list[str]:

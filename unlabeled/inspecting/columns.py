@@ -118,6 +118,8 @@ def _is_likely(train: Source, name: str, which: np.ndarray, count: int) -> bool:
     """Names or whole numbers, some samples to a value, and either a word for it or a single class to every value."""
     if _holds(train.columns[name]) in (HOLDS["f"], HOLDS["b"]) or name == train.label or not 2 <= count <= len(train) / 2:
         return False
+    if _names_files(train, name):
+        return False  # sides go by the content of files, whose parts are together as it is
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     if any(word in GROUPS or word.removesuffix("s") in GROUPS for word in words):
         return True
@@ -128,6 +130,14 @@ def _is_likely(train: Source, name: str, which: np.ndarray, count: int) -> bool:
     if not 2 <= classes < count or np.median(sizes[sizes > 0]) < 2:
         return False
     return _determines(which[known], train.labels[known])
+
+
+def _names_files(train: Source, name: str) -> bool:
+    """Whether the column holds the file of each sample, or the number of a part in its file, as those of tiles and pages."""
+    values = train.columns[name].tolist()
+    paths = [train.path(i) for i in range(len(values))]
+    whole = all(path == value or path.startswith(f"{value}[") for path, value in zip(paths, values, strict=True))
+    return whole or any(path.endswith(f"[{name} {value}]") for path, value in zip(paths, values, strict=True))
 
 
 def _determines(a: np.ndarray, b: np.ndarray) -> bool:

@@ -80,6 +80,7 @@ class Near:
         threshold: the largest ratio reported.
         dimension: intrinsic dimension of the points.
         expected: points that chance alone would bring below the threshold, in all of the data.
+        nearest: (n,) position of the point that is nearest to each.
     """
 
     pairs: Array
@@ -87,6 +88,7 @@ class Near:
     threshold: float
     dimension: float
     expected: float
+    nearest: Array
 
 
 def near(points: Array, tell: Callable[[int], None] = lambda done: None) -> Near | None:
@@ -126,7 +128,8 @@ def near(points: Array, tell: Callable[[int], None] = lambda done: None) -> Near
     pairs, first = np.unique(pairs, axis=0, return_index=True)
     found = ratio[a, at][first]
     order = np.argsort(found, kind="stable")
-    return Near(pairs[order], found[order], threshold, m, n * (1 - (1 - threshold**m) ** others))
+    expected = n * (1 - (1 - threshold**m) ** others)
+    return Near(pairs[order], found[order], threshold, m, expected, neighbour[:, 0])
 
 
 def _neighbours(points: Array, tell: Callable[[int], None], rows: int = 2048) -> tuple[Array, Array]:

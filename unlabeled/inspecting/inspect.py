@@ -16,7 +16,7 @@ import torch
 from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from unlabeled.console import console
+from unlabeled.console import EveryMinute, console
 from unlabeled.data import Data, Source, open_data
 from unlabeled.data.opening import group_keys
 from unlabeled.data.split import HELD_OUT, on_test_side, separating_seed
@@ -25,7 +25,7 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
 from unlabeled.inspecting.advice import Advice, advise
 from unlabeled.inspecting.census import Census, pictures_of, take
-from unlabeled.inspecting.clean import check_clean, write_clean
+from unlabeled.inspecting.clean import check_clean, without_copies, write_clean
 from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
@@ -108,19 +108,22 @@ def inspect(
     if clean is not None:
         check_clean(clean, sources)
     with _progress() as stage:
-        thumbnails = Thumbnails().fit(_sample(list(sources.values())))
+        some = min(SAMPLE, sum(map(len, sources.values())))
+        thumbnails = Thumbnails().fit(_sample(list(sources.values()), stage("looking at some", some)))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
-        name = str(data) if isinstance(data, str | Path) else "DATA"
+        name = str(clean or data) if isinstance(clean or data, str | Path) else "DATA"
         described = columns.describe(sources)
         group = roles.group or (None if opened.test else columns.advised(described, opened.train))
-        given_columns = {"label": roles.label, "group": group, "columns": roles.columns}
+        given_columns = (
+            {"label": roles.label, "group": group, "columns": roles.columns} if clean is None else {"group": group}
+        )
         of_columns = {name: value for name, value in given_columns.items() if value}
         of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
         of_run |= {f"kind.{option}": value for option, value in given.items()}
         more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
-        n = len(opened.train)
+        n = len(opened.train) if clean is None else len(without_copies(censuses, copies)[next(iter(censuses))])
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
             opened.train, trained, data=name, columns=of_columns, minutes=minutes, more=more,
@@ -167,13 +170,15 @@ def _separating(group: str | None, opened: Data) -> str:
     return "" if other is None else f" --seed {other}"
 
 
-def _sample(sources: list[Source]) -> Iterator[torch.Tensor]:
+def _sample(sources: list[Source], tell: Tell) -> Iterator[torch.Tensor]:
     """Batches of up to 5,000 images, evenly spread over all splits."""
-    share = min(1.0, SAMPLE / sum(map(len, sources)))
+    share, done = min(1.0, SAMPLE / sum(map(len, sources))), 0
     for source in sources:
         places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
         for part in np.array_split(places, math.ceil(len(places) / 128)):
             yield pictures_of(source, source.fetch(part))
+            done += len(part)
+            tell(done)
 
 
 def _split(census: Census) -> dict[str, Any]:
@@ -214,13 +219,19 @@ def _pair(pair: Any) -> dict[str, Any]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], Tell]]:
-    """A bar; called with what is done next and its amount, it gives what tells the bar how far that is."""
+    """A bar, or lines in a log file; called with what is done next and its amount, it gives what tells how far that is."""
     columns = (BarColumn(None), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task("")
+        task, minutes = bar.add_task(""), EveryMinute(bar.console)
 
         def stage(said: str, total: int) -> Tell:
             bar.reset(task, description=said, total=total)
-            return lambda done: bar.update(task, completed=done)
+            minutes.begin(0)
+
+            def tell(done: int) -> None:
+                bar.update(task, completed=done)
+                minutes(done, total, lambda: f"{said}, {done:,} of {total:,}")
+
+            return tell
 
         yield stage

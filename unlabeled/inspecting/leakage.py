@@ -11,6 +11,9 @@ import numpy as np
 from unlabeled.inspecting.census import Census
 from unlabeled.inspecting.duplicates import Near, first_of, near
 
+CLEARLY = 3.0
+"""Standard deviations by which a share lies above chance where it is clearly above it. Ours."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -54,11 +57,19 @@ class Copies:
             (of train, if it is there) with each of the others; near-duplicates as pairs of first images.
         leaked: images of the second split that are in the first: exactly, and nearly (not counted twice).
         near: how near-duplicates were found; None where there are too few different images.
+        telling: whether images that look alike share a label clearly more often than chance has it: else labels that differ
+            say nothing against one.
     """
 
     pairs: list[Pair]
     leaked: tuple[int, int]
     near: Near | None
+    telling: bool = False
+
+    @property
+    def wrong(self) -> int:
+        """Counts pairs of which one label is wrong, if they are copies: near ones only where labels go with looks."""
+        return sum(pair.contradicts and (pair.exact or self.telling) for pair in self.pairs)
 
     def some(self, count: int) -> list[Pair]:
         """Returns at most so many pairs, in their order: half of them near ones, which want looking at, where there are
@@ -105,4 +116,16 @@ def find(censuses: Mapping[str, Census], tell: Callable[[int], None] = lambda do
     pairs.sort(key=lambda p: (not p.across, not p.exact, p.ratio))
     tested = split == 1
     exactly = tested & (split[first] == 0)
-    return Copies(pairs, (int(exactly.sum()), int((tested & ~exactly & alike[first]).sum())), nearly)
+    leaked = int(exactly.sum()), int((tested & ~exactly & alike[first]).sum())
+    labels = np.concatenate([census.labels for census in found])[different]
+    return Copies(pairs, leaked, nearly, nearly is not None and _goes_with_looks(labels, nearly.nearest))
+
+
+def _goes_with_looks(labels: Array, nearest: Array) -> bool:
+    """Whether nearest images (n,) share a label (n,), -1 where there is none, more often than two at random, by `CLEARLY`
+    standard deviations."""
+    both = (labels >= 0) & (labels[nearest] >= 0)
+    shares = np.bincount(labels[both]) / max(1, both.sum())
+    chance = float((shares**2).sum())
+    share = float((labels[both] == labels[nearest[both]]).mean()) if both.any() else 0.0
+    return bool(share - chance > CLEARLY * np.sqrt(chance * (1 - chance) / max(1, both.sum())))

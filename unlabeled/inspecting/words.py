@@ -56,9 +56,10 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     first, *rest = censuses.values()
     nouns = first.source.kind.nouns
     said = [*_leakage(censuses, copies)]
-    wrong = sum(pair.contradicts for pair in copies.pairs)
-    if wrong:
-        said.append(f"Pairs of copies whose labels differ: {wrong:,}. Where they are copies, one of the labels is wrong.")
+    if copies.wrong:
+        said.append(
+            f"Pairs of copies whose labels differ: {copies.wrong:,}. Where they are copies, one of the labels is wrong."
+        )
     counts = first.counts[:-1]
     if len(counts) and counts.min() * 10 <= counts.max():
         rare, common = (_cut(first.source.classes[i]) for i in (int(counts.argmin()), int(counts.argmax())))

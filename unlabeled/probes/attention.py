@@ -69,7 +69,7 @@ class Attention:
         """
         self.chosen_ = self._choose(np.asarray(indices), source)
         found = [
-            saliency(self.encoder_, source.seen(part).to(self.device_))
+            saliency(self.encoder_, source.fetch(part)[source.field].to(self.device_))
             for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
         ]
         self.scored_ = len(self.chosen_)
@@ -111,7 +111,7 @@ class Attention:
             for name, other in self.beside_.items()
         }
         names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
-        sheet = self._sheet(test.source.seen(self.chosen_), names)
+        sheet = self._sheet(test.source.fetch(self.chosen_)[test.source.field], names)
         return [
             save_sheet(folder / f"{name}.png", sheet),
             write_whole(folder / f"{name}.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),

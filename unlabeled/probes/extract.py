@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from unlabeled.console import EveryMinute, console
 from unlabeled.data import Source
+from unlabeled.distributed import rank
 
 
 class Samples(Protocol):
@@ -51,16 +54,17 @@ def features(
     """
     kind = torch.device(device).type
     gathered: Tensor | None = None
-    done = 0
+    done, total, minutes = 0, _count(source, indices), EveryMinute(console(quiet=rank() > 0))
     with frozen(encoder), torch.no_grad(), torch.autocast(kind, precision, enabled=precision != torch.float32):
         for positions in _batches(source, indices, batch_size):
             h = encoder(source.seen(positions).to(device))
             if h.ndim != 2:
                 raise ValueError(f"the encoder must give (B, D) features, got {tuple(h.shape)}")
             if gathered is None:
-                gathered = torch.empty(_count(source, indices), h.shape[1])
+                gathered = torch.empty(total, h.shape[1])
             gathered[done : done + len(h)] = h
             done += len(h)
+            minutes(done, total, partial("features, {:,} of {:,}".format, done, total))
     if gathered is None:
         raise ValueError("no sample to extract features from")
     return gathered

@@ -130,7 +130,7 @@ class Invariance:
         parts = []
         with torch.no_grad():
             for start in range(0, len(taken), BATCH):
-                x = source.seen(taken[start : start + BATCH]).to(self.device_).float() / 255
+                x = source.fetch(taken[start : start + BATCH])[source.field].to(self.device_).float() / 255
                 shown = transform(x, version[start : start + BATCH].to(self.device_), generator)
                 parts.append(encoder(shown).float().cpu())
         return torch.cat(parts)

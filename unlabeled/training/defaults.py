@@ -9,9 +9,17 @@ from typing import Any
 
 from unlabeled import registry
 from unlabeled.data import Source
-from unlabeled.recipe import TURNS, Recipe, Usual, compose
+from unlabeled.recipe import INVARIANCES, TURNS, Recipe, Usual, compose
 from unlabeled.registry import Choice
 
+SHOWN = {
+    "mirror": ("mirrored", ("mirror",)),
+    "flip": ("upside down", ("flip",)),
+    "rotation": ("turned by quarters", ("turn",)),
+    "colour": ("in other colours", ("jitter", "grey", "hue", "saturation", "drop", "shift", "colours", "n")),
+    "intensity": ("brighter or darker", ("jitter", "brightness", "contrast", "power", "n")),
+}
+"""What views that rest on an invariance make of an image, in words, and the options of views of which one asks for it."""
 BATCHES = 20
 """Batches in an epoch, at least, for a batch to be as large as 256."""
 
@@ -41,6 +49,20 @@ def _turned(views: Choice, invariances: frozenset[str]) -> dict[str, float]:
     """Half of the views are flipped, and a quarter are of each direction, where a policy can do so."""
     shares = {"flip": 0.5, "turn": 0.75}
     return {option: share for option, share in shares.items() if option in views.options and TURNS[option] in invariances}
+
+
+def rests_on(views: Choice, source: Source) -> str:
+    """Says what views take to keep the meaning of an image, and how to declare otherwise; "" of other samples, and of views
+    that change none of it whatever is declared."""
+    able = {name: words for name, (words, options) in SHOWN.items() if any(option in views.options for option in options)}
+    if source.kind.name != "image" or not able:
+        return ""
+    asked = {name for name, (_, options) in SHOWN.items() if any(views.options.get(option) for option in options)}
+    shown = [words for name, words in able.items() if name in source.invariances & asked]
+    how = f"--invariances, some of {', '.join(INVARIANCES)}, or none"
+    if not shown:
+        return f"Views change nothing of images that needs to be declared: {how}."
+    return f"Views may show images {', '.join(shown)}. Where that changes what they mean, declare what does not: {how}."
 
 
 def batch_size(n: int) -> int:

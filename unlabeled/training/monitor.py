@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from unlabeled.batch import Loss, Progress
-from unlabeled.console import console
+from unlabeled.console import EveryMinute, console
 from unlabeled.data import Data, Source, held_out_classes
 from unlabeled.data.kinds.kind import build
 from unlabeled.distributed import any_process, rank
@@ -42,10 +41,6 @@ LOG_EVERY = 50
 """Steps between two readings of the logged tensors, at most; each reading waits for the device."""
 
 
-SAID_EVERY = 60
-"""Seconds between two lines in a log file."""
-
-
 class Monitor:
     """Shows and records; changes nothing. The kNN accuracy is measured within the training split: queries that are no
     neighbours of anything in the bank but training samples, so that the test split stays unseen until `evaluate`."""
@@ -62,7 +57,7 @@ class Monitor:
         self.watch: Watch | None = None
         self.alarm: Alarm | None = None
         self.clock, self.counted = time.monotonic(), 0
-        self.began, self.logged = (self.clock, 0), self.clock
+        self.minutes = EveryMinute(self.console)
         columns = (
             BarColumn(None),
             MofNCompleteColumn(),
@@ -105,7 +100,7 @@ class Monitor:
             self._watch(method, encoder, start)
         self.bar.update(self.task, completed=start)
         self.clock, self.counted = time.monotonic(), start
-        self.began, self.logged = (self.clock, start), self.clock
+        self.minutes.begin(start)
 
     def __enter__(self) -> Monitor:
         self.bar.start()
@@ -143,15 +138,10 @@ class Monitor:
 
     def _log(self, done: int) -> None:
         """Prints now and then how far it is where no bar shows it: into a file, say."""
-        now = time.monotonic()
-        silent = self.console.is_terminal or self.trial or "loss" not in self.looked
-        if silent or now - self.logged < SAID_EVERY or done >= self.total:
+        if self.trial or "loss" not in self.looked:
             return
-        began, first = self.began
-        left = timedelta(seconds=round((now - began) / (done - first) * (self.total - done)))
-        self.logged = now
         at = f"step {done:,} of {self.total:,}, epoch {done / self.per_epoch:.1f} of {self.recipe.epochs}"
-        self._say(f"{at}: loss {self.looked['loss']:.3f}, {left} left")
+        self.minutes(done, self.total, lambda: f"{at}: loss {self.looked['loss']:.3f}")
 
     def due(self, done: int) -> bool:
         """Tells whether tensors are read after so many steps."""

@@ -23,7 +23,7 @@ from unlabeled.probes.tasks import judged, spelled
 from unlabeled.recipe import Recipe, compose, difference, read
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, FILES, RECIPE, Run, environment
-from unlabeled.training.defaults import composed
+from unlabeled.training.defaults import composed, rests_on
 from unlabeled.training.setup import built, capped, chosen_images, resolved
 from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
@@ -79,6 +79,8 @@ def pretrain(
         paper, recipe = compose(*layers, encoder=opened.train.kind.encoder_name), composed(opened.train, *layers)
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
+    if not existing and (said := rests_on(recipe.views, opened.train)):
+        console(quiet=rank() > 0).print(said, soft_wrap=True)
     folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}
     about = {**environment(), **folder, "data": _identity(opened)}
     if existing:

@@ -11,11 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unlabeled.console import EveryMinute, console
 from unlabeled.data.content import digest
 from unlabeled.data.kinds.kind import Kind
-from unlabeled.data.kinds.medical import MissingPackageError, patient_of
+from unlabeled.data.kinds.medical import MissingPackageError, are_patients, patient_of
+from unlabeled.data.layout import FOLDER
 from unlabeled.data.reader import Listing, Raw, Reader
 from unlabeled.data.room import decoding_room
+from unlabeled.distributed import rank
 from unlabeled.errors import UserError
 
 Array = np.ndarray[Any, Any]
@@ -149,8 +152,11 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
     noun = cutting.cuts(paths) if hasattr(cutting, "cuts") else ""
     if not noun:
         return listing
-    counts, patients = [], []
+    counts: list[int] = []
+    patients: list[str] = []
+    minutes = EveryMinute(console(quiet=rank() > 0))
     for i, path in enumerate(paths):
+        minutes(i, len(paths), lambda: f"counting {noun}s, {len(counts):,} of {len(paths):,} files")
         raw = None
         try:
             raw = reader.read(i)
@@ -159,7 +165,11 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
             raise UserError(f"{listing.name}: {error}") from None
         except Exception:  # decoders raise anything on broken data; it stays one bad sample
             counts.append(1)
-        patients.append(getattr(raw, "patient", "") or patient_of(path) or path)
+        patients.append(getattr(raw, "patient", "") or patient_of(path))
+    folders = [] if listing.labels is None else [(*listing.classes, "")[label] for label in listing.labels.tolist()]
+    if noun == "slice" and are_patients(folders, patients):
+        listing, patients = _unlabelled(listing, folders), patients if any(patients) else folders
+    patients = [patient or path for patient, path in zip(patients, paths, strict=True)]
     which = np.repeat(np.arange(len(counts)), counts)
     own = {
         "source": np.array(paths, object)[which],
@@ -177,3 +187,13 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
         group=patient or listing.group,
         remarks=(*listing.remarks, f"{len(counts):,} files hold {len(which):,} {noun}s, each of them a sample."),
     )
+
+
+def _unlabelled(listing: Listing, folders: Sequence[str]) -> Listing:
+    """The split whose folders are patients."""
+    why = (
+        f"{len(listing.classes):,} folders hold the files of a patient each, and are no classes; patients are kept together "
+        "where samples are held out, and --label folder makes classes of the folders all the same"
+    )
+    columns = {**listing.columns, FOLDER: np.array(folders, object)}
+    return replace(listing, labels=None, classes=(), columns=columns, unlabelled=why)

@@ -11,6 +11,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from unlabeled.data.kinds.stored import MAX_PIXELS, STRIP, Stored, factor, in_strips
 
@@ -18,6 +19,7 @@ ANIMATED = ("GIF", "TIFF")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {0: 1, 2: 3, 4: 2, 6: 4}
 """PNG's kind of colours -> samples a pixel; there is one of palettes besides."""
+_GREY, _COLOUR = 0, 2
 
 Array = np.ndarray[Any, Any]
 
@@ -46,12 +48,16 @@ def _load(source: bytes | Path, pages: Sequence[int], least: int) -> Array:
 
 def own_png(data: bytes) -> Stored | None:
     """Returns a PNG of 16 bits and several samples a pixel, of which Pillow drops the lower 8, or a large one, which Pillow
-    refuses; None for any other file, and for a large one of a palette, of 1 to 4 bits, or with a transparent colour."""
-    if not data.startswith(_PNG) or len(data) < 26 or data[25] not in _COLOURS or data[24] not in (8, 16):
+    refuses; None for any other file, and for a large one of 16 bits with a transparent colour."""
+    if not data.startswith(_PNG) or len(data) < 26:
         return None
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
-    bits, samples = data[24], _COLOURS[data[25]]
-    large = width * height > MAX_PIXELS and b"tRNS" not in data[: data.find(b"IDAT")]
+    bits, large, clear = data[24], width * height > MAX_PIXELS, b"tRNS" in data[: data.find(b"IDAT")]
+    if large and bits <= 8 and (clear or bits < 8 or data[25] not in _COLOURS):
+        return _to_convert(data, height, width, 1 if data[25] == _GREY else 3)
+    if bits not in (8, 16) or data[25] not in _COLOURS or (large and clear):
+        return None
+    samples = _COLOURS[data[25]]
     if not large and (bits == 8 or samples == 1):
         return None
     channels = samples - (samples in (2, 4))
@@ -62,6 +68,39 @@ def own_png(data: bytes) -> Stored | None:
         return int(taken * width * height * bits / 8) + 8 * samples * STRIP if large else 9 * width * height * samples
 
     return Stored(height, width, channels, f"uint{bits}", partial(_load_png, data), weight, colour=channels == 3)
+
+
+def _to_convert(data: bytes, height: int, width: int, channels: int) -> Stored:
+    """A large PNG of palette, few bits or a transparent colour, which Pillow holds as it is and converts strip by strip."""
+
+    def weight(least: int) -> int:
+        made = channels / factor(height, width, least) ** 2
+        return int((4 if data[25] == _COLOUR else 1) * width * height + made * width * height) + 12 * STRIP
+
+    return Stored(height, width, channels, "uint8", partial(_load_converted, data, channels), weight, colour=channels == 3)
+
+
+def _load_converted(data: bytes, channels: int, pages: Sequence[int], least: int) -> Array:
+    with PngImageFile(io.BytesIO(data)) as image:
+        strips: Any = _Strips(image, channels)
+        return in_strips(strips, factor(image.height, image.width, least))
+
+
+class _Strips:
+    """Parts of a picture as arrays in 8 bits, grey or RGB on white."""
+
+    def __init__(self, image: Image.Image, channels: int) -> None:
+        self._image, self._mode, self.shape = image, "L" if channels == 1 else "RGB", (image.height, image.width)
+
+    def __getitem__(self, at: tuple[slice, slice]) -> Array:
+        rows, columns = at
+        part = self._image.crop((columns.start, rows.start, columns.stop, rows.stop))
+        if "transparency" in self._image.info:
+            part.info["transparency"] = self._image.info["transparency"]
+            clear = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        array = np.asarray(part.convert(self._mode))
+        return array[:, :, None] if array.ndim == 2 else array
 
 
 def _load_png(data: bytes, pages: Sequence[int], least: int) -> Array:

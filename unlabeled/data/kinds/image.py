@@ -15,9 +15,9 @@ from torch import Tensor
 from unlabeled import registry
 from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds import medical, values
-from unlabeled.data.kinds.kind import Form
+from unlabeled.data.kinds.fit import Fit
+from unlabeled.data.kinds.kind import STRAYS, Form
 from unlabeled.data.kinds.pixels import (
-    Fit,
     Opened,
     channels_of,
     deep,
@@ -81,9 +81,9 @@ class ImageKind:
     """
 
     name, noun, nouns, raw = "image", "image", "images", "pixels"
-    suffixes = SUFFIXES
+    suffixes, volumes = SUFFIXES, medical.SUFFIXES
     invariances = NATURAL
-    version = 3  # raise it whenever `to_pixels` gives other pixels than before
+    version = 4  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
 
     def __init__(
@@ -115,9 +115,8 @@ class ImageKind:
     def cuts(self, paths: Sequence[str]) -> str:
         """Returns what a sample is of a file, `tile`, `page` or `slice`; "" where each file is one."""
         named = tuple(medical.SUFFIXES)
-        volumes = self.pages in (None, "all") and any(
-            path.lower().endswith(named) or medical.is_dicom(Path(path)) for path in paths
-        )
+        found = sum(path.lower().endswith(named) or medical.is_dicom(Path(path)) for path in paths)
+        volumes = self.pages in (None, "all") and STRAYS * found > len(paths) - found
         if self.tiles and volumes:
             raise UserError(f"tiles of {self.tiles} pixels: slices of volumes cannot be cut: leave --tiles out")
         return "tile" if self.tiles else "slice" if volumes else "page" if self.pages == "all" else ""
@@ -169,7 +168,7 @@ class ImageKind:
         """With its pages as channels, where that is asked for."""
         return raw.stacked() if self.pages == "channels" and isinstance(raw, Stored) else raw
 
-    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+    def survey(self, reader: Reader, name: str, channels: int | None, *, judged: bool = False) -> Form:
         """Finds channels, native size, range of values and canonical size from images spread over the split."""
         look = _Look(reader)
         with session(reader):
@@ -183,7 +182,11 @@ class ImageKind:
         own = _wanted(reader.channels, channels) or channels or look.channels or 3
         fit = self.fit or ("stretch" if look.lost >= WIDE else "crop")
         native = look.native
-        side = _canonical_size(native, look.alike and native[0] == native[1], self.size, fit)
+        alike = look.alike and native[0] == native[1]
+        side, seen_at = _canonical_size(native, alike, self.size, fit), self.eval_size or self.size
+        as_it_is = alike and native[0] in (side, seen_at)
+        finely = judged and seen_at is not None and not as_it_is
+        side = native[0] if as_it_is else seen_at if finely and seen_at else side
         spread = look.values.range(self.range)
         text = values.WINDOW if look.windows and self.range is None else spread
         said = [
@@ -193,10 +196,12 @@ class ImageKind:
         ]
         deep_values = look.values.count > 0 or look.windows > 0
         how = f" {fit} {text} {self.pages}" if look.oblong or deep_values or self.pages else ""
-        form = Form({self.name: ("uint8", (own, side, side))}, own, side, native, fit=fit, how=how, said=tuple(said))
+        how += " finely" if finely else ""
+        fields = {self.name: ("uint16" if finely else "uint8", (own, side, side))}
+        form = Form(fields, own, side, native, fit=fit, how=how, said=tuple(said), finely=finely)
         shown = {"crop": "central square", "pad": "padded", "stretch": "squashed"}[fit] if look.oblong else "resized"
-        as_it_is = look.alike and native == (side, side) and not deep_values
-        return replace(form, values=text if deep_values else "", shown="original" if as_it_is else shown)
+        shown = "original" if alike and native[0] == side and not deep_values else shown
+        return replace(form, values=text if deep_values else "", shown=shown)
 
     def like(self, reader: Reader, form: Form, name: str, channels: int | None) -> None:
         """Checks the channels of an array."""
@@ -214,8 +219,8 @@ class ImageKind:
     def decode(self, raw: Raw, form: Form) -> dict[str, np.ndarray[Any, Any]]:
         """Does what `to_pixels` says, when there is room for it."""
         raw = self._asked(raw)
-        with decoding_room.hold(weight(raw, form.size)):
-            return {self.name: to_pixels(raw, form.channels, form.size, form.fit, form.values)}
+        with decoding_room.hold(weight(raw, form.size, finely=form.finely)):
+            return {self.name: to_pixels(raw, form.channels, form.size, form.fit, form.values, finely=form.finely)}
 
     def resolved(self, form: Form) -> Choice:
         """Returns this kind with the side of a view, the fit and the range of values."""

@@ -65,7 +65,7 @@ class Jpeg:
             if self._stored in _FOUR_INKS:
                 self._decode("CMYK", 8, True)  # whether it can be
                 return None
-            factor = _factor(self.height, self.width, size)
+            factor = self._factor(size)
             return upright(self._decode("GRAY" if channels == 1 else "RGB", factor, fast), self._turned)
         except ValueError:
             self.damaged = True
@@ -99,7 +99,14 @@ class Jpeg:
         """Estimates the bytes that decoding for a square of side `size` takes: of the pixels on their way, and of a
         progressive file of every coefficient."""
         pixels: int = self.height * self.width
-        return self._coefficients() + 8 * pixels // _factor(self.height, self.width, size) ** 2
+        return self._coefficients() + 8 * pixels // self._factor(size) ** 2
+
+    def _factor(self, size: int) -> int:
+        """By how much the sides are divided in decoding for a square of side `size`: more where memory is short."""
+        times = min(self.height, self.width) / (SPARE * size)
+        wanted = next((f for f in (8, 4, 2) if times >= f), 1)
+        room, pixels = DECODING - self._coefficients(), self.height * self.width
+        return next(f for f in (1, 2, 4, 8) if f >= wanted and (f == 8 or 8 * pixels // f**2 <= room))
 
     def _coefficients(self) -> int:
         progressive = any(marker in _PROGRESSIVE for marker, _ in self._segments())
@@ -126,13 +133,6 @@ class Jpeg:
         while data[at : at + 1] == b"\xff" and at + 1 < len(data) and (marker := data[at + 1]) != _PICTURE:
             yield marker, at
             at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # 255 twice: filler
-
-
-def _factor(height: int, width: int, size: int) -> int:
-    """By how much the sides are divided in decoding for a square of side `size`: more where memory does not hold it else."""
-    times = min(height, width) / (SPARE * size)
-    wanted = next((f for f in (8, 4, 2) if times >= f), 1)
-    return next(f for f in (1, 2, 4, 8) if f >= wanted and (f == 8 or 8 * height * width // f**2 <= DECODING))
 
 
 def upright(picture: np.ndarray[Any, Any], turned: int) -> np.ndarray[Any, Any]:

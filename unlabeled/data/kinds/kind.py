@@ -7,19 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from unlabeled import registry
 from unlabeled.batch import Fields, Progress
+from unlabeled.data.kinds.fit import Fit
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
 
 if TYPE_CHECKING:
     from unlabeled.data.reader import Reader
     from unlabeled.encoders import Encoder
+
+STRAYS = 10
+"""Files of one sort among so many times as many of another that are strays. Ours."""
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +40,7 @@ class Form:
         rate: numbers in a second of a recording; 0 where that has no meaning.
         values: the range of values that becomes black and white; see `unlabeled.data.kinds.values.pairs`.
         fit: what becomes of a picture that is not square: crop, pad or stretch.
+        finely: whether samples are read for an encoder that judges them, and kept more finely than in bytes.
         how: what else decides what a sample is once decoded, so that no other is taken for it.
         said: what was decided from the samples, without the full stop.
         shown: what a picture of a sample is, in a word.
@@ -47,7 +52,8 @@ class Form:
     native: tuple[int, ...]
     rate: int = 0
     values: str = ""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
+    fit: Fit = "crop"
+    finely: bool = False
     how: str = ""
     said: tuple[str, ...] = ()
     shown: str = "original"
@@ -87,13 +93,15 @@ class Kind(Protocol):
         """Returns what `Form.native` holds, of one raw sample."""
         ...
 
-    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+    def survey(self, reader: Reader, name: str, channels: int | None, *, judged: bool = False) -> Form:
         """Finds what samples of a split are, from some of them.
 
         Args:
             reader: of the split.
             name: of the data, for messages.
             channels: to convert to where that has a meaning; None for what they are.
+            judged: whether by an encoder alone, which is to see what it would of the samples themselves; they are not
+                learned from.
 
         Raises:
             UserError: none of them can be read, or an option that they do not allow.
@@ -248,4 +256,15 @@ def of_files(paths: Iterable[str], asked: str, name: str, known: Mapping[str, st
         listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())
         raise UserError(f"{name}: holds {listed}: say which with --kind {counts.most_common()[0][0]}")
     kind = asked or next(iter(counts), "")
-    return (kind, [path for path, found in of.items() if found == kind]) if counts[kind] else ("", [])
+    found = [path for path, other in of.items() if other == kind]
+    return (kind, _of_one_sort(kind, found, known)) if counts[kind] else ("", [])
+
+
+def _of_one_sort(kind: str, paths: list[str], known: Mapping[str, str]) -> list[str]:
+    """Files that are read alike. A few strays, volumes among others or others among volumes, are left out."""
+    apart: frozenset[str] = getattr(_class(kind), "volumes", frozenset())
+    volumes = {path for path in paths if path in known or suffix_of(path) in apart}
+    fewer, more = sorted((len(volumes), len(paths) - len(volumes)))
+    if STRAYS * fewer > more:
+        return paths
+    return [path for path in paths if (path in volumes) == (len(volumes) == more)]

@@ -23,6 +23,10 @@ SUFFIXES = frozenset({".dcm", ".dicom", ".nii", ".nii.gz"})
 INSTALL = "pip install 'unlabeled[medical]'"
 _GZIP = b"\x1f\x8b"
 
+MANY = 5
+"""Folders whose names differ by a number alone that are rather patients than classes, such as grades. Ours."""
+_PERSON = re.compile(r"(patient|patients|pat|pt|subject|subj|sub|case|participant|person|p|s)[-_ ]?\d+", re.IGNORECASE)
+
 Array = np.ndarray[Any, Any]
 
 
@@ -61,6 +65,23 @@ def patient_of(path: str) -> str:
     """Returns what a path says of the patient: its part `sub-...`, as BIDS has it; "" for nothing."""
     found = re.search(r"(?:^|/)(sub-[^/_.]+)", path)
     return found[1] if found else ""
+
+
+def are_patients(folders: Sequence[str], patients: Sequence[str]) -> bool:
+    """Tells whether the folders of some files are patients rather than classes: each holds all files of one, as the files
+    say; or, where none of them says whose it is, their names say so, or differ by a number alone and are many.
+
+    Args:
+        folders: of each file, "" for none.
+        patients: of each file, "" where it does not say.
+    """
+    names = set(folders)
+    if len(names) < 2 or "" in names:
+        return False
+    if all(patients):
+        return len(set(zip(folders, patients, strict=True))) == len(names) == len(set(patients))
+    alike = len({re.sub(r"\d+", "#", name) for name in names}) == 1 and all(map(re.compile(r"\d").search, names))
+    return not any(patients) and alike and (len(names) >= MANY or all(map(_PERSON.match, names)))
 
 
 def is_readable() -> bool:

@@ -7,17 +7,18 @@ import math
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch.nn import functional as F
+from torch import Tensor
 
 from unlabeled.data.kinds import medical
+from unlabeled.data.kinds.fit import Fit, central, fitted, resized
 from unlabeled.data.kinds.frames import frames, own_png
 from unlabeled.data.kinds.jpeg import ORIENTATION, START, UPRIGHT, Jpeg, upright
-from unlabeled.data.kinds.stored import MAX_PIXELS, SPARE, STRIP, BadImageError, Stored
+from unlabeled.data.kinds.stored import FINE, MAX_PIXELS, SPARE, STRIP, WHOLE, BadImageError, Stored
 from unlabeled.data.kinds.tiff import START as TIFF
 from unlabeled.data.kinds.tiff import open_tiff
 from unlabeled.data.kinds.values import TYPE, WINDOW, as_bytes, spelled
@@ -32,8 +33,6 @@ _READ_BY_PARTS = ("TIFF", "BMP", "PNG", "PPM")
 _DECODER = {"WEBP": 9, "AVIF": 6}
 """Bytes a pixel that decoders take beside the picture, measured with Pillow 12.1; JPEG 2000 takes 4 a channel, and 4."""
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
-Fit = Literal["crop", "pad", "stretch"]
-"""What becomes of a picture that is not square: its central square; all of it with black beside; all of it, squashed."""
 
 Array = np.ndarray[Any, Any]
 Opened = Image.Image | Jpeg | Stored
@@ -113,10 +112,16 @@ def _check(image: Opened) -> None:
         )
 
 
-def weight(raw: Raw, size: int) -> int:
-    """Estimates the bytes that decoding a sample takes for a square of side `size`; none for an array, which is there."""
+def weight(raw: Raw, size: int, *, finely: bool = False) -> int:
+    """Estimates the bytes that decoding a sample takes for a square of side `size`; none for an array, which is there.
+
+    Args:
+        raw: the sample.
+        size: side of the square in pixels.
+        finely: whether nothing is saved; see `to_pixels`.
+    """
     if isinstance(raw, Jpeg):
-        return raw.weight(size)
+        return raw.weight(WHOLE if finely else size)
     if isinstance(raw, Stored):
         return raw.bytes(size)
     if not isinstance(raw, Image.Image):
@@ -219,7 +224,7 @@ def deep(raw: Raw) -> Array | None:
     return array if array.dtype.kind in "iuf" and array.dtype != np.uint8 and array.ndim == 3 and array.size else None
 
 
-def to_pixels(raw: Raw, channels: int, size: int, fit: Fit = "crop", values: str = "") -> Array:
+def to_pixels(raw: Raw, channels: int, size: int, fit: Fit = "crop", values: str = "", *, finely: bool = False) -> Array:
     """Returns a sample as a square, resized (bilinear, antialiased): uint8 (channels, size, size).
 
     Transparency is flattened on white, CMYK and palettes become RGB, values of more than 8 bits are brought to 0..255, EXIF
@@ -231,16 +236,18 @@ def to_pixels(raw: Raw, channels: int, size: int, fit: Fit = "crop", values: str
         size: side in pixels.
         fit: what becomes of a picture that is not square.
         values: the range that becomes 0..255; see `unlabeled.data.kinds.values.pairs`.
+        finely: whether nothing is saved in decoding, as far as memory allows, and what is resized is not rounded to bytes:
+            uint16, of which 65535 is white.
 
     Raises:
         BadImageError: an array of another kind, or a number of channels that cannot be converted.
         OSError: a truncated or broken file.
     """
     if isinstance(raw, Jpeg):
-        decoded = raw.pixels(channels, size)
+        decoded = raw.pixels(channels, WHOLE if finely else size)
         raw = raw.image() if decoded is None else decoded
     if isinstance(raw, Image.Image):
-        raw = _decoded(raw, channels, size, fit, values)
+        raw = _decoded(raw, channels, WHOLE if finely else size, fit, values)
     inverted = False
     if isinstance(raw, Stored):
         inverted, windowed = raw.inverted, raw.window is not None and values in ("", TYPE, WINDOW)
@@ -250,7 +257,15 @@ def to_pixels(raw: Raw, channels: int, size: int, fit: Fit = "crop", values: str
     if raw.ndim != 3:
         raise BadImageError(f"an array of shape {raw.shape}; an image is (H, W) or (H, W, C)")
     array = as_bytes(_central(raw) if fit == "crop" else raw, values)
-    return _fitted(_match_channels(255 - array if inverted else array, channels), size, fit)
+    array = _match_channels(255 - array if inverted else array, channels)
+    if not finely and array.shape[:2] == (size, size):
+        return np.ascontiguousarray(array.transpose(2, 0, 1))
+    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)  # channels last: faster
+    rest: Fit = "stretch" if fit == "crop" else fit  # it is cropped
+    if not finely:
+        made: Array = fitted(pixels, size, rest)[0].contiguous().numpy()
+        return made
+    return np.rint(fitted(pixels, size, rest, _by_strips)[0].numpy().astype(np.float32) * FINE).astype(np.uint16)
 
 
 def _decoded(image: Image.Image, channels: int, size: int, fit: Fit, values: str) -> Array:
@@ -293,7 +308,7 @@ def _part_of(image: Image.Image, wanted: tuple[int, int, int, int], channels: in
 def _eight_bit(image: Image.Image, channels: int, values: str = "") -> Image.Image:
     """The image in mode L (channels 1) or RGB (channels 3)."""
     mode = "L" if channels == 1 else "RGB"
-    if image.mode == mode:
+    if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         deep_values = np.asarray(image)
@@ -312,32 +327,15 @@ def _eight_bit(image: Image.Image, channels: int, values: str = "") -> Image.Ima
 
 def _central(array: Array) -> Array:
     """The central square of a picture (H, W, C)."""
-    side = min(array.shape[:2])
-    top, left = ((length - side) // 2 for length in array.shape[:2])
+    top, left, side = central(*array.shape[:2])
     return array[top : top + side, left : left + side]
 
 
-def _fitted(array: Array, size: int, fit: Fit) -> Array:
-    """A picture, uint8 (H, W, C), resized in one resampling, as (C, size, size)."""
-    if fit == "crop":
-        return _resized(_central(array), size, size)
-    height, width = array.shape[:2]
-    if fit == "stretch" or height == width:
-        return _resized(array, size, size)
-    scale = size / max(height, width)
-    height, width = (max(1, round(scale * length)) for length in (height, width))
-    top, left = (size - height) // 2, (size - width) // 2
-    square = np.zeros((array.shape[2], size, size), np.uint8)
-    square[:, top : top + height, left : left + width] = _resized(array, height, width)
-    return square
-
-
-def _resized(array: Array, height: int, width: int) -> Array:
-    if array.shape[:2] == (height, width):
-        return np.ascontiguousarray(array.transpose(2, 0, 1))
-    pixels = torch.from_numpy(np.require(array, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)  # channels last: faster
-    resized: Array = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0].numpy()
-    return resized
+def _by_strips(x: Tensor, height: int, width: int) -> Tensor:
+    """Resizes bytes (1, C, H, W) to floats, as `resized` does, without holding the whole as floats."""
+    rows = max(1, STRIP // x.shape[3])
+    strips = [resized(strip.float(), strip.shape[2], width) for strip in torch.split(x, rows, 2)]
+    return resized(torch.cat(strips, 2), height, width)
 
 
 def _match_channels(array: Array, channels: int) -> Array:

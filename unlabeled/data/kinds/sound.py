@@ -95,7 +95,7 @@ class SoundKind:
         """Returns the length in samples, and rate."""
         return raw.frames, raw.rate
 
-    def survey(self, reader: Reader, name: str, channels: int | None) -> Form:
+    def survey(self, reader: Reader, name: str, channels: int | None, *, judged: bool = False) -> Form:
         """Finds rate and length from headers spread over the split."""
         found, reason = [], ""
         for index in np.unique(np.linspace(0, len(reader) - 1, min(len(reader), _SAMPLED)).astype(int)).tolist():

@@ -12,8 +12,14 @@ MAX_PIXELS = 89_478_485
 """Pixels above which a picture is large: Pillow's own bound, a quarter of a GiB once decoded to RGB."""
 SPARE = 4 / 3
 """A reduced size is this many times the wanted one, or more: what is left is for an antialiased resampling."""
+WHOLE = 1 << 30
+"""Side of a square for which no picture is reduced in decoding it."""
 STRIP = 1 << 22
 """Pixels of a large picture that are converted at once."""
+
+FINE = 257
+"""Times which a grey value is kept where it is not rounded: 65535 is white. What that leaves changes features by less than
+what `export` allows."""
 
 Array = np.ndarray[Any, Any]
 
@@ -74,9 +80,19 @@ class Stored:
         """Estimates what decoding for a square of side `size` takes."""
         return len(self.at) * self.weight(size)
 
-    def values(self, size: int = 1 << 30) -> Array:
+    def values(self, size: int = WHOLE) -> Array:
         """Decodes it: (H, W, C) of its own type, perhaps reduced to what a square of side `size` wants."""
         return self.load(self.at, size)
+
+
+def in_bytes(pixels: Array) -> Array:
+    """Returns those that are kept finely rounded to bytes; others as they are."""
+    return ((pixels.astype(np.uint32) + FINE // 2) // FINE).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def in_floats(pixels: Array) -> Array:
+    """Returns those that are kept finely as floats in [0, 1]; others as they are."""
+    return pixels.astype(np.float32) / (255 * FINE) if pixels.dtype == np.uint16 else pixels
 
 
 def factor(height: int, width: int, least: int) -> int:

@@ -21,8 +21,8 @@ START = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of every TIFF file."""
 FEW = 16
 """Samples a pixel, at most, that the last axis of an array in a file is taken for. Ours."""
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
-SEPARATE = 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+SEPARATE, JPEG = 2, 7
 
 Array = np.ndarray[Any, Any]
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said by us
@@ -32,7 +32,8 @@ def open_tiff(source: bytes | Path) -> Stored | None:
     """Reads the tags of a file.
 
     Returns:
-        The picture; None where its colours are for Pillow to convert: 8 bits with transparency, or of four inks, YCbCr, Lab.
+        The picture; None where its colours are for Pillow to convert: 8 bits with transparency, or of four inks, YCbCr, Lab;
+        but slides, large or in several sizes, are YCbCr in JPEG, which becomes RGB.
 
     Raises:
         BadImageError: a form that is no picture.
@@ -41,7 +42,8 @@ def open_tiff(source: bytes | Path) -> Stored | None:
     with _opened(source) as file:
         series = file.series[0]
         key: Any = series.keyframe
-        if not series.shape or key.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE):
+        known = key.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE) or _is_slide(series)
+        if not series.shape or not known:
             return None
         separate = key.planarconfig == SEPARATE
         alpha = any(extra in (1, 2) for extra in key.extrasamples) and not separate
@@ -71,11 +73,18 @@ def open_tiff(source: bytes | Path) -> Stored | None:
         lambda least: _weight(levels[_level(levels, least)], sizes, least, mapped),
         pages=pages,
         noun="plane" if planes else "page",
-        colour=channels == 3 and not shaped and key.photometric in (RGB, PALETTE),
+        colour=channels == 3 and not shaped and key.photometric in (RGB, PALETTE, YCBCR),
         inverted=key.photometric == WHITE_IS_ZERO,
         said=_said(series.axes, planes, samples, shaped, channels, several),
         mapped=mapped,
     )
+
+
+def _is_slide(series: Any) -> bool:
+    """Whether it is a slide of a scanner: in JPEG, and large or in several sizes."""
+    key = series.keyframe
+    jpeg = key.photometric == YCBCR and key.compression == JPEG and key.bitspersample == 8 and key.axes == "YXS"
+    return bool(jpeg and (len(series.levels) > 1 or key.imagelength * key.imagewidth > MAX_PIXELS))
 
 
 def _is_mapped(series: Any) -> bool:
