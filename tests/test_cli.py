@@ -237,7 +237,7 @@ def test_views_draws_a_sheet(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(importlib.import_module("unlabeled.inspecting.views"), "draw", broken)

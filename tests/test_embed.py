@@ -116,5 +116,7 @@ def test_both_splits_are_there_where_the_data_have_two(made: Path, tmp_path: Pat
 
 def test_other_images_are_refused_and_nothing_is_left(made: Path, tmp_path: Path) -> None:
     odd = file(tmp_path / "odd.npz", channels=2)
-    assert "takes images of shape (B, 3, H, W)" in mistake("embed", made / "run", odd, "--out", tmp_path / "z.npz")
+    assert "has 2 channels, and the run was trained on images with 3" in mistake(
+        "embed", made / "run", odd, "--out", tmp_path / "z.npz"
+    )
     assert not (tmp_path / "z.npz").exists()

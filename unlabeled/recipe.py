@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from unlabeled.about import of_limit
 from unlabeled.console import console
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Entry, coerce, get, nearest
@@ -91,8 +92,7 @@ class Roles:
         Raises:
             UserError: a negative limit.
         """
-        if limit is not None and limit < 0:
-            raise UserError(f"limit is {limit}, and must be at least 0, which is all")
+        of_limit({"limit": limit})
         named = {"label": label, "group": group, "columns": columns, "path": path, "split": split}
         named["invariances"] = invariances
         anew: dict[str, Any] = {name: value for name, value in named.items() if value is not None}

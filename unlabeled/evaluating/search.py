@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from unlabeled.about import About
 from unlabeled.batch import Fields
 from unlabeled.data import Source
 from unlabeled.data.columns import printable
@@ -76,25 +77,17 @@ def search(
     image: str | Path | int,
     *,
     data: Any,
-    label: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
     k: int,
     out: Path,
-    root: str | Path | None,
     accelerator: str,
+    about: About,
 ) -> Found:
     """Does what `unlabeled.api.search.search` says."""
     _check(k, out)
     opened_run = Run.judged(run)
     encoder, kind = opened_run.encoder(), build(opened_run.recipe.kind)
     raw = None if str(image).isdecimal() else _opened(kind, Path(image))  # type: ignore[arg-type]
-    roles = opened_run.recipe.roles.given(
-        label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None
-    )
-    everything = open_samples(opened_run, encoder, data, roles, root)
+    everything = open_samples(opened_run, encoder, data, about)
     number = _number(image, everything) if raw is None else everything.number_of(Path(image))  # type: ignore[arg-type]
     query = _decoded(raw, image, everything.sources[0]) if number is None else everything.fetch(number)
     h, encoder = represented(opened_run, encoder, everything, accelerator)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.about import About
 from unlabeled.console import console
-from unlabeled.data import Source, left_out, open_data
+from unlabeled.data import Source, left_out
 from unlabeled.data.columns import printable, spell
 from unlabeled.data.formats.arrays import write_npz
 from unlabeled.errors import UserError
+from unlabeled.evaluating.reading import open_for
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
 from unlabeled.run import Run
@@ -28,26 +30,17 @@ def embed(
     data: Any,
     out: Path | None,
     *,
-    label: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
-    root: str | Path | None,
     accelerator: str,
     batch_size: int,
+    about: About,
 ) -> Path | Columns:
     """Does what `unlabeled.api.embed` says."""
     if out is not None:
         _check(out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
-    recipe = opened_run.recipe
-    channels = encoder.front.channels
-    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=True)
-    opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles)
-    opened.tell()
-    device = make_fabric(recipe, accelerator, 1).device
+    opened = open_for(opened_run, encoder.front.channels, data, about)
+    device = make_fabric(opened_run.recipe, accelerator, 1).device
     encoder = encoder.to(device)
     splits: list[Columns] = []
     sources = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
