@@ -12,8 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from command import ONE, file, mistake, ok, unlabeled
+from command import ONE, file, folder, mistake, ok, unlabeled
 
 from unlabeled import __version__, api
 from unlabeled.cli import EXAMPLES, app, dotted
@@ -234,6 +235,20 @@ def test_views_draws_a_sheet(tmp_path: Path) -> None:
     assert out.read_bytes().startswith(b"\x89PNG")
     assert "did you mean 'strength'?" in mistake("views", data, "--policy.strenght", "1")
     assert "--policy.NAME" in mistake("views", data, "--views.strength", "1")
+
+
+def test_views_need_nothing_that_is_held_out(tmp_path: Path) -> None:
+    """Copies of one picture, or one patient, have no part that could be."""
+    np.savez(tmp_path / "x.npz", x=np.full((6, 8, 8, 3), 90, np.uint8))
+    ok("views", tmp_path / "x.npz", "--images", 2, "--out", tmp_path / "v.png")
+    folder(tmp_path / "d", 12)
+    rows = ["path,patient", *(f"{p.relative_to(tmp_path)},one" for p in sorted((tmp_path / "d").rglob("*.png")))]
+    (tmp_path / "one.csv").write_text("\n".join(rows) + "\n")
+    said = ok("views", tmp_path / "one.csv", "--group", "patient", "--images", 2, "--out", tmp_path / "w.png")
+    assert "held out" not in said
+    assert "no image is held out" in ok(
+        "pretrain", tmp_path / "one.csv", "--group", "patient", *ONE, "--out", tmp_path / "r"
+    )
 
 
 def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ def _stated(text: str) -> Recipe | None:
         run = Run.open(text)
         if not run.finished:
             raise UserError(f"the run {text!r} is not finished: finish it with `unlabeled pretrain ... --resume`")
+        run.needs("method")
         return run.recipe
     return compose(read(text)) if is_recipe(text) else None
 

@@ -121,6 +121,7 @@ def _tell_torn(name: str, rival: Run, run: Run) -> None:
 
 def learned_from_labels(run: Run) -> bool:
     """Tells whether the run's method saw labels."""
+    run.needs("method")
     return bool(getattr(registry.get("methods", run.recipe.method.name).make, "needs_labels", False))
 
 
@@ -136,6 +137,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     Raises:
         UserError: there is no checkpoint, or it is not of this method.
     """
+    run.needs("method")
     recipe, data = run.recipe, run.environment["data"]
     same = source.same_as(data)
     n = data["train"] if same is False else len(chosen_images(recipe, source.labelled_by(recipe.label))[0])

@@ -286,6 +286,7 @@ class Told:
     def _views(self) -> Picture:
         recipe = self.run.recipe
         source = self.data.open(self.run, recipe.data).train
+        self.run.needs("views")
         policy = registry.build("views", recipe.views, shape_of(recipe, source))
         chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SHEET_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
