@@ -120,3 +120,12 @@ def test_other_images_are_refused_and_nothing_is_left(made: Path, tmp_path: Path
         "embed", made / "run", odd, "--out", tmp_path / "z.npz"
     )
     assert not (tmp_path / "z.npz").exists()
+
+
+def test_an_array_of_features_has_what_its_rows_are_beside_it(made: Path, tmp_path: Path) -> None:
+    data = folder(tmp_path / "data")
+    said = ok("embed", made / "run", data, "--out", tmp_path / "h.npy")
+    assert f"written: {tmp_path / 'h-rows.csv'}, which says what each row is" in said
+    rows = list(csv.DictReader((tmp_path / "h-rows.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == len(np.load(tmp_path / "h.npy")) == 60
+    assert [row["class"] for row in rows] == [Path(row["path"]).parent.name for row in rows]

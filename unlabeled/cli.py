@@ -31,6 +31,8 @@ app = App(
 
 OF_IMAGES = ("range", "fit", "pages", "tiles")
 """Options of the kind of data that need no dot: `--range` is `--kind.range`."""
+OF_PYTHON = re.compile(r"type\[|Callable\[|(nn|np|torch|Image)\.|Sequence\[Any")
+"""Types of what nobody can type."""
 DOTTED = re.compile(rf"--([a-z_-]+\.[\w.-]+|{'|'.join(OF_IMAGES)})(?:=(.*))?", re.DOTALL)
 
 
@@ -229,9 +231,7 @@ def _typed(annotation: Any) -> Any:
     """
     if not isinstance(annotation, str):
         return annotation
-    return " | ".join(
-        part for part in annotation.split(" | ") if not re.match(r"type\[|Callable\[|nn\.|Sequence\[Any", part)
-    )
+    return " | ".join(part for part in annotation.split(" | ") if not OF_PYTHON.match(part))
 
 
 def _word(annotation: Any) -> str:

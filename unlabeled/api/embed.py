@@ -30,9 +30,9 @@ def embed(
         run: folder of the run.
         data: samples, as for `pretrain`; labels and columns of text and numbers are copied where there are some.
         out: `.parquet` (columns index, path, split, label, class, embedding), `.csv` (likewise, with columns h0, h1, ... of
-            features), `.npz` (arrays of the same names) or `.npy` (the features alone). `class` is the name or value
-            that the data have, `label` its number. The data's own columns stand beside these, with data_ before a name that
-            is taken. In Python without a file, these arrays are returned.
+            features), `.npz` (arrays of the same names) or `.npy` (the features alone, with the other columns in
+            NAME-rows.csv). `class` is the name or value that the data have, `label` its number. The data's own columns
+            stand beside these, with data_ before a name that is taken. In Python without a file, these arrays are returned.
         accelerator: auto, cpu, cuda, mps.
         batch_size: samples at a time.
         about: what holds of the data, the same for every verb: see `unlabeled.about.About`.

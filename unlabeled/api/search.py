@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Unpack
 from unlabeled.about import About, takes_data
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from PIL import Image
+
     from unlabeled.evaluating.search import Found
 
 
 @takes_data
 def search(
     run: str | Path,
-    image: str | Path | int,
+    image: str | Path | int | np.ndarray[Any, Any] | torch.Tensor | Image.Image,
     /,
     *,
     data: Any = None,
@@ -27,9 +31,10 @@ def search(
 
     Args:
         run: folder of the run.
-        image: a file, or the number of a sample of the data. One of the data is not found itself. Numbers begin with 0
-            and go on from the training to the test samples, as in the table that this prints and in what `evaluate` draws;
-            write ./7 for a file 7.
+        image: a file, or the number or the path of a sample of the data as this prints it, such as zip/member. One of the
+            data is not found itself. Numbers begin with 0 and go on from the training to the test samples, as in the table
+            that this prints and in what `evaluate` draws; write ./7 for a file 7. In Python also an image itself: an array
+            (H, W) or (H, W, C), a tensor (C, H, W), or one of PIL.
         data: samples to search, as for `pretrain`, of all splits; they need no labels (default: the run's own data).
         k: how many to find, at most.
         out: PNG file to draw them in.

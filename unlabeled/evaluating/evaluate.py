@@ -114,10 +114,11 @@ class _Question:
         """What each protocol says of itself."""
         return [bool(getattr(self.kind(item), name, default)) for item in self.protocols]
 
-    def ask_for_views(self, item: Asked) -> None:
-        """Refuses a protocol that draws the run's own views, where nobody has these."""
+    def ready(self, item: Asked) -> Any:
+        """A protocol, which is refused where it draws the run's own views, and nobody has these."""
         if getattr(self.kind(item), "own_views", False) and not item.choice.options.get("views"):
             self.run.needs("views")
+        return self.kind(item)
 
     def check(self) -> None:
         """Refuses what cannot be meant, before any image is opened."""
@@ -178,8 +179,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
                 try:
-                    question.ask_for_views(item)
-                    for text, score in judge(item, question.kind(item), question.amounts):
+                    for text, score in judge(item, question.ready(item), question.amounts):
                         if subject.saw_labels and subject.name != "run":
                             told = f"pretrained with {spell(subject.saw_labels)} of the labels, in every row"
                             score.notes.append(told)

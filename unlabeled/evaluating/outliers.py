@@ -75,7 +75,9 @@ class Outliers:
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: the first of them, how well the scores tell classes, and where all are."""
-        table = Table("number", "path", "label", title="least like the others", title_justify="left")
+        n = len(self.found)
+        which = f" (the first {LISTED} of {n:,}, which the picture shows; the CSV has all samples)" * (n > LISTED)
+        table = Table("number", "path", "label", title=f"least like the others{which}", title_justify="left")
         table.columns[0].justify = "right"
         table.columns[1].overflow = "fold"
         table.add_column("score", justify="right")

@@ -46,10 +46,12 @@ class Samples:
         """Returns (n,) bool, False for those that are known to be bad."""
         return np.concatenate([source.good() for source in self.sources])
 
-    def number_of(self, path: Path) -> int | None:
-        """Finds the number of a file that is one of the samples; None of one that is not."""
-        there = (i for i in range(len(self)) if Path(self.path(i)).name == path.name)
-        return next((i for i in there if Path(self.path(i)).resolve() == path.resolve()), None)
+    def number_of(self, path: str | Path) -> int | None:
+        """Finds the number of a file, or a member of an archive, that is one of the samples; None of one that is not."""
+        asked = Path(path)
+        there = [i for i in range(len(self)) if Path(self.path(i)).name == asked.name]
+        named = next((i for i in there if self.path(i) == str(path)), None)
+        return next((i for i in there if Path(self.path(i)).resolve() == asked.resolve()), None) if named is None else named
 
     def fetch(self, number: int) -> Fields:
         """Returns one sample, (1, ...) each field."""

@@ -53,7 +53,10 @@ def embed(
     if out is None:
         return joined
     _list_skipped(out, {part: source for part, source in sources.items() if source.skipped})
-    return write_whole(out, lambda file: WRITERS[out.suffix](file, joined, opened.train.classes))
+    write_whole(out, lambda file: WRITERS[out.suffix](file, joined, opened.train.classes))
+    if out.suffix == ".npy":
+        _list_rows(out, joined)
+    return out
 
 
 def _check(out: Path) -> None:
@@ -74,6 +77,14 @@ def _list_skipped(out: Path, sources: Mapping[str, Source]) -> None:
     rows = [(split, one.path, one.reason) for split, source in sources.items() for one in source.skipped]
     write_whole(path, lambda p: _write_rows(p, [("split", "path", "reason"), *rows]))
     console().print(f"written: {path}, which lists them", soft_wrap=True)
+
+
+def _list_rows(out: Path, columns: Columns) -> None:
+    """Writes what each row of an array is, which has no place in it, beside the features."""
+    path = out.with_name(f"{out.stem}-rows.csv")
+    plain = {name: values.tolist() for name, values in columns.items() if name != "embedding"}
+    write_whole(path, lambda p: _write_rows(p, [list(plain), *zip(*plain.values(), strict=True)]))
+    console().print(f"written: {path}, which says what each row is", soft_wrap=True)
 
 
 def _write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
