@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -129,3 +130,16 @@ def test_an_array_of_features_has_what_its_rows_are_beside_it(made: Path, tmp_pa
     rows = list(csv.DictReader((tmp_path / "h-rows.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == len(np.load(tmp_path / "h.npy")) == 60
     assert [row["class"] for row in rows] == [Path(row["path"]).parent.name for row in rows]
+
+
+def test_pandas_reads_the_features_as_the_page_says(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    page = (Path(__file__).parent.parent / "docs" / "exporting.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("parquet", "csv"):
+        ok("embed", made / "run", folder(tmp_path / "data"), "--out", f"features.{suffix}")
+    space: dict[str, Any] = {}
+    exec(page.partition("```py\n")[2].partition("```")[0], space)
+    assert space["h"].shape == space["same"].shape == (60, 32)
+    assert_allclose(space["h"].to_numpy(), space["same"].to_numpy(), rtol=1e-5)
+    assert list(space["h"].index) == list(space["table"]["path"])

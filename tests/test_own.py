@@ -236,7 +236,7 @@ class resnet18(nn.Module):  # noqa: N801
     [
         ({"encoder": resnet18}, "'resnet18' that was given has the name of another"),
         ({"views": simclr}, "'simclr' that was given has the name of another"),
-        ({"views": lambda x: x}, "has no name that a run could keep"),
+        ({"views": lambda x: x}, "has no name that a run could keep, to know it by when it is resumed or opened again"),
         ({"views": 3}, "views is a int"),
         ({"encoder": 3}, "encoder is a int"),
         ({"method": noisy}, "method is 'noisy': give a name, or a class that inherits from"),
@@ -299,6 +299,22 @@ def test_a_registered_class_is_a_row_of_a_table(tmp_path: Path) -> None:
     assert not table.failed
     row = next(row for row in table.rows if row["name"] == "loud")
     assert row["recipe"]["method"]["temperature"] == 0.3
+
+
+def test_rows_of_own_classes_have_options(tmp_path: Path) -> None:
+    """Spelt as those of names are, and refused alike."""
+    from unlabeled.comparing.compare import _spelled
+
+    assert _spelled((Louder, {"temperature": 0.2, "queue": 32})) == "Louder:temperature=0.2,queue=32"
+    assert _spelled(("moco", {"queue": 32})) == "moco:queue=32"
+    shared: Any = {"epochs": 1, "batch_size": 16, "image_size": 8, "out": tmp_path / "out"}
+    with pytest.raises(UserError, match="method 'Louder' has no option 'temprature'; did you mean 'temperature'"):
+        unlabeled.compare(images(), method=[(Louder, {"temprature": 0.2}), "simclr"], **shared)
+    with pytest.raises(UserError, match="encoder 'Net' is a module with weights, and all rows begin with noise"):
+        unlabeled.compare(images(), method="simclr", encoder=Net(), **shared)
+    with pytest.raises(UserError, match="method 'Louder' has no option 'temprature'"):
+        unlabeled.sweep(images(), method=Louder, views=noisy, encoder=Net, grid=["method.temprature=1,2"], **shared)
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_of_a_table_are_refused_what_only_this_process_has(tmp_path: Path) -> None:

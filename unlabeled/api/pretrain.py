@@ -62,8 +62,8 @@ def pretrain(
     white; `--fit crop|pad|stretch`; `--pages first|all|channels` of a file; `--tiles 256`, of large pictures.
 
     Args:
-        data: folder, zip, Parquet or .npz file, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or
-            a `torch.utils.data.Dataset` (default: the recipe's).
+        data: folder, zip, Parquet or .npz file, .csv or .txt that lists files, name of a known set, or
+            `train=PATH,test=PATH`; in Python also arrays or a `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr). In Python also a class of your own.
         encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc. In Python also a
             `torch.nn.Module`, which begins with the weights it has, or a class of such, drawn by the seed.
