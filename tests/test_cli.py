@@ -12,10 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from command import ONE, file, mistake, ok, unlabeled
+from command import ONE, file, folder, mistake, ok, unlabeled
 
-from unlabeled import __version__, api
+from unlabeled import __version__, api, registry
 from unlabeled.cli import EXAMPLES, app, dotted
 from unlabeled.cli import VERBS as VERBS_IN_ORDER
 from unlabeled.recipe import locate, packaged
@@ -110,6 +111,23 @@ def test_the_help_speaks_of_what_is_typed_and_not_of_python(verb: str) -> None:
 def test_what_can_be_named_is_listed(what: str, named: str, option: str) -> None:
     assert named in ok("list", what)
     assert option in ok("list", what, named)
+
+
+@pytest.mark.parametrize("what", ["methods", "views", "optim", "probes", "data", "kinds", "encoders"])
+def test_each_name_is_described_by_a_whole_sentence_of_its_own(what: str) -> None:
+    said = {name: registry.get(what, name).line for name in registry.names(what)}
+    for name, line in said.items():
+        assert line[-1] in ".?!", (name, line)
+        assert not re.search(r"[\w,][.]$", line) or line.count("(") == line.count(")"), f"{name} is cut off: {line}"
+        assert list(said.values()).count(line) == 1, f"{name} is said to be what another is: {line}"
+
+
+def test_a_description_is_no_line_of_its_docstring() -> None:
+    assert registry.get("methods", "data-init").line.endswith(
+        "the baseline of the tables of pretext tasks, beside `random`."
+    )
+    assert registry.get("views", "neighbours").line.endswith('Representation Learning by Context Prediction", §3.1).')
+    assert registry.get("probes", "invariance").line.endswith("an image is shown?")
 
 
 def test_data_and_networks_are_listed_and_other_words_refused() -> None:
@@ -236,8 +254,23 @@ def test_views_draws_a_sheet(tmp_path: Path) -> None:
     assert "--policy.NAME" in mistake("views", data, "--views.strength", "1")
 
 
+def test_views_need_nothing_that_is_held_out(tmp_path: Path) -> None:
+    """Copies of one picture, or one patient, have no part that could be."""
+    np.savez(tmp_path / "x.npz", x=np.full((6, 8, 8, 3), 90, np.uint8))
+    ok("views", tmp_path / "x.npz", "--images", 2, "--out", tmp_path / "v.png")
+    np.savez(tmp_path / "two.npz", x=np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8))
+    folder(tmp_path / "d", 12)
+    rows = ["path,patient", *(f"{p.relative_to(tmp_path)},one" for p in sorted((tmp_path / "d").rglob("*.png")))]
+    (tmp_path / "one.csv").write_text("\n".join(rows) + "\n")
+    said = ok("views", tmp_path / "one.csv", "--group", "patient", "--images", 2, "--out", tmp_path / "w.png")
+    assert "held out" not in said
+    two = tmp_path / "two.npz"
+    seed = next(seed for seed in range(9) if "held out by seed" in unlabeled("pretrain", two, "--seed", seed).err)
+    ok("views", two, "--seed", seed, "--images", 2, "--out", tmp_path / "u.png")
+
+
 def test_an_error_of_the_program_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(importlib.import_module("unlabeled.inspecting.views"), "draw", broken)

@@ -30,7 +30,7 @@ ORDER = [
     ["recipe", "parts", "compute"],
     ["losses"],
     ["own"],
-    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors"],
+    ["about", "registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors"],
 ]
 """From the top."""
 

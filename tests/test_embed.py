@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -116,5 +117,29 @@ def test_both_splits_are_there_where_the_data_have_two(made: Path, tmp_path: Pat
 
 def test_other_images_are_refused_and_nothing_is_left(made: Path, tmp_path: Path) -> None:
     odd = file(tmp_path / "odd.npz", channels=2)
-    assert "takes images of shape (B, 3, H, W)" in mistake("embed", made / "run", odd, "--out", tmp_path / "z.npz")
+    assert "has 2 channels, and the run was trained on images with 3" in mistake(
+        "embed", made / "run", odd, "--out", tmp_path / "z.npz"
+    )
     assert not (tmp_path / "z.npz").exists()
+
+
+def test_an_array_of_features_has_what_its_rows_are_beside_it(made: Path, tmp_path: Path) -> None:
+    data = folder(tmp_path / "data")
+    said = ok("embed", made / "run", data, "--out", tmp_path / "h.npy")
+    assert f"written: {tmp_path / 'h-rows.csv'}, which says what each row is" in said
+    rows = list(csv.DictReader((tmp_path / "h-rows.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == len(np.load(tmp_path / "h.npy")) == 60
+    assert [row["class"] for row in rows] == [Path(row["path"]).parent.name for row in rows]
+
+
+def test_pandas_reads_the_features_as_the_page_says(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    page = (Path(__file__).parent.parent / "docs" / "exporting.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for suffix in ("parquet", "csv"):
+        ok("embed", made / "run", folder(tmp_path / "data"), "--out", f"features.{suffix}")
+    space: dict[str, Any] = {}
+    exec(page.partition("```py\n")[2].partition("```")[0], space)
+    assert space["h"].shape == space["same"].shape == (60, 32)
+    assert_allclose(space["h"].to_numpy(), space["same"].to_numpy(), rtol=1e-5)
+    assert list(space["h"].index) == list(space["table"]["path"])

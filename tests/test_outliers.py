@@ -89,3 +89,9 @@ def test_mistakes(made: Path, tmp_path: Path) -> None:
     assert "500 at most" in mistake(*words, "--n", 501)
     assert "ends in .csv" in mistake(*words, "--out", tmp_path / "o.png")
     assert "no folder" in mistake(*words, "--out", tmp_path / "no" / "o.csv")
+
+
+def test_a_terminal_says_that_it_shows_the_first_alone(made: Path, tmp_path: Path) -> None:
+    said = ok("outliers", made / "run", "--n", 12, "--out", tmp_path / "o.csv")
+    assert "(the first 10 of 12, which the picture shows; the CSV has all samples)" in said
+    assert "the first" not in ok("outliers", made / "run", "--n", 10, "--out", tmp_path / "o.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def noisy(fields: dict[str, Tensor], generator: torch.Generator) -> tuple[list[T
     return [x, (x + torch.rand(x.shape, generator=generator) / 10).clamp(max=1)], {}
 
 
+def still(fields: dict[str, Tensor], generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """A policy of one view."""
+    return [fields["image"].float() / 255], {}
+
+
 def dimmed(image: Tensor) -> Tensor:
     """Of one image, as transforms of torchvision are."""
     return (image * torch.rand(())).to(torch.uint8)
@@ -98,10 +104,36 @@ def test_a_run_of_own_parts_keeps_names_and_is_opened_once_they_are_given_again(
     ):
         unlabeled.load(run.path)
     with pytest.raises(UserError, match=r"made with method Louder and encoder Net and views noisy, given in Python"):
-        _ = Run.open(run.path).recipe
+        Run.open(run.path).needs("method")
     unlabeled.give(encoder=Net, method=Louder, views=noisy)
     assert torch.equal(unlabeled.load(run.path)(torch.from_numpy(x[:4]).permute(0, 3, 1, 2)), h)
     assert Run.open(run.path).recipe.method.name == "Louder"
+
+
+def test_only_what_draws_the_views_asks_for_them(tmp_path: Path) -> None:
+    """In a session that does not have them, as a function of a notebook."""
+    x, y = images()
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    data, run = tmp_path / "x.npz", tmp_path / "run"
+    unlabeled.pretrain(data, views=still, method="supervised", options={"encoder.width": 4}, out=run, **TINY)
+    recipe = Run.open(run).recipe
+    again()
+    assert Run.open(run).recipe == recipe
+    assert unlabeled.load(run).dim
+    assert len(unlabeled.embed(run, data)["path"]) == 60  # type: ignore[arg-type, index]
+    assert unlabeled.search(run, 3, data=data, k=1, out=tmp_path / "s.png").neighbours
+    assert unlabeled.outliers(run, data, n=1, out=tmp_path / "o.csv").found
+    assert unlabeled.predict(run, data, out=tmp_path / "p.csv").counts
+    assert unlabeled.export(run, format="safetensors").path.is_file()
+    assert "kNN" in str(unlabeled.evaluate(run, protocol="knn", against="random"))
+    asked = "was made with views still, given in Python: define it as it was, and call unlabeled.give(views=still)"
+    page = unlabeled.report(run, out=tmp_path / "r.html").read_text()
+    assert f"The views are not drawn: &#39;{run}&#39; {asked}" in page
+    with pytest.raises(UserError, match=re.escape(asked)):
+        unlabeled.evaluate(run, protocol="health", against="none")
+    assert unlabeled.evaluate(run, protocol="health:views=simclr,images=16", against="none")
+    with pytest.raises(UserError, match=re.escape(asked)):
+        unlabeled.pretrain(data, out=run, resume=True, epochs=2)
 
 
 def test_a_method_asks_of_a_run_what_the_one_above_it_does() -> None:
@@ -204,7 +236,7 @@ class resnet18(nn.Module):  # noqa: N801
     [
         ({"encoder": resnet18}, "'resnet18' that was given has the name of another"),
         ({"views": simclr}, "'simclr' that was given has the name of another"),
-        ({"views": lambda x: x}, "has no name that a run could keep"),
+        ({"views": lambda x: x}, "has no name that a run could keep, to know it by when it is resumed or opened again"),
         ({"views": 3}, "views is a int"),
         ({"encoder": 3}, "encoder is a int"),
         ({"method": noisy}, "method is 'noisy': give a name, or a class that inherits from"),
@@ -267,6 +299,22 @@ def test_a_registered_class_is_a_row_of_a_table(tmp_path: Path) -> None:
     assert not table.failed
     row = next(row for row in table.rows if row["name"] == "loud")
     assert row["recipe"]["method"]["temperature"] == 0.3
+
+
+def test_rows_of_own_classes_have_options(tmp_path: Path) -> None:
+    """Spelt as those of names are, and refused alike."""
+    from unlabeled.comparing.compare import _spelled
+
+    assert _spelled((Louder, {"temperature": 0.2, "queue": 32})) == "Louder:temperature=0.2,queue=32"
+    assert _spelled(("moco", {"queue": 32})) == "moco:queue=32"
+    shared: Any = {"epochs": 1, "batch_size": 16, "image_size": 8, "out": tmp_path / "out"}
+    with pytest.raises(UserError, match="method 'Louder' has no option 'temprature'; did you mean 'temperature'"):
+        unlabeled.compare(images(), method=[(Louder, {"temprature": 0.2}), "simclr"], **shared)
+    with pytest.raises(UserError, match="encoder 'Net' is a module with weights, and all rows begin with noise"):
+        unlabeled.compare(images(), method="simclr", encoder=Net(), **shared)
+    with pytest.raises(UserError, match="method 'Louder' has no option 'temprature'"):
+        unlabeled.sweep(images(), method=Louder, views=noisy, encoder=Net, grid=["method.temprature=1,2"], **shared)
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_of_a_table_are_refused_what_only_this_process_has(tmp_path: Path) -> None:

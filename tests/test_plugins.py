@@ -168,7 +168,7 @@ def test_a_run_asks_for_the_plugins_that_are_not_here(
 
     def asked() -> str:
         with pytest.raises(UserError) as error:
-            _ = Run.open("run").recipe if part == "views" else load("run")
+            Run.open("run").needs("views") if part == "views" else load("run")
         return str(error.value)
 
     assert asked().startswith(f"{said}; "), "the one that it was made with is here"

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn.functional import cosine_similarity
 
 import unlabeled
+from unlabeled.errors import UserError
 
 
 def features(made: Path, paths: list[Path]) -> torch.Tensor:
@@ -117,3 +118,35 @@ def test_a_file_that_cannot_have_the_channels_is_refused(made: Path, tmp_path: P
     message = mistake("search", tmp_path / "run", made / "data" / "a" / "0.png", "--data", two, "--out", tmp_path / "s.png")
     assert "3 channels where the others have 2" in message
     assert len(unlabeled.search(tmp_path / "run", 0, data=two, k=2, out=tmp_path / "s.png").neighbours) == 2
+
+
+def test_what_the_table_prints_can_be_searched_for(made: Path, tmp_path: Path) -> None:
+    """Members of an archive, tiles and rows of arrays lie in no file of their own."""
+    packed = Path(shutil.make_archive(str(tmp_path / "set"), "zip", made / "data"))
+    np.savez(tmp_path / "x.npz", x=images(9)[0])
+    for data, options in ((packed, {}), (tmp_path / "x.npz", {}), (made / "data", {"kind.tiles": 8})):
+        first = unlabeled.search(made / "run", 4, data=data, k=2, out=tmp_path / "s.png", options=options)
+        shown = first.neighbours[0]
+        again = unlabeled.search(made / "run", shown.path, data=data, k=2, out=tmp_path / "s.png", options=options)
+        number = unlabeled.search(made / "run", shown.number, data=data, k=2, out=tmp_path / "s.png", options=options)
+        assert (again.neighbours, again.label) == (number.neighbours, number.label)
+        assert shown.number not in {n.number for n in again.neighbours}
+    assert f"there is no image '{packed}/a/nowhere.png'" in mistake(
+        "search", made / "run", packed / "a" / "nowhere.png", "--data", packed, "--out", tmp_path / "s.png"
+    )
+
+
+def test_an_image_in_memory_is_searched_for(made: Path, tmp_path: Path) -> None:
+    path = sorted((made / "data").rglob("*.png"))[17]
+    by_file = unlabeled.search(made / "run", shutil.copy(path, tmp_path), data=made / "data", k=3, out=tmp_path / "s.png")
+    with Image.open(path) as opened:
+        opened.load()
+    array = np.array(opened)
+    for given in (opened, array, array[None], torch.from_numpy(array).permute(2, 0, 1)):
+        found = unlabeled.search(made / "run", given, data=made / "data", k=3, out=tmp_path / "s.png")
+        assert found.neighbours == by_file.neighbours
+        assert found.query == "the image that was given"
+    with pytest.raises(UserError, match="what to search for is a dict: give a file, a number, an array"):
+        unlabeled.search(made / "run", {}, data=made / "data")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="'the image that was given' cannot be used"):
+        unlabeled.search(made / "run", np.zeros((2, 3, 4, 5)), data=made / "data", out=tmp_path / "s.png")

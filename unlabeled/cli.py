@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from types import FunctionType
 from typing import Annotated, Any, get_args, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import unlabeled
 from unlabeled import api, registry
+from unlabeled.about import About
 from unlabeled.errors import UserError, bounded, is_full_memory
 
 app = App(
@@ -30,6 +31,8 @@ app = App(
 
 OF_IMAGES = ("range", "fit", "pages", "tiles")
 """Options of the kind of data that need no dot: `--range` is `--kind.range`."""
+OF_PYTHON = re.compile(r"type\[|Callable\[|(nn|np|torch|Image)\.|Sequence\[Any")
+"""Types of what nobody can type."""
 DOTTED = re.compile(rf"--([a-z_-]+\.[\w.-]+|{'|'.join(OF_IMAGES)})(?:=(.*))?", re.DOTALL)
 
 
@@ -193,22 +196,42 @@ def _is_a_copy() -> bool:
 
 def _without_result(verb: Any) -> Any:
     """The verb for cyclopts, which would import the type of the result to read the annotations."""
-    copied = FunctionType(verb.__code__, verb.__globals__, verb.__name__, verb.__defaults__)
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        return verb(*arguments, **named)
+
+    found = inspect.signature(verb).parameters
+    run.__annotations__ = {name: _typed(p.annotation) for name, p in found.items()}
+    hints = get_type_hints(run, inspect.unwrap(verb).__globals__)
+    run.__annotations__ = {name: _shown(name, hint) for name, hint in hints.items()}
     needed = {"out"} if verb is api.embed else set()  # Python gets arrays without a file
-    copied.__kwdefaults__ = {k: v for k, v in (verb.__kwdefaults__ or {}).items() if k not in needed}
-    copied.__annotations__ = {k: _typed(v) for k, v in verb.__annotations__.items() if k != "return"}
-    copied.__annotations__ = {k: Annotated[v, Parameter(metavar=_word(v))] for k, v in get_type_hints(copied).items()}
-    copied.__doc__ = _unwrapped(verb.__doc__.partition("Returns:")[0])
-    return copied
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            p.replace(annotation=run.__annotations__[name], default=p.empty if name in needed else p.default)
+            for name, p in found.items()
+        ]
+    )
+    run.__name__, run.__doc__ = verb.__name__, _unwrapped(verb.__doc__.partition("Returns:")[0])
+    return run
 
 
-def _typed(annotation: str) -> str:
+def _shown(name: str, annotation: Any) -> Any:
+    """An annotation as the help shows it: with a word for values, what all verbs take in a place of its own."""
+    word = Parameter(metavar=_word(annotation))
+    return (
+        Annotated[annotation, word, Parameter(group=DATA)] if name in About.__annotations__ else Annotated[annotation, word]
+    )
+
+
+def _typed(annotation: Any) -> Any:
     """An annotation less what nobody can type: things that Python alone can give.
 
     >>> _typed("str | Callable[..., Any] | None")
     'str | None'
     """
-    return " | ".join(part for part in annotation.split(" | ") if not re.match(r"type\[|Callable\[|nn\.", part))
+    if not isinstance(annotation, str):
+        return annotation
+    return " | ".join(part for part in annotation.split(" | ") if not OF_PYTHON.match(part))
 
 
 def _word(annotation: Any) -> str:
@@ -228,6 +251,10 @@ def _unwrapped(text: str) -> str:
     text = re.sub(r"(?<=\S)\n {4}(?=\S)", " ", about) + found + arguments
     text = re.sub(r" In Python (?:also|without)[^.]*(?:\.\w[^.]*)*\.(?=\s)", "", text)
     return re.sub(r"; in Python,? (?:also [^`(.]*)?`[^`]*`", "", text)
+
+
+DATA = Group("The data", "O" + _unwrapped(About.__doc__ or "").partition("options: o")[2], sort_key=99)
+"""Where the help shows what all verbs take, and what of it has a dot."""
 
 
 def _shown_examples(commands: list[str]) -> str:

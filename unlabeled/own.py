@@ -39,7 +39,10 @@ def own(
         return registered[0]
     name = str(getattr(thing, "__name__", type(thing).__name__))
     if not name.isidentifier():
-        raise UserError(f"{KINDS[kind]} {name!r} has no name that a run could keep: write a function with def, or a class")
+        raise UserError(
+            f"{KINDS[kind]} {name!r} has no name that a run could keep, to know it by when it is resumed or opened again: "
+            "write a function with def, or a class"
+        )
     if taken or (name in registry.names(kind) and (kind, name) not in _given):
         raise UserError(
             f"{KINDS[kind]} {name!r} that was given has the name of another: call your class or function otherwise"

@@ -11,9 +11,10 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from unlabeled.about import of_limit
 from unlabeled.console import console
 from unlabeled.errors import UserError
-from unlabeled.registry import Choice, Entry, coerce, get, nearest
+from unlabeled.registry import Choice, Entry, coerce, get, names, nearest
 
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
@@ -93,8 +94,7 @@ class Roles:
         Raises:
             UserError: a negative limit.
         """
-        if limit is not None and limit < 0:
-            raise UserError(f"limit is {limit}, and must be at least 0, which is all")
+        of_limit({"limit": limit})
         named = {"label": label, "group": group, "columns": columns, "path": path, "split": split}
         named["invariances"] = invariances
         anew: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
@@ -279,6 +279,8 @@ def compose(
     over what the method's paper prescribes with it, over the defaults. `prescribe=False` leaves these two out: the recipe
     that a run kept was whole when it was written; an option that it does not name is newer, and is how things were before.
     `encoder` is the name of the one where nobody names any: that of the kind of data.
+    A name in it that nobody has here, such as that of a function given in Python, stands with its options as they were: who
+    builds it asks for it (`Run.needs`).
 
     Keys are fields of `Recipe`; `"method.temperature"` reaches an option. A choice given with another name replaces what
     was there with its options; options alone change it, whatever its name. Warm-up, and the rule by which a learning rate
@@ -294,29 +296,33 @@ def compose(
     given: dict[str, Any] = {}
     for layer in layers:
         given = _merge(given, _nested(layer))
+    if not prescribe:
+        return _checked(_merge(_plain_defaults(), _formerly(given)), kept=True)
     entry = get("methods", given.get("method", {}).get("name", Recipe().method.name))
     whose = _merge(_nested(entry.recipe), given).get("encoder", {}).get("name", encoder)
-    paper = _nested(entry.prescribed(whose, given)) if prescribe else {}
+    paper = _nested(entry.prescribed(whose, given))
     if usual and not coerce(given.get("paper", False), bool, "paper"):
         given = _merge(_nested(usual(entry, whose, paper)), given)
     if given.get("optimizer", {}).get("name", "") not in ("", paper.get("optimizer", {}).get("name")):
         paper = {name: value for name, value in paper.items() if name not in ("lr_scaling", "warmup_epochs")}
     given = _merge(paper, given)
-    base = Recipe()
-    plain = base.to_dict() | {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}, "encoder": {"name": encoder}}
-    if prescribe and WEIGHTS in given.get("encoder", {}):
+    if WEIGHTS in given.get("encoder", {}):
         raise UserError(
             "--encoder.checkpoint-path gives the weights to the untrained encoder, too, with which the run is compared, and "
             "needs the file ever after: give --from FILE.safetensors in its place"
         )
-    given = given if prescribe else _formerly(given)
-    return _checked(_merge(plain, given))
+    return _checked(_merge(_plain_defaults(encoder), given))
+
+
+def _plain_defaults(encoder: str = ENCODER) -> dict[str, Any]:
+    named = {"views": {"name": "simclr"}, "optimizer": {"name": "sgd"}, "encoder": {"name": encoder}}
+    return Recipe().to_dict() | named
 
 
 def _formerly(given: dict[str, Any]) -> dict[str, Any]:
     """What a run kept, with the options that it was written before as they were then."""
-    chosen = {key: value for key, value in given.items() if CHOICES.get(key) and value.get("name")}
-    return given | {key: {**get(str(CHOICES[key]), value["name"]).formerly, **value} for key, value in chosen.items()}
+    kinds = {key: kind for key, kind in CHOICES.items() if kind and given.get(key, {}).get("name") in names(kind)}
+    return given | {key: {**get(kind, given[key]["name"]).formerly, **given[key]} for key, kind in kinds.items()}
 
 
 def difference(recipe: Recipe, other: Recipe) -> dict[str, str]:
@@ -342,15 +348,18 @@ def _typed(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _checked(plain: dict[str, Any]) -> Recipe:
+def _checked(plain: dict[str, Any], *, kept: bool = False) -> Recipe:
+    """The recipe of checked values; in one that was `kept`, names that nobody has here stay as they are."""
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     for key, value in plain.items():
         if key in CHOICES:
             options = {k: v for k, v in value.items() if k != "name"}
-            kind = CHOICES[key]
-            plain_options = {k: _scalar(v) for k, v in options.items()}
-            values[key] = get(kind, value["name"]).resolve(options) if kind else Choice(value["name"], plain_options)
+            kind, name = CHOICES[key], value["name"]
+            if kind and (name in names(kind) or not kept):
+                values[key] = get(kind, name).resolve(options)
+            else:
+                values[key] = Choice(name, {k: _scalar(v) for k, v in options.items()})
         else:
             values[key] = coerce(value, hints[key], key.replace("_", "-"))
     recipe = Recipe(**values)

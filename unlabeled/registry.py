@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import math
 import os
+import re
 import sys
 import traceback
 import zlib
@@ -68,6 +69,8 @@ FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data
 PLUGINS = "UNLABELED_PLUGINS"
 """Environment variable: files of plug-ins, separated as in PATH."""
 
+_SENTENCE = re.compile(r"(?<!\bal)\.(?=\s+[A-Z`(])")
+"""Where a sentence ends: not in "Chen et al. 2020"."""
 _PLUGIN = "unlabeled_plugin_"
 """What the modules of plug-ins are called, before the name of the file."""
 
@@ -144,6 +147,13 @@ class Entry:
     def about(self) -> str:
         """The docstring, of the nearest class above that has one."""
         return inspect.getdoc(self.make) or ""
+
+    @property
+    def line(self) -> str:
+        """What it is, in one whole sentence."""
+        said = self.says or _SENTENCE.split(self.about.partition("\n\n")[0])[0]
+        words = " ".join(said.split()) or "no docstring"
+        return words if words[-1] in ".?!" else f"{words}."
 
     def resolve(self, options: Mapping[str, Any]) -> Choice:
         """Returns this name with every option: those given, in their types, and the defaults of the others.

@@ -34,8 +34,8 @@ from unlabeled.files import cannot_write, write_whole
 from unlabeled.forms import FormError, check, parsed, read_json
 from unlabeled.kept import Kept
 from unlabeled.parts.heads import LinearClassifier
-from unlabeled.recipe import Recipe, compose, read
-from unlabeled.registry import Choice, plugins
+from unlabeled.recipe import CHOICES, Recipe, compose, read
+from unlabeled.registry import Choice, get, plugins
 
 RECIPE, ENVIRONMENT, METRICS, CHECKPOINT, ENCODER, CLASSIFIER = (
     "recipe.yaml",
@@ -86,10 +86,10 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe: every option with its value.
+        """The resolved recipe: every option with its value; parts that nobody has here by their names (see `needs`).
 
         Raises:
-            UserError: it cannot be read, or names what a plug-in has that was not given; it says which.
+            UserError: it cannot be read, or is of a kind of data that a plug-in has which was not given.
         """
         found = read(self.path / RECIPE)
         with self._asking_for_plugins():
@@ -97,6 +97,16 @@ class Run:
             kind = recipe.kind if recipe.kind.name else Choice(FIRST_KIND, recipe.kind.options)
             kind = as_then(kind)
         return replace(recipe, kind=kind)
+
+    def needs(self, *parts: str) -> None:
+        """Asks for parts of the recipe, such as method and views, before they are built: an encoder alone needs none.
+
+        Raises:
+            UserError: one is not known here; it says how to give it again.
+        """
+        with self._asking_for_plugins():
+            for part in parts:
+                get(str(CHOICES[part]), getattr(self.recipe, part).name)
 
     @cached_property
     def environment(self) -> dict[str, Any]:

@@ -165,3 +165,22 @@ def test_numbers_are_numbers(pictures: Path) -> None:
     assert german.columns["label"].tolist() == [i + 0.5 for i in range(40)]
     assert german.labels is None
     assert labels([i % 3 / 2 for i in range(40)]).classes == ("0", "0.5", "1")
+
+
+@pytest.mark.parametrize(
+    ("listed", "written"), [("train.csv", "{name}"), ("train/list.csv", "train/{name}"), ("l/a.csv", "train/{name}")]
+)
+def test_files_are_found_where_people_put_them(
+    listed: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the list's folder, in a folder beside the list, or from where the program runs; and it is said."""
+    names = [f"{i}.png" for i in range(N)]
+    for i, name in enumerate(names):
+        write(tmp_path / "train" / name, seed=i)
+    (tmp_path / "l").mkdir()
+    (tmp_path / listed).write_text("path\n" + "\n".join(written.format(name=name) for name in names) + "\n")
+    monkeypatch.chdir(tmp_path if listed == "l/a.csv" else "/")
+    data = open_data(tmp_path / listed, seed=None)
+    assert len(data.train.fetch(range(N))["image"]) == N
+    assert data.train.skipped == []
+    assert "its files are not beside it, and were found in" in " ".join(data.remarks())

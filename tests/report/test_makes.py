@@ -49,7 +49,7 @@ def test_a_method_that_makes_pictures_has_a_section_of_them(masked: Path) -> Non
     with Image.open(io.BytesIO(base64.b64decode(content))) as sheet:
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
     run = Run.open(masked)
-    told = Told("run", run, "r0", Opener(None, None))
+    told = Told("run", run, "r0", Opener(None, {}))
     source = told.data.open(run, run.recipe.data).train
     first = source.fetch(np.random.default_rng(run.recipe.seed).permutation(len(source))[:1])["image"]
     assert first.shape[2:] == (8, 8)
@@ -61,7 +61,7 @@ def test_a_method_that_makes_pictures_has_a_section_of_them(masked: Path) -> Non
 def test_the_weights_are_those_of_the_run(masked: Path) -> None:
     """What is drawn changes with the decoder, which only the checkpoint holds."""
     run = Run.open(masked)
-    source = Told("run", run, "r0", Opener(None, None)).data.open(run, run.recipe.data).train
+    source = Told("run", run, "r0", Opener(None, {})).data.open(run, run.recipe.data).train
     order = torch.rand(2, 64, generator=torch.Generator().manual_seed(0)).argsort(1)
     batch = Batch([torch.rand(2, 3, 8, 8)], torch.arange(2), {"keep": order[:, :32], "hidden": order[:, 32:]})
     drawn = []

@@ -14,7 +14,7 @@ from command import images, mistake, ok
 from tags import Tags
 
 import unlabeled
-from unlabeled.evaluating.splits import Columns, splits
+from unlabeled.evaluating.splits import splits
 from unlabeled.reporting.collect import Opener, Told
 from unlabeled.reporting.inline import look
 from unlabeled.reporting.page import render
@@ -114,10 +114,10 @@ def test_a_run_that_was_not_evaluated_says_so_first(run: Path, tmp_path: Path) -
     said = json.loads((lone / "evaluation.json").read_text())
     del said["answer"]
     (lone / "evaluation.json").write_text(json.dumps(said))
-    (found,) = Told("lone", Run.open(lone), "r0", Opener(None, None)).answer
+    (found,) = Told("lone", Run.open(lone), "r0", Opener(None, {})).answer
     assert found.startswith(("Pretraining", "Whether pretraining helped"))
     (lone / "evaluation.json").unlink()
-    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    told = Told("lone", Run.open(lone), "r0", Opener(None, {}))
     assert told.answer == [f"Not evaluated with labels yet: unlabeled evaluate {lone} says whether pretraining helped."]
     assert told.answer[0] in " ".join(Tags(render([told])).text.split())
 
@@ -131,7 +131,7 @@ def test_verdict_failures_and_every_command_are_there(run: Path, tmp_path: Path)
     commands = [["unlabeled", "evaluate", "a"], ["unlabeled", "evaluate", "b"]]
     made = {**said, "scores": said["scores"] + scores, "failed": {"umap": "no package"}, "commands": commands}
     (lone / "evaluation.json").write_text(json.dumps(made))
-    text = " ".join(Tags(render([Told("lone", Run.open(lone), "r0", Opener(None, None))])).text.split())
+    text = " ".join(Tags(render([Told("lone", Run.open(lone), "r0", Opener(None, {}))])).text.split())
     assert "Health: fine" in text
     assert "health of the random encoder: fine (untrained encoder)" in text
     assert "Not judged by umap: no package" in text
@@ -153,7 +153,7 @@ def test_a_map_that_is_damaged_is_said(run: Path, tmp_path: Path, content: str, 
     lone = tmp_path / "lone"
     shutil.copytree(run, lone)
     (lone / "pictures" / "tsne.json").write_text(content)
-    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    told = Told("lone", Run.open(lone), "r0", Opener(None, {}))
     assert told.maps == []
     assert any(said in sentence for sentence in told.missing)
 
@@ -167,7 +167,7 @@ def test_protocols_that_were_asked_twice_are_shown_twice(run: Path, tmp_path: Pa
         for one in (name, other):
             shutil.copy(pictures / "other <i>.png", pictures / f"{one}.png")
     shutil.copy(pictures / "other <i>.png", pictures / "clusters-k=5.png")
-    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    told = Told("lone", Run.open(lone), "r0", Opener(None, {}))
     assert [made.title for made in told.maps] == ["t-SNE", "t-SNE (perplexity=200)"]
     assert [made.title for made in told.rankings] == ["Retrieval", "Retrieval (k=50)"]
     assert [picture.name for picture in told.pictures] == ["clusters-k=5.png", "knn-labels=2.png", "other <i>.png"]
@@ -183,7 +183,7 @@ def test_images_of_other_data_are_refused(made: Path, run: Path, tmp_path: Path)
         arrays = dict(held)
     arrays["y_test"] = np.roll(arrays["y_test"], 1)
     np.savez(tmp_path / "x.npz", **arrays)
-    told = Told("run", Run.open(run), "r0", Opener(str(tmp_path / "x.npz"), None))
+    told = Told("run", Run.open(run), "r0", Opener(str(tmp_path / "x.npz"), {}))
     (drawn,) = told.maps
     assert drawn.scatter.sprite is None
     assert any("give the same --data" in sentence for sentence in told.missing)
@@ -191,8 +191,8 @@ def test_images_of_other_data_are_refused(made: Path, run: Path, tmp_path: Path)
 
 def test_a_limit_finds_the_samples_that_evaluate_took(run: Path) -> None:
     opened = Run.open(run)
-    taken = Opener(None, None, limit=30).evaluated(opened, opened.recipe.data).test
-    asked = splits(None, opened, 1, None, True, Columns(limit=30))[1]
+    taken = Opener(None, {"limit": 30}).evaluated(opened, opened.recipe.data).test
+    asked = splits(None, opened, 1, True, {"limit": 30})[1]
     assert taken is not None
     assert len(taken) == 10
     assert taken.fingerprint == asked.fingerprint
@@ -264,7 +264,7 @@ def test_a_run_on_arrays_is_repeated_in_python(tmp_path: Path, monkeypatch: pyte
     first = unlabeled.pretrain(
         data, epochs=1, batch_size=16, image_size=8, out=tmp_path / "a", accelerator="cpu", options=options
     )
-    told = Told("a", Run.open(tmp_path / "a"), "r0", Opener(None, None))
+    told = Told("a", Run.open(tmp_path / "a"), "r0", Opener(None, {}))
     title, command = told.commands[-1]
     assert "the data (arrays or a Dataset, of which no copy is kept) were given" in title
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def transferred(
 
 
 def page(run: Path) -> str:
-    return render([Told("lone", Run.open(run), "r0", Opener(None, None))])
+    return render([Told("lone", Run.open(run), "r0", Opener(None, {}))])
 
 
 def test_one_table_of_all_sets_and_encoders(sets: Path) -> None:
@@ -86,7 +86,7 @@ def test_it_stands_beside_the_evaluation_of_one_set(run: Path, tmp_path: Path) -
     shutil.copytree(run, lone)
     said = json.loads((lone / "evaluation.json").read_text())
     (lone / "transfer.json").write_text(json.dumps({"transfer": [{**said, "data": "stars", "answer": ["No."]}]}))
-    told = Told("lone", Run.open(lone), "r0", Opener(None, None))
+    told = Told("lone", Run.open(lone), "r0", Opener(None, {}))
     assert told.answer == [f"{said['data']}: It is <em>better</em> than an untrained encoder.", "stars: No."]
     text = " ".join(Tags(render([told])).text.split())
     guess = "always naming the largest class gives 3"

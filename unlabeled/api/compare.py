@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from unlabeled.about import About, of_recipe, takes_data
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from unlabeled.comparing.table import Tabled
 
 
+@takes_data
 def compare(
     data: Any = None,
     /,
     *,
-    method: Sequence[str],
+    method: Sequence[str] | Sequence[Any],
     recipe: str | Path | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    columns: str | None = None,
-    path: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    invariances: str | None = None,
-    encoder: str | None = None,
+    encoder: str | Callable[..., nn.Module] | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -34,9 +32,8 @@ def compare(
     precision: str | None = None,
     seed: int | None = None,
     out: str | Path = "runs/compare",
-    root: str | Path | None = None,
     accelerator: str = "auto",
-    options: Mapping[str, Any] | None = None,
+    **about: Unpack[About],
 ) -> Tabled:
     """Train several methods with one encoder and one budget, judge them by one protocol, and write the table.
 
@@ -49,23 +46,9 @@ def compare(
             (images, labels).
         method: a method's name, with options after a colon (`moco:queue=1024`); a recipe, a file or a packaged one's name
             (`cifar10/moco-v2`); or the folder of a finished run. Several may be given. In Python also
-            a class.
+            a class of your own, or with options `(Mine, {"temperature": 0.2})`.
         recipe: YAML file of what holds for all rows: encoder, sizes, batch.
-        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
-            label, class or the like; or the folders).
-        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
-            values of it are held out (default: none).
-        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
-            {patient}/{} (default: none).
-        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
-            names).
-        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
-            that says nothing else).
-        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
-        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
-            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
-            your own).
-        encoder: any backbone of timm (default: resnet18).
+        encoder: any backbone of timm (default: resnet18). In Python also a class of `torch.nn.Module`.
         optimizer: sgd, adamw, muon or lars, for rows given by name (default: each method's own).
         epochs: passes over the images for each row (default: 100).
         minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
@@ -77,9 +60,8 @@ def compare(
         precision: auto, bf16 or 32 (default: auto).
         seed: of everything random (default: 0).
         out: folder of the table, its figure and the runs.
-        root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
-        options: dotted options.
+        about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
     Returns:
         The table; its rows are also in `table.json`.
@@ -88,16 +70,10 @@ def compare(
         UserError: anything that the user can put right.
     """
     from unlabeled.comparing.compare import compare as compare_them
+    from unlabeled.training.given import named
 
     given = {
-        "label": label,
-        "group": group,
-        "columns": columns,
-        "path": path,
-        "split": split,
-        "limit": limit,
-        "invariances": invariances,
-        "encoder": encoder,
+        **named(encoder=encoder),
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -107,8 +83,8 @@ def compare(
         "precision": precision,
         "seed": seed,
     }
-    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
+    layer = of_recipe(about, **given)
     return compare_them(
-        data, method=method, layer=layer, minutes=minutes, out=Path(out), recipe_file=recipe, root=root,
+        data, method=method, layer=layer, minutes=minutes, out=Path(out), recipe_file=recipe, root=about.get("root"),
         accelerator=accelerator,
     )  # fmt: skip

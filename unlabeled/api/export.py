@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from unlabeled.about import About, takes_data
 
 if TYPE_CHECKING:
     from unlabeled.exporting.export import Exported
 
 
+@takes_data
 def export(
     run: str | Path,
     /,
@@ -16,10 +19,7 @@ def export(
     format: str,
     out: str | Path | None = None,
     data: Any = None,
-    path: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    root: str | Path | None = None,
+    **about: Unpack[About],
 ) -> Exported:
     """Write the encoder of a run for another library, and check that it gives the same features there.
 
@@ -35,12 +35,7 @@ def export(
         out: file to write (default: in the run's folder export/torchvision.pth, timm.safetensors, encoder.safetensors or
             encoder.onnx).
         data: images to check on too, as for `pretrain` (default: random images only).
-        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
-            names).
-        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
-            that says nothing else).
-        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
-        root: folder with the files of named data sets (default: $UNLABELED_DATA).
+        about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
     Returns:
         The file, its description, and how far the features differ.
@@ -49,7 +44,5 @@ def export(
         UserError: the format cannot express this encoder, with those that can; or anything else that the user can put right.
     """
     from unlabeled.exporting.export import export as export_it
-    from unlabeled.recipe import Roles
 
-    roles = Roles().given(path=path, split=split, limit=limit)
-    return export_it(run, format, None if out is None else Path(out), data=data, roles=roles, root=root)
+    return export_it(run, format, None if out is None else Path(out), data=data, about=about)

@@ -55,8 +55,7 @@ class Names:
     def _all(self, kind: str) -> Iterator[RenderableType]:
         table = Table(registry.KINDS[kind], "what it is", box=None)
         for name in registry.names(kind):
-            entry = registry.get(kind, name)
-            table.add_row(name, Text(entry.says or next(iter(entry.about.splitlines()), "")))
+            table.add_row(name, Text(registry.get(kind, name).line))
         yield table
         if kind == "encoders":
             from timm import list_models

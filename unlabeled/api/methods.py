@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from unlabeled import registry
 
@@ -26,8 +27,7 @@ class Catalogue:
 def _overview() -> Iterator[RenderableType]:
     table = Table("method", "what it is", box=None)
     for name in registry.names("methods"):
-        entry = registry.get("methods", name)
-        table.add_row(name, entry.says or next(iter(entry.about.splitlines()), ""))
+        table.add_row(name, Text(registry.get("methods", name).line))
     yield table
     yield "`unlabeled methods NAME` shows the options of one."
 
@@ -38,9 +38,10 @@ def page(entry: registry.Entry, prefix: str) -> Iterator[RenderableType]:
     from docstring_parser import parse
 
     document = parse(entry.about)
-    yield f"{entry.name}: {entry.says or document.short_description or 'no docstring'}"
-    if document.long_description:
-        yield " ".join(document.long_description.split())
+    yield f"{entry.name}: {entry.line}"
+    rest = " ".join(f"{document.short_description or ''} {document.long_description or ''}".split())
+    if rest := rest.removeprefix(entry.line).strip():
+        yield rest
     table = Table("option", "default", "meaning", box=None)
     for name, option in entry.options().items():
         table.add_row(f"{prefix}{name}", str(option.default), option.help)

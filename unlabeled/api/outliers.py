@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from unlabeled.about import About, takes_data
 
 if TYPE_CHECKING:
     from unlabeled.evaluating.outliers import Outliers
 
 
+@takes_data
 def outliers(
     run: str | Path,
     data: Any = None,
@@ -16,14 +19,9 @@ def outliers(
     *,
     n: int = 50,
     k: int = 5,
-    label: str | None = None,
-    columns: str | None = None,
-    path: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
     out: str | Path = "outliers.csv",
-    root: str | Path | None = None,
     accelerator: str = "auto",
+    **about: Unpack[About],
 ) -> Outliers:
     """Find the samples that are least like the others: candidates for defects, mistakes and mislabelled files.
 
@@ -36,16 +34,9 @@ def outliers(
         data: samples, as for `pretrain`, of all splits (default: the run's own data).
         n: how many to draw and to show.
         k: neighbours that a sample is compared with (default: 5, ours).
-        label: column of the classes, as for `pretrain` (default: the run's, where the data have it).
-        columns: pattern by which the names of files make columns, as for `pretrain` (default: the run's, where it fits).
-        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
-            names).
-        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
-            that says nothing else).
-        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
         out: CSV file of all samples, the least alike first; a picture of the first n lies beside it, as PNG.
-        root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
+        about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
     Returns:
         What was found, the least alike first; `lines()` is the tables.
@@ -55,7 +46,4 @@ def outliers(
     """
     from unlabeled.evaluating.outliers import outliers as find_them
 
-    return find_them(
-        run, data, n=n, k=k, label=label, columns=columns, path=path, split=split, limit=limit, out=Path(out), root=root,
-        accelerator=accelerator,
-    )  # fmt: skip
+    return find_them(run, data, n=n, k=k, out=Path(out), accelerator=accelerator, about=about)

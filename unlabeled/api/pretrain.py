@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from unlabeled.about import BesideLabel, of_recipe, takes_data
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from unlabeled.run import Run
 
 
+@takes_data
 def pretrain(
     data: Any = None,
     /,
@@ -22,17 +25,10 @@ def pretrain(
     from_: str | Path | None = None,
     views: str | Callable[..., Any] | None = None,
     optimizer: str | None = None,
-    kind: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
     label: Sequence[str] | None = None,
-    group: str | None = None,
-    columns: str | None = None,
-    path: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    invariances: str | None = None,
     labels: str | None = None,
     hold_out_classes: int | None = None,
     image_size: int | None = None,
@@ -52,11 +48,10 @@ def pretrain(
     out: str | Path = "runs/a",
     recipe: str | Path | None = None,
     resume: bool = False,
-    root: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | None = None,
     logger: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
+    **about: Unpack[BesideLabel],
 ) -> Run:
     """Pretrain an encoder on images or recordings, without their labels.
 
@@ -68,9 +63,9 @@ def pretrain(
     white; `--fit crop|pad|stretch`; `--pages first|all|channels` of a file; `--tiles 256`, of large pictures.
 
     Args:
-        data: folder, zip, Parquet or .npz file (of recordings (n, samples) with `--kind sound --kind.rate 16000`), name of a
-            known set, or `train=PATH,test=PATH`; in Python also arrays or a `torch.utils.data.Dataset` (default: the
-            recipe's).
+        data: folder, zip, Parquet or .npz file (of recordings (n, samples) with `--kind sound --kind.rate 16000`), .csv or
+            .txt that lists files, name of a known set, or `train=PATH,test=PATH`; in Python also arrays or a
+            `torch.utils.data.Dataset` (default: the recipe's).
         method: what learns; `unlabeled methods` lists them (default: simclr). In Python also a class of your own.
         encoder: any backbone of timm, or `resnet9` (default: resnet18); of recordings, cpc. In Python also a
             `torch.nn.Module`, which begins with the weights it has, or a class of such, drawn by the seed.
@@ -79,7 +74,6 @@ def pretrain(
         views: policy that draws the views (default: the method's own). In Python also anything to call: a policy, or a
             function of one image such as torchvision's transforms.
         optimizer: sgd, adamw, muon or lars (default: the method's own).
-        kind: of the samples, image or sound, where files of several lie together (default: found from the data).
         epochs: passes over the images (default: 100).
         batch_size: images per step, over all devices (default: 256; fewer where an epoch would have less than 8 steps).
         accumulate: pieces in which a batch goes through the encoder: the gradient of the whole batch in the memory of one
@@ -87,18 +81,6 @@ def pretrain(
         label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
             label, class or the like; or the folders). Several for --method multi-task, which learns them all; by the first
             the run is looked at.
-        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
-            values of it are held out (default: none).
-        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
-            {patient}/{} (default: none).
-        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
-            names).
-        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
-            that says nothing else).
-        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
-        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
-            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
-            your own).
         labels: how many labels a method that uses some may see: `1%` of all, or `4` of each class (default: 100%).
         hold_out_classes: classes, drawn by the seed, that are kept out of training, for `evaluate --protocol verification`
             or `few-shot` to judge on (default: 0).
@@ -126,11 +108,10 @@ def pretrain(
         out: folder of the run.
         recipe: YAML file that says any of the above, or the name of a packaged one: `unlabeled recipes` lists them.
         resume: go on from the run's last checkpoint; with more `epochs`, on to these, also from a finished run.
-        root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
         devices: number of processes, one a device (default: those of the launcher, such as torchrun; else 1).
         logger: also log to wandb, mlflow or csv, where installed; TensorBoard files are always written.
-        options: dotted options.
+        about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
     Returns:
         The run; `run.encoder()` is the trained network.
@@ -145,18 +126,11 @@ def pretrain(
     given = {
         **named(method=method, encoder=encoder, views=views),
         **({} if from_ is None else {"start": str(from_)}),
-        "kind": kind,
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate": accumulate,
         **_labels(label),
-        "group": group,
-        "columns": columns,
-        "path": path,
-        "split": split,
-        "limit": limit,
-        "invariances": invariances,
         "labels": labels,
         "hold_out_classes": hold_out_classes,
         "kind.size": image_size,
@@ -174,9 +148,9 @@ def pretrain(
         "seed": seed,
         "paper": paper,
     }
-    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
+    layer = of_recipe(about, **given)
     with reserved(Path(out), devices) as processes:
-        return run_it(data, layer, Path(out), recipe, resume, root, accelerator, processes, logger)
+        return run_it(data, layer, Path(out), recipe, resume, about.get("root"), accelerator, processes, logger)
 
 
 def _labels(label: Sequence[str] | None) -> dict[str, Any]:

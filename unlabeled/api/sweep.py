@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+from unlabeled.about import About, of_recipe, takes_data
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from unlabeled.comparing.table import Tabled
+    from unlabeled.methods.base import Method
 
 
+@takes_data
 def sweep(
     recipe: Any,
     data: Any = None,
     /,
     *,
     grid: Sequence[str],
-    label: str | None = None,
-    group: str | None = None,
-    columns: str | None = None,
-    path: str | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    invariances: str | None = None,
-    method: str | None = None,
-    encoder: str | None = None,
+    method: str | type[Method] | None = None,
+    encoder: str | nn.Module | Callable[..., nn.Module] | None = None,
+    views: str | Callable[..., Any] | None = None,
     optimizer: str | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -35,9 +35,8 @@ def sweep(
     precision: str | None = None,
     seed: int | None = None,
     out: str | Path = "runs/sweep",
-    root: str | Path | None = None,
     accelerator: str = "auto",
-    options: Mapping[str, Any] | None = None,
+    **about: Unpack[About],
 ) -> Tabled:
     """Train a recipe with every combination of some options' values, judge all alike, and write the table and a figure.
 
@@ -51,22 +50,10 @@ def sweep(
         grid: an option and its values: `method.temperature=0.1,0.5`, semicolons between values with commas. Several
             may be given; the first is the figure's horizontal axis. `views`, or `views=crop,colour,blur`, is each pair of
             transformations, in a matrix (SimCLR, figure 5).
-        label: column of the classes, of a .csv with a header, of a Parquet file or of `columns` (default: one that is called
-            label, class or the like; or the folders).
-        group: column of what must not be divided between training and test images, such as patient, slide or speaker: whole
-            values of it are held out (default: none).
-        columns: pattern by which the names of files make columns, such as {digit}_{speaker}_{index}; or with folders,
-            {patient}/{} (default: none).
-        path: column of a list that names its files (default: one called path, file, image or the like, or that holds such
-            names).
-        split: column that says of each sample whether it is of train or test (default: one called split, subset or the like
-            that says nothing else).
-        limit: how many samples are taken, drawn by the seed and evenly over the classes (default: all).
-        invariances: what views may do to a sample that keeps its meaning, of images some of mirror, flip, rotation, colour
-            and intensity with commas between them (default: what the data set declares; mirror,colour,intensity of images of
-            your own).
-        method: what learns (default: the recipe's).
-        encoder: any backbone of timm (default: resnet18).
+        method: what learns (default: the recipe's). In Python also a class of your own.
+        encoder: any backbone of timm (default: resnet18). In Python also a `torch.nn.Module`, or a class of such, as for
+            `pretrain`.
+        views: policy that draws the views (default: the method's own). In Python also anything to call, as for `pretrain`.
         optimizer: sgd, adamw, muon or lars (default: the method's own).
         epochs: passes over the images for each row (default: the recipe's).
         minutes: of training for each row, in place of epochs: a trial says how many epochs that makes.
@@ -78,9 +65,8 @@ def sweep(
         precision: auto, bf16 or 32 (default: auto).
         seed: of everything random (default: 0).
         out: folder of the table, its figure and the runs.
-        root: folder with the files of named data sets (default: $UNLABELED_DATA).
         accelerator: auto, cpu, cuda, mps.
-        options: dotted options.
+        about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
     Returns:
         The table; its rows are also in `table.json`.
@@ -89,17 +75,10 @@ def sweep(
         UserError: anything that the user can put right.
     """
     from unlabeled.comparing.sweep import sweep as sweep_it
+    from unlabeled.training.given import named
 
     given = {
-        "label": label,
-        "group": group,
-        "columns": columns,
-        "path": path,
-        "split": split,
-        "limit": limit,
-        "invariances": invariances,
-        "method": method,
-        "encoder": encoder,
+        **named(method=method, encoder=encoder, views=views),
         "optimizer": optimizer,
         "epochs": epochs,
         "batch_size": batch_size,
@@ -109,7 +88,7 @@ def sweep(
         "precision": precision,
         "seed": seed,
     }
-    layer = {k: v for k, v in given.items() if v is not None} | dict(options or {})
+    layer = of_recipe(about, **given)
     return sweep_it(
-        recipe, data, axes=grid, layer=layer, minutes=minutes, out=Path(out), root=root, accelerator=accelerator
+        recipe, data, axes=grid, layer=layer, minutes=minutes, out=Path(out), root=about.get("root"), accelerator=accelerator
     )  # fmt: skip

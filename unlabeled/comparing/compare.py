@@ -17,6 +17,7 @@ from unlabeled.comparing.judge import DRAWS, Judge, identity, open_labelled
 from unlabeled.comparing.remarks import UNTRAINED, hardware, off_budget, remarks, short
 from unlabeled.comparing.table import Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.data import Data
+from unlabeled.encoders.own import AS_GIVEN
 from unlabeled.errors import UserError
 from unlabeled.recipe import Recipe, compose, is_recipe, locate, read
 from unlabeled.registry import Choice
@@ -51,7 +52,7 @@ TERMINAL = 7
 def compare(
     data: Any,
     *,
-    method: str | Sequence[str],
+    method: Any,
     layer: Mapping[str, Any],
     minutes: float | None,
     out: Path,
@@ -60,8 +61,13 @@ def compare(
     accelerator: str,
 ) -> Tabled:
     """Does what `unlabeled.api.compare` says; `layer` is what the user gave of the recipe."""
-    given = [method] if isinstance(method, str | Path | type) else list(method)
-    methods = [str(one) if isinstance(one, Path) else name_method(one) for one in given]
+    alone = isinstance(method, str | Path | type) or (isinstance(method, tuple) and isinstance(method[-1], Mapping))
+    methods = [_spelled(one) for one in ([method] if alone else method)]
+    if layer.get("start") == AS_GIVEN:
+        raise UserError(
+            f"encoder {layer['encoder']!r} is a module with weights, and all rows begin with noise: give its class, or "
+            "pretrain with it and give the run's folder as a method"
+        )
     limited = budget_of(minutes, layer)
     base = [*([_base(read(recipe_file), f"recipe {str(recipe_file)!r}")] if recipe_file else []), _base(layer, "an option")]
     stated = [recipe for text in methods if (recipe := _stated(str(text)))]
@@ -94,6 +100,13 @@ def compare(
     return Tabled(out / "table.md", found, finished, failed, shown)
 
 
+def _spelled(given: Any) -> str:
+    """A row as it is typed: a method, by its name or its class, or such a one with options."""
+    thing, options = given if isinstance(given, tuple) else (given, {})
+    name = str(thing) if isinstance(thing, Path) else name_method(thing)
+    return name + ":" * bool(options) + ",".join(f"{option}={value}" for option, value in options.items())
+
+
 def _base(layer: Mapping[str, Any], what: str) -> dict[str, Any]:
     """A layer that holds for rows of all methods.
 
@@ -116,6 +129,7 @@ def _stated(text: str) -> Recipe | None:
         run = Run.open(text)
         if not run.finished:
             raise UserError(f"the run {text!r} is not finished: finish it with `unlabeled pretrain ... --resume`")
+        run.needs("method")
         return run.recipe
     return compose(read(text)) if is_recipe(text) else None
 

@@ -43,18 +43,19 @@ class Labels:
     remark: str = ""
 
 
-def labels_of(listing: Listing, label: str = "", like: Labels | None = None) -> Labels:
+def labels_of(listing: Listing, label: str = "", like: Labels | None = None, needed: bool = True) -> Labels:
     """Returns the labels of a split.
 
     Args:
         listing: the split.
         label: the column that the user names; "" for the split's own labels, or the column that is known by its name.
+        needed: whether that column has to hold classes.
         like: of the training split, by whose classes a test split is numbered, and then by others that it has.
 
     Raises:
         UserError: no such column, or one that holds no classes.
     """
-    found = _own(listing) if not label else _labels(listing, label)
+    found = _labels(listing, label) if label and needed else _own(listing, label)
     if like is None or found.values is None:
         return found
     if not like.classes:
@@ -63,10 +64,10 @@ def labels_of(listing: Listing, label: str = "", like: Labels | None = None) -> 
     return Labels(values, classes, found.column)
 
 
-def _own(listing: Listing) -> Labels:
-    if listing.labels is not None or not listing.columns:
+def _own(listing: Listing, label: str) -> Labels:
+    if not label and (listing.labels is not None or not listing.columns):
         return Labels(listing.labels, listing.classes, remark=listing.unlabelled)
-    name = listing.label or known(listing.columns)
+    name = label or listing.label or known(listing.columns)
     if not name:
         return Labels(remark=listing.unlabelled)
     if name not in listing.declared and (why := no_classes(listing.columns[name], f"column {name!r}")):

@@ -190,7 +190,7 @@ def open_data(
     root: str | Path | None = None,
     seed: int | None = 0,
     roles: Roles = USUAL,
-    split: str = BY_CONTENT,
+    split: str | None = BY_CONTENT,
     judged: bool = False,
 ) -> Data:
     """Opens a data set, checks some thousand samples of it, for about 2 s at most, and holds out a test set if it has none.
@@ -203,10 +203,10 @@ def open_data(
         kind: of the samples, with its options; one without a name is found from the data.
         channels: as an encoder wants them, to convert to where that has a meaning (grey and RGB); None for what they are.
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
-        seed: of the held-out split; None holds nothing out.
+        seed: of the held-out split, and of the draw of a part of the samples; None is 0, and holds nothing out.
         roles: which of its columns are what, and how many samples are taken.
         split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
-            earlier versions.
+            earlier versions; None holds nothing out.
         judged: whether an encoder is asked for its features, and the samples are not learned from: it is then shown what it
             would see of the files themselves. The kind is then a run's.
 
@@ -223,16 +223,17 @@ def open_data(
     if roles.limit:
         train, test = _few(train, test, roles, 0 if seed is None else seed)
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
-    labels = labels_of(train, roles.label)
+    needed = "label" not in roles.where_possible
+    labels = labels_of(train, roles.label, needed=needed)
     seconds = sum(_CHECK_SECONDS) if test is None else _CHECK_SECONDS[0]
     source = open_source(train, labels, made, None, seconds, channels, judged=judged)
     if test is not None:
-        tested = labels_of(test, roles.label, labels)
+        tested = labels_of(test, roles.label, labels, needed)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
         return Data(source.among(second.classes), second, group=roles.group)
     if not roles.group and train.group:
         roles, group = replace(roles, group=train.group), train.columns[train.group]
-    if seed is None:
+    if seed is None or split is None:
         return Data(source, None, group=roles.group)
     rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
     if not len(held):
@@ -288,9 +289,10 @@ def _bearing(train: Listing, roles: Roles) -> Listing:
 
 def _few(train: Listing, test: Listing | None, roles: Roles, seed: int) -> Splits:
     """As many samples of both splits as are asked for."""
-    labels, of = labels_of(train, roles.label), len(train.reader) + (0 if test is None else len(test.reader))
+    needed = "label" not in roles.where_possible
+    labels, of = labels_of(train, roles.label, needed=needed), len(train.reader) + (0 if test is None else len(test.reader))
     if test is not None:
-        test = limited(test, labels_of(test, roles.label, labels), roles.limit, of, seed)
+        test = limited(test, labels_of(test, roles.label, labels, needed), roles.limit, of, seed)
     return limited(train, labels, roles.limit, of, seed), test
 
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from unlabeled import registry
+from unlabeled.about import About
 from unlabeled.console import console
 from unlabeled.data import Source, left_out
 from unlabeled.data.kinds.kind import build
@@ -26,7 +27,8 @@ from unlabeled.evaluating.advice import advice
 from unlabeled.evaluating.answer import called, spell
 from unlabeled.evaluating.evaluation import NEW, NONE, TESTED, Earlier, Evaluation, earlier, identity
 from unlabeled.evaluating.keep import KEPT, check_keep, keep
-from unlabeled.evaluating.splits import Columns, new_classes, splits
+from unlabeled.evaluating.reading import check_channels
+from unlabeled.evaluating.splits import new_classes, splits
 from unlabeled.evaluating.subjects import subjects
 from unlabeled.evaluating.transfer import Transfer, spelled_out, transfer
 from unlabeled.files import cannot_write, in_turn, write_whole
@@ -49,42 +51,41 @@ def evaluate(
     run: str | Path,
     *,
     data: Any,
-    label: str | None,
-    group: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
     protocol: Sequence[str],
     labels: Sequence[str],
     draws: int | None,
     against: Sequence[str],
     seed: int,
-    root: str | Path | None,
     accelerator: str,
     out: str | Path | None,
-    kept: str | Path | None = None,
+    kept: str | Path | None,
+    about: About,
 ) -> Evaluation | Transfer:
     """Does what `unlabeled.api.evaluate` says."""
     sets = list(data) if isinstance(data, list) and all(isinstance(one, str | Path) for one in data) else [data]
     asked = [text for word in several(protocol) for text in spelled_out(word)]
     opened_run = Run.open(run)
     alone = len(sets) == 1 and asked == several(protocol)
-    more = "" if label in (None, opened_run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
+    more = marked(opened_run, about.get("label"))
     file = Path(out) if out else opened_run.path / f"{'evaluation' if alone else 'transfer'}{more}.json"
     question = _Question(
         opened_run, str(run), file, [parse_protocol(text) for text in asked], several(labels),
         _rivals(opened_run, against), draws, seed,
-        Columns(label, group, columns, path, split, limit),
+        about,
         None if kept is None else Path(kept),
     )  # fmt: skip
     question.check()
     check_keep(question.keep, question.protocols, question.amounts, len(sets))
     judged = subjects(opened_run, question.rivals, accelerator)
-    opened = [question.open(one, root) for one in sets]
+    opened = [question.open(one) for one in sets]
     if alone:
         return _evaluate(question, judged, opened[0], file.with_name(f"{file.stem}-{PICTURES}" if out or more else PICTURES))
     return transfer(file, [_evaluate(question, judged, one, None) for one in opened])
+
+
+def marked(run: Run, label: str | None) -> str:
+    """Returns what stands in the name of a file of figures by another column than the run's; "" by its own."""
+    return "" if label in (None, run.recipe.label) else "-" + re.sub(r"[^\w.-]+", "-", str(label))
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Question:
     against: list[str]
     draws: int | None
     seed: int
-    columns: Columns
+    about: About
     keep: Path | None = None
 
     @property
@@ -113,9 +114,16 @@ class _Question:
         """What each protocol says of itself."""
         return [bool(getattr(self.kind(item), name, default)) for item in self.protocols]
 
+    def ready(self, item: Asked) -> Any:
+        """A protocol, which is refused where it draws the run's own views, and nobody has these."""
+        if getattr(self.kind(item), "own_views", False) and not item.choice.options.get("views"):
+            self.run.needs("views")
+        return self.kind(item)
+
     def check(self) -> None:
         """Refuses what cannot be meant, before any image is opened."""
         self.run.check()
+        self.run.needs("method")  # which tells whether it saw labels
         for text in self.amounts:
             parse_amount(text)
         if self.draws is not None and self.draws < 1:
@@ -133,16 +141,12 @@ class _Question:
                 "nothing to evaluate: give at least one protocol (knn, linear) and one number of labels (1, 10%)"
             )
 
-    def open(self, data: Any, root: str | Path | None) -> Opened:
+    def open(self, data: Any) -> Opened:
         """The data, as the protocols need them."""
         channels = self.run.encoder().front.channels
         labelled = all(self.flags("needs_labels", True))
-        train, test, words = splits(data, self.run, channels, root, labelled, self.columns)
-        if train.channels != channels:
-            raise UserError(
-                f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
-                f"images with {channels}: give other --data, or pretrain on such images"
-            )
+        train, test, words = splits(data, self.run, channels, labelled, self.about)
+        check_channels(train, channels)
         new = new_classes(self.run, train) if any(self.flags("new_classes", False)) else np.empty(0, np.int64)
         return train, test, words, new
 
@@ -174,7 +178,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
                 try:
-                    for text, score in judge(item, question.kind(item), question.amounts):
+                    for text, score in judge(item, question.ready(item), question.amounts):
                         if subject.saw_labels and subject.name != "run":
                             told = f"pretrained with {spell(subject.saw_labels)} of the labels, in every row"
                             score.notes.append(told)

@@ -18,6 +18,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
 
+from unlabeled.about import About
 from unlabeled.data import left_out
 from unlabeled.errors import UserError
 from unlabeled.evaluating.samples import Samples, open_samples, represented
@@ -74,7 +75,9 @@ class Outliers:
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows: the first of them, how well the scores tell classes, and where all are."""
-        table = Table("number", "path", "label", title="least like the others", title_justify="left")
+        n = len(self.found)
+        which = f" (the first {LISTED} of {n:,}, which the picture shows; the CSV has all samples)" * (n > LISTED)
+        table = Table("number", "path", "label", title=f"least like the others{which}", title_justify="left")
         table.columns[0].justify = "right"
         table.columns[1].overflow = "fold"
         table.add_column("score", justify="right")
@@ -108,23 +111,15 @@ def outliers(
     *,
     n: int,
     k: int,
-    label: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
     out: Path,
-    root: str | Path | None,
     accelerator: str,
+    about: About,
 ) -> Outliers:
     """Does what `unlabeled.api.outliers.outliers` says."""
     _check(n, k, out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
-    roles = opened_run.recipe.roles.given(
-        label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None
-    )
-    samples = open_samples(opened_run, encoder, data, roles, root)
+    samples = open_samples(opened_run, encoder, data, about)
     h, _ = represented(opened_run, encoder, samples, accelerator)
     good = np.flatnonzero(samples.good())
     if len(good) < 3:

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unlabeled.about import About
 from unlabeled.batch import Fields
-from unlabeled.data import Source, open_data
-from unlabeled.data.kinds.kind import Form, build
+from unlabeled.data import Source
+from unlabeled.data.kinds.kind import Form
 from unlabeled.encoders import Encoder
-from unlabeled.errors import UserError
-from unlabeled.evaluating.splits import tell_other, tell_place
+from unlabeled.evaluating.reading import open_for
 from unlabeled.evaluating.subjects import FEATURES
 from unlabeled.probes.subject import Subject
-from unlabeled.recipe import Roles
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric
 
@@ -47,10 +46,12 @@ class Samples:
         """Returns (n,) bool, False for those that are known to be bad."""
         return np.concatenate([source.good() for source in self.sources])
 
-    def number_of(self, path: Path) -> int | None:
-        """Finds the number of a file that is one of the samples; None of one that is not."""
-        there = (i for i in range(len(self)) if Path(self.path(i)).name == path.name)
-        return next((i for i in there if Path(self.path(i)).resolve() == path.resolve()), None)
+    def number_of(self, path: str | Path) -> int | None:
+        """Finds the number of a file, or a member of an archive, that is one of the samples; None of one that is not."""
+        asked = Path(path)
+        there = [i for i in range(len(self)) if Path(self.path(i)).name == asked.name]
+        named = next((i for i in there if self.path(i) == str(path)), None)
+        return next((i for i in there if Path(self.path(i)).resolve() == asked.resolve()), None) if named is None else named
 
     def fetch(self, number: int) -> Fields:
         """Returns one sample, (1, ...) each field."""
@@ -73,28 +74,9 @@ class Samples:
         return "" if source.labels is None or source.labels[i] < 0 else source.classes[source.labels[i]]
 
 
-def open_samples(run: Run, encoder: Encoder, data: Any, roles: Roles, root: Any) -> Samples:
-    """Opens data as the encoder of a run takes it; of nothing, what the run was trained on, saying so if that has changed.
-
-    Raises:
-        UserError: arrays that were not kept, samples of other channels, or anything else wrong with the data.
-    """
-    recipe = run.recipe
-    if data is None and not recipe.data:
-        raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
-    channels, kind = encoder.front.channels, build(recipe.kind)
-    named = run.data if data is None else data
-    opened = open_data(named, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles, judged=True)
-    opened.tell()
-    if data is None:
-        tell_place(run)
-        if run.environment["data"].get("whole", opened.train.whole) != opened.train.whole:
-            tell_other(opened.train)
-    if opened.train.channels != channels:
-        raise UserError(
-            f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "
-            f"trained on {kind.nouns} with {channels}: give other --data"
-        )
+def open_samples(run: Run, encoder: Encoder, data: Any, about: About) -> Samples:
+    """Opens data as `open_for` does."""
+    opened = open_for(run, encoder.front.channels, data, about)
     return Samples([source for source in (opened.train, opened.test) if source is not None])
 
 

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from unlabeled.about import About
 from unlabeled.data import Source
 from unlabeled.data.columns import printable
+from unlabeled.data.formats.arrays import DatasetReader
+from unlabeled.data.kinds.image import ImageKind
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.data.kinds.stored import in_bytes, in_floats
 from unlabeled.errors import UserError
@@ -73,32 +77,24 @@ class Found:
 
 def search(
     run: str | Path,
-    image: str | Path | int,
+    image: Any,
     *,
     data: Any,
-    label: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
     k: int,
     out: Path,
-    root: str | Path | None,
     accelerator: str,
+    about: About,
 ) -> Found:
     """Does what `unlabeled.api.search.search` says."""
     _check(k, out)
     opened_run = Run.judged(run)
     encoder, kind = opened_run.encoder(), build(opened_run.recipe.kind)
-    raw = None if str(image).isdecimal() else _opened(kind, Path(image))  # type: ignore[arg-type]
-    roles = opened_run.recipe.roles.given(
-        label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=data is not None
-    )
-    everything = open_samples(opened_run, encoder, data, roles, root)
-    number = _number(image, everything) if raw is None else everything.number_of(Path(image))  # type: ignore[arg-type]
+    raw = _given(kind, image)
+    everything = open_samples(opened_run, encoder, data, about)
+    number = None if _in_memory(image) else _number(image, everything, raw is None)
     decoded = _decoded(raw, image, everything.sources[0]) if number is None else {}
     h, encoder = represented(opened_run, encoder, everything, accelerator)
-    said = printable(str(image)) if raw is not None else f"{kind.noun} {number} of {everything.name}"
+    said = f"{kind.noun} {number} of {everything.name}" if number is not None and raw is None else _called(image, kind)
     if number is None:
         query = {name: torch.from_numpy(in_bytes(value)) for name, value in decoded.items()}
         with torch.no_grad():
@@ -156,28 +152,53 @@ def _nearest(asked: Tensor, h: Tensor, images: Samples, number: int | None, k: i
             return list(zip(found.tolist(), cosine[0].tolist(), strict=True))
 
 
-def _number(image: Any, images: Samples) -> int:
+def _in_memory(image: Any) -> bool:
+    return isinstance(image, np.ndarray | Tensor | Image.Image)
+
+
+def _called(image: Any, kind: Kind) -> str:
+    return f"the {kind.noun} that was given" if _in_memory(image) else printable(str(image))
+
+
+def _given(kind: Kind, image: Any) -> Any:
+    """What was given, opened: a file, of which the header is read, or an image in memory. None of a number and of a path
+    that only the data know.
+
+    Raises:
+        UserError: it is not of that kind.
+    """
+    if not isinstance(image, str | Path | int | np.integer) and not _in_memory(image):
+        raise UserError(
+            f"what to search for is a {type(image).__name__}: give a file, a number, an array, a tensor, or an image of PIL"
+        )
+    if _in_memory(image) and kind.name != ImageKind.name:
+        raise UserError(f"what to search for is an array, and the run is of {kind.nouns}: write it to a file, and give that")
+    if not _in_memory(image) and (str(image).isdecimal() or not Path(image).is_file()):
+        return None
+    try:
+        if not _in_memory(image):
+            return kind.open(Path(image))
+        alone = not isinstance(image, Image.Image) and image.ndim == 4 and len(image) == 1
+        return DatasetReader([image[0] if alone else image], "the query").read(0)
+    except (ValueError, OSError) as error:
+        raise _broken(_called(image, kind), error) from error
+
+
+def _number(image: Any, images: Samples, needed: bool) -> int | None:
+    """The number of a sample of the data; None of a file that is none, unless it is `needed`."""
+    if not str(image).isdecimal():
+        found = images.number_of(image)
+        if found is None and needed:
+            raise UserError(
+                f"there is no {images.kind.noun} {str(image)!r}: give a file, or the number or the path of one of the "
+                f"{images.kind.nouns} of the data, as the table prints it"
+            )
+        return found
     if int(image) >= len(images):
         raise UserError(
             f"there is no {images.kind.noun} {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}"
         )
     return int(image)
-
-
-def _opened(kind: Kind, path: Path) -> Any:
-    """A file, of which the header is read.
-
-    Raises:
-        UserError: it is missing, or not of that kind.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"there is no {kind.noun} {str(path)!r}: give a file, or the number of one of the {kind.nouns} of the data"
-        )
-    try:
-        return kind.open(path)
-    except (ValueError, OSError) as error:
-        raise _broken(path, error) from error
 
 
 def _decoded(raw: Any, path: Any, like: Source) -> dict[str, np.ndarray[Any, Any]]:
@@ -189,7 +210,7 @@ def _decoded(raw: Any, path: Any, like: Source) -> dict[str, np.ndarray[Any, Any
     try:
         fields = like.kind.decode(raw, like.form)
     except (OSError, SyntaxError, ValueError) as error:
-        raise _broken(path, error) from error
+        raise _broken(_called(path, like.kind), error) from error
     return {name: np.array(value)[None] for name, value in fields.items()}
 
 

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unlabeled.about import About, of_limit
 from unlabeled.console import console
 from unlabeled.data import Data, Source, held_out_classes, open_data
 from unlabeled.data.split import BALANCED
 from unlabeled.errors import UserError
+from unlabeled.evaluating.reading import kind_of, roles_of, tell_other, tell_place
 from unlabeled.evaluating.subjects import learned_from_labels
 from unlabeled.run import Run
 
 
-@dataclass(frozen=True)
-class Columns:
-    """What is said of the data, None where the run's own recipe decides: see `unlabeled.recipe.Roles`."""
-
-    label: str | None = None
-    group: str | None = None
-    columns: str | None = None
-    path: str | None = None
-    split: str | None = None
-    limit: int | None = None
-
-
-def splits(
-    data: Any, run: Run, channels: int, root: str | Path | None, needs_labels: bool, asked: Columns
-) -> tuple[Source, Source, str]:
+def splits(data: Any, run: Run, channels: int, needs_labels: bool, about: About) -> tuple[Source, Source, str]:
     """Opens training and test split of the data, the run's own if None, and the latter in words.
 
     Raises:
@@ -44,14 +30,15 @@ def splits(
     if data is None and not recipe.data:
         raise UserError("this run was trained on arrays, which it did not keep: give them again as data=")
     named = run.data if data is None else data
-    opened = _opened(
-        partial(
-            open_data, named, kind=recipe.kind, channels=channels, root=root, seed=recipe.seed, split=run.split, judged=True
-        ),
-        run, asked, data is None,
-    )  # fmt: skip
-    whole = opened
-    opened = whole.limited(asked.limit or 0, recipe.seed)
+    kind, root = kind_of(run, about), about.get("root")
+    if data is None and (other := [name for name, value in kind.options.items() if value != recipe.kind.options.get(name)]):
+        raise UserError(
+            f"the run was trained with {other[0]} = {recipe.kind.options.get(other[0])}: leave --{other[0]} out, or give "
+            "other --data"
+        )
+    how = partial(open_data, named, kind=kind, channels=channels, root=root, seed=recipe.seed, split=run.split, judged=True)
+    whole = _opened(how, run, about, data is None)
+    opened = whole.limited(of_limit(about), recipe.seed)
     if data is None:
         tell_place(run)
         if whole.same_as(run.environment["data"]) is False:
@@ -81,21 +68,8 @@ def splits(
     held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
     if opened.held_out and opened.group:
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
-    by = f", by {opened.train.label}" * bool(asked.label or recipe.label)
+    by = f", by {opened.train.label}" * bool(about.get("label") or recipe.label)
     return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
-
-
-def tell_place(run: Run) -> None:
-    """Says where the run's data are found, if its recipe's words mean other data here, or none."""
-    if run.data != run.recipe.data:
-        said = f"{run.recipe.data!r} would be other data here, or none: {run.data} is taken, as where the run was begun"
-        console().print(said, soft_wrap=True)
-
-
-def tell_other(source: Source) -> None:
-    """Says that what a run's words for its data mean now is other data."""
-    told = f"{source.name!r} is not what the run was trained on: it has changed, or is other data of that name"
-    console().print(told, soft_wrap=True)
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:
@@ -111,28 +85,30 @@ def _tell_moved(run: Run, opened: Data, own: bool) -> None:
     console().print(told, soft_wrap=True)
 
 
-def _opened(how: Callable[..., Data], run: Run, asked: Columns, own: bool) -> Data:
+def _opened(how: Callable[..., Data], run: Run, about: About, own: bool) -> Data:
     """The data. Of those that the run was trained on the same is held out as then, by the run's label and group, so that
     nothing is judged on that it was trained on; only then are they labelled by another column."""
     recipe = run.recipe
-    with_columns = partial(recipe.roles.given, columns=asked.columns, path=asked.path, split=asked.split, elsewhere=not own)
-    anew, then = with_columns(label=asked.label, group=asked.group), with_columns()
+    label, group = about.get("label"), about.get("group")
+    rest: About = {**about, "label": None, "group": None, "limit": None}
+    then = roles_of(run, rest, elsewhere=not own, views=True)
+    anew = roles_of(run, {**rest, "label": label, "group": group}, elsewhere=not own, views=True)
     if own and then.split != recipe.split:
         raise UserError(f"the run was trained without --split {then.split!r}: leave it out, or give other --data")
-    if asked.label is None and asked.group is None:
+    if label is None and group is None:
         return how(roles=then)
     opened = None
     with nullcontext() if own else suppress(UserError):  # other data need not bear what the run's do
         opened = how(roles=then)
     if opened is None or opened.same_as(run.environment["data"]) is False or not opened.held_out:
         return how(roles=anew)
-    if asked.group not in (None, recipe.group):
+    if group not in (None, recipe.group):
         before = f"by {recipe.group!r}" if recipe.group else "without a group"
         raise UserError(
-            f"{opened.train.name!r}: the run held out its test images {before}; by {asked.group!r} it would be judged on "
-            f"{opened.train.kind.nouns} that it was trained on: leave --group out, or pretrain with --group {asked.group}"
+            f"{opened.train.name!r}: the run held out its test images {before}; by {group!r} it would be judged on "
+            f"{opened.train.kind.nouns} that it was trained on: leave --group out, or pretrain with --group {group}"
         )
-    return opened if asked.label is None else opened.labelled_by(asked.label)
+    return opened if label is None else opened.labelled_by(label)
 
 
 def new_classes(run: Run, source: Source) -> np.ndarray:

@@ -121,6 +121,7 @@ def _tell_torn(name: str, rival: Run, run: Run) -> None:
 
 def learned_from_labels(run: Run) -> bool:
     """Tells whether the run's method saw labels."""
+    run.needs("method")
     learner = registry.get("methods", run.recipe.method.name).make
     return bool(getattr(learner, "needs_labels", False) or run.recipe.more_labels)
 
@@ -137,6 +138,7 @@ def whole(run: Run, encoder: Encoder, source: Source, *, trained: bool = True) -
     Raises:
         UserError: there is no checkpoint, or it is not of this method.
     """
+    run.needs("method")
     recipe, data = run.recipe, run.environment["data"]
     same, told = source.same_as(data), source.labelled_by(recipe.label)
     n = data["train"] if same is False else len(chosen_images(recipe, told)[0])

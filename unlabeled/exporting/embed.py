@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.about import About
 from unlabeled.console import console
-from unlabeled.data import Source, left_out, open_data
+from unlabeled.data import Source, left_out
 from unlabeled.data.columns import printable, spell
 from unlabeled.data.formats.arrays import write_npz
 from unlabeled.errors import UserError
+from unlabeled.evaluating.reading import open_for
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
 from unlabeled.run import Run
@@ -28,26 +30,17 @@ def embed(
     data: Any,
     out: Path | None,
     *,
-    label: str | None,
-    columns: str | None,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
-    root: str | Path | None,
     accelerator: str,
     batch_size: int,
+    about: About,
 ) -> Path | Columns:
     """Does what `unlabeled.api.embed` says."""
     if out is not None:
         _check(out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
-    recipe = opened_run.recipe
-    channels = encoder.front.channels
-    roles = recipe.roles.given(label=label, columns=columns, path=path, split=split, limit=limit, elsewhere=True)
-    opened = open_data(data, kind=recipe.kind, channels=channels, root=root, seed=None, roles=roles, judged=True)
-    opened.tell()
-    device = make_fabric(recipe, accelerator, 1).device
+    opened = open_for(opened_run, encoder.front.channels, data, about)
+    device = make_fabric(opened_run.recipe, accelerator, 1).device
     encoder = encoder.to(device)
     splits: list[Columns] = []
     sources = {"train": opened.train, "test": opened.test} if opened.test else {"all": opened.train}
@@ -60,7 +53,10 @@ def embed(
     if out is None:
         return joined
     _list_skipped(out, {part: source for part, source in sources.items() if source.skipped})
-    return write_whole(out, lambda file: WRITERS[out.suffix](file, joined, opened.train.classes))
+    write_whole(out, lambda file: WRITERS[out.suffix](file, joined, opened.train.classes))
+    if out.suffix == ".npy":
+        _list_rows(out, joined)
+    return out
 
 
 def _check(out: Path) -> None:
@@ -81,6 +77,14 @@ def _list_skipped(out: Path, sources: Mapping[str, Source]) -> None:
     rows = [(split, one.path, one.reason) for split, source in sources.items() for one in source.skipped]
     write_whole(path, lambda p: _write_rows(p, [("split", "path", "reason"), *rows]))
     console().print(f"written: {path}, which lists them", soft_wrap=True)
+
+
+def _list_rows(out: Path, columns: Columns) -> None:
+    """Writes what each row of an array is, which has no place in it, beside the features."""
+    path = out.with_name(f"{out.stem}-rows.csv")
+    plain = {name: values.tolist() for name, values in columns.items() if name != "embedding"}
+    write_whole(path, lambda p: _write_rows(p, [list(plain), *zip(*plain.values(), strict=True)]))
+    console().print(f"written: {path}, which says what each row is", soft_wrap=True)
 
 
 def _write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlabeled.data import open_data
+from unlabeled.about import About
 from unlabeled.encoders import Encoder
 from unlabeled.errors import UserError
+from unlabeled.evaluating.reading import open_for
 from unlabeled.exporting.formats import FORMS, Form
 from unlabeled.exporting.graphs import RANDOM, graph_of
 from unlabeled.files import cannot_write, write_whole
-from unlabeled.recipe import Roles
 from unlabeled.registry import nearest
 from unlabeled.run import CHECKPOINT, ENCODER, ENVIRONMENT, LAST, METRICS, RECIPE, Run
 
@@ -57,10 +57,11 @@ def export(
     out: Path | None,
     *,
     data: Any,
-    roles: Roles,
-    root: str | Path | None,
+    about: About,
 ) -> Exported:
     """Does what `unlabeled.api.export` says."""
+    if data is None and (said := [word for word, value in about.items() if value is not None]):
+        raise UserError(f"--{said[0]} says something of data, and none are given to check on: give --data, or leave it out")
     if name not in FORMS:
         raise UserError(f"unknown format {name!r}{nearest(name, FORMS)}; known: {', '.join(FORMS)}")
     opened = Run.judged(run)
@@ -68,7 +69,7 @@ def export(
     path = opened.path / "export" / usual if out is None else out
     _check_place(opened, path, out is None)
     encoder, choice = opened.encoder(), opened.recipe.encoder
-    batches = [*graph_of(encoder).random(encoder), *([] if data is None else [_real(opened, encoder, data, roles, root)])]
+    batches = [*graph_of(encoder).random(encoder), *([] if data is None else [_real(opened, encoder, data, about)])]
     form = make(encoder, choice)
     found: list[float] = []
 
@@ -99,12 +100,8 @@ def _check_place(run: Run, path: Path, own: bool) -> None:
         raise UserError(f"{str(path)!r} is a file of the run itself: give another --out")
 
 
-def _real(run: Run, encoder: Encoder, data: Any, roles: Roles, root: str | Path | None) -> Tensor:
-    opened = open_data(
-        data, kind=run.recipe.kind, channels=encoder.front.channels, root=root, seed=None, roles=roles, judged=True
-    )
-    opened.tell()
-    source = opened.train
+def _real(run: Run, encoder: Encoder, data: Any, about: About) -> Tensor:
+    source = open_for(run, encoder.front.channels, data, about).train
     return source.fetch(np.unique(np.linspace(0, len(source) - 1, REAL).astype(int)))[source.field]
 
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.data import Source, left_out, open_data
+from unlabeled.about import About
+from unlabeled.data import Source, left_out
 from unlabeled.errors import UserError
+from unlabeled.evaluating.reading import open_for
 from unlabeled.files import write_whole
 from unlabeled.probes.extract import features
-from unlabeled.recipe import Roles
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric
 
@@ -53,12 +54,9 @@ def predict(
     data: Any,
     out: Path,
     *,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
-    root: str | Path | None,
     accelerator: str,
     batch_size: int,
+    about: About,
 ) -> Predicted:
     """Does what `unlabeled.api.predict` says."""
     if out.suffix.lower() != ".csv":
@@ -67,10 +65,7 @@ def predict(
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
     opened_run = Run.judged(run)
     classifier = opened_run.classifier()
-    front = classifier.encoder.front
-    roles = Roles().given(path=path, split=split, limit=limit)
-    opened = open_data(data, kind=front.kind, channels=front.channels, root=root, seed=None, roles=roles, judged=True)
-    opened.tell()
+    opened = open_for(opened_run, classifier.encoder.front.channels, data, about)
     device = make_fabric(opened_run.recipe, accelerator, 1).device
     classifier = classifier.to(device)
     rows: list[tuple[str, str, str]] = []

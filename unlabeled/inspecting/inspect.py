@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from unlabeled.about import About, of_kind, of_roles
 from unlabeled.console import EveryMinute, console
 from unlabeled.data import Data, Source, open_data
 from unlabeled.data.opening import group_keys
@@ -85,25 +87,23 @@ class Inspection:
 def inspect(
     data: Any,
     *,
-    roles: Roles,
-    kind: str,
     minutes: float,
     clean: Path | None,
     out: Path,
-    root: str | Path | None,
     accelerator: str,
-    options: Mapping[str, Any] | None = None,
+    about: About,
 ) -> Inspection:
     """Does what `unlabeled.api.inspect` says."""
     if not 0 < minutes < math.inf:
         raise UserError(f"--minutes is {minutes}, and must be above 0")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
-    given = of_kind(options or {})
-    opened = open_data(data, kind=Choice(kind, given), root=root, seed=None, roles=roles)
-    whole = opened
+    given, roles, root = of_kind(about), Roles().given(**of_roles(about)), about.get("root")
+    kind = about.get("kind") or ""
+    how = partial(open_data, data, root=root, seed=None, roles=roles)
+    opened = whole = how(kind=Choice(kind, given))
     if opened.train.form.fit == "crop" and opened.train.form.how:  # copies are of whole pictures
-        whole = open_data(data, kind=Choice(kind, {**given, "fit": "stretch"}), root=root, seed=None, roles=roles)
+        whole = how(kind=Choice(kind, {**given, "fit": "stretch"}))
     sources: dict[str, Source] = {"train": whole.train, "test": whole.test} if whole.test else {"all": whole.train}
     if clean is not None:
         check_clean(clean, sources)
@@ -141,18 +141,6 @@ def inspect(
     text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return found
-
-
-def of_kind(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of the kind of data, without the name of the kind.
-
-    Raises:
-        UserError: one of something else.
-    """
-    other = [key for key in options if not key.startswith("kind.")]
-    if other:
-        raise UserError(f"unknown option --{other[0]}: options of the kind of data are written --kind.NAME VALUE")
-    return {key.partition(".")[2].replace("-", "_"): value for key, value in options.items()}
 
 
 def _words(options: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from unlabeled import registry
+from unlabeled.about import About, of_roles
 from unlabeled.console import console
 from unlabeled.data import Source, open_data
 from unlabeled.data.kinds.kind import sees
@@ -29,29 +29,19 @@ BLANK, MANY, TRIED = 2.0, 0.01, 256
 that is told. Samples that it is taken from."""
 
 
-def draw(
-    data: Any,
-    roles: Roles,
-    policy: Any,
-    kind: str,
-    options: Mapping[str, Any],
-    out: Path,
-    image_size: int | None,
-    images: int,
-    seed: int,
-    root: str | Path | None,
-) -> Picture:
+def draw(data: Any, policy: Any, out: Path, *, image_size: int | None, images: int, seed: int, about: About) -> Picture:
     """Does what `unlabeled.api.contact_sheet` says."""
     policy = None if policy is None else name_views(policy)
     chosen: dict[str, Any] = {}
     given: dict[str, Any] = {} if image_size is None else {"size": image_size}
-    for key, value in options.items():
+    for key, value in (about.get("options") or {}).items():
         head, _, option = key.partition(".")
         if head not in ("policy", "kind") or not option:
             raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
         (chosen if head == "policy" else given)[option.replace("-", "_")] = value
-    roles = replace(roles, bears=presupposed(chosen))
-    opened = open_data(data, kind=Choice(kind, given), root=root, seed=seed, roles=roles)
+    roles = replace(Roles().given(**of_roles(about)), bears=presupposed(chosen))
+    kind = Choice(about.get("kind") or "", given)
+    opened = open_data(data, kind=kind, root=about.get("root"), seed=seed, roles=roles, split=None)
     for remark in opened.remarks():
         console().print(remark, soft_wrap=True)
     source = opened.train

@@ -32,7 +32,11 @@ RECIPE = {
 
 
 @register(
-    "cpc-v2", recipe={**RECIPE, "views": "patch-grid-v2"}, directions=4, dim=64, says="Hénaff et al. 2020: CPC v2 on images"
+    "cpc-v2",
+    recipe={**RECIPE, "views": "patch-grid-v2"},
+    directions=4,
+    dim=64,
+    says="Data-Efficient Image Recognition with Contrastive Predictive Coding (Hénaff et al. 2020): CPC v2 on images.",
 )
 @register("cpc-v1", recipe=RECIPE)
 class CPCImage(Method):

@@ -18,13 +18,20 @@ SGD = {"name": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-4, "nester
 MEASURED = {"resnet": SHORT_RUNS}
 
 
-@register("moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, measured=MEASURED, projector="linear")
+@register(
+    "moco-v1", recipe={"views": "moco-v1", "optimizer": SGD}, measured=MEASURED, projector="linear",
+    says="Momentum Contrast as it was first published (He et al. 2020), algorithm 1: a linear projector and weaker views.",
+)  # fmt: skip
 @register(
     "mochi", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED,
     hardest=1024, mixed=512, query_mixed=256, mix_from=10,
     says="Hard Negative Mixing for Contrastive Learning (Kalantidis et al. 2020): MoCo v2 with harder negatives.",
 )  # fmt: skip
-@register("moco", "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED)
+@register(
+    "moco-v2", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED,
+    says="Momentum Contrast v2 (Chen et al. 2020): another name of moco.",
+)  # fmt: skip
+@register("moco", recipe={"views": "moco-v2", "optimizer": SGD}, measured=MEASURED)
 class MoCo(Comparison):
     """Momentum Contrast (He et al. 2020), algorithm 1; v2 with an MLP projector and stronger views (Chen et al. 2020).
 

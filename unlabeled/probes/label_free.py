@@ -101,6 +101,8 @@ class Health:
     on_images: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
+    own_views: ClassVar[bool] = True
+    """Whether it draws the run's own views, unless others are named."""
 
     def __init__(self, *, images: registry.Count = 2048, views: str = "", temperature: registry.Positive = 0.1) -> None:
         self.images, self.views, self.temperature = images, views, temperature

@@ -16,11 +16,13 @@ import torch
 from PIL import Image
 
 from unlabeled import registry
+from unlabeled.about import About, of_limit
 from unlabeled.data import Data, open_data
 from unlabeled.data.kinds.kind import build
 from unlabeled.errors import UserError
+from unlabeled.evaluating.evaluate import marked
 from unlabeled.evaluating.evaluation import held
-from unlabeled.evaluating.splits import tell_other
+from unlabeled.evaluating.reading import kind_of, roles_of, tell_other
 from unlabeled.forms import MAP, RANKING, FormError, read_json
 from unlabeled.probes.score import of_file
 from unlabeled.reporting.images import TYPES, file_uri, filters, picture_uri
@@ -37,6 +39,8 @@ MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
 RANKED = {"retrieval": "Retrieval"}
 """Those that rank images."""
 PICTURES = "pictures"
+FILES = ("evaluation", "transfer")
+"""What `evaluate` writes of one set of images, and of several."""
 
 T = TypeVar("T")
 
@@ -76,13 +80,11 @@ class Ranking(Drawn):
 
 
 class Opener:
-    """Opens data, each once, for the runs of a report; of what was evaluated so many samples as `evaluate` was told to take,
+    """Opens data, each once, for the runs of a report; of what was evaluated as many samples as `evaluate` was told to take,
     0 for all."""
 
-    def __init__(self, data: Any, root: str | Path | None, limit: int = 0) -> None:
-        if limit < 0:
-            raise UserError(f"limit is {limit}, and must be at least 0, which is all")
-        self.data, self.root, self.limit = data, root, limit
+    def __init__(self, data: Any, about: About) -> None:
+        self.data, self.about, self.limit = data, about, of_limit(about)
         self.opened: dict[tuple[Any, ...], Data] = {}
 
     def open(self, run: Run, recorded: str) -> Data:
@@ -97,14 +99,17 @@ class Opener:
         own = str(named) == run.recipe.data
         named = run.data if own else named
         recipe, channels = run.recipe, run.environment["data"]["channels"]
-        roles = recipe.roles.given(elsewhere=True, limit=recipe.limit if own else None)
-        key = (str(named), str(recipe.kind), recipe.seed, channels, roles, run.split)
+        label = self.about.get("label")
+        about: About = {**self.about, "limit": recipe.limit, "label": None} if own else {**self.about, "limit": None}
+        kind, roles = kind_of(run, about), roles_of(run, about, elsewhere=True, views=True)
+        key = (str(named), str(kind), recipe.seed, channels, roles, run.split, label)
         if key not in self.opened:
-            self.opened[key] = opened = open_data(
-                named, kind=recipe.kind, channels=channels, root=self.root, seed=recipe.seed, roles=roles, split=run.split
+            opened = open_data(
+                named, kind=kind, channels=channels, root=about.get("root"), seed=recipe.seed, roles=roles, split=run.split
             )
             if own and opened.same_as(run.environment["data"]) is False:
                 tell_other(opened.train)
+            self.opened[key] = opened.labelled_by(label) if own and label is not None else opened
         return self.opened[key]
 
     def evaluated(self, run: Run, recorded: str) -> Data:
@@ -133,7 +138,7 @@ class Told:
     @cached_property
     def every(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What `evaluate` wrote of one set of images, and of several: of transfer to them."""
-        found = [self._read(self.run.path / name, held) or ([], []) for name in ("evaluation.json", "transfer.json")]
+        found = [self._read(self.run.path / f"{name}{self._more}.json", held) or ([], []) for name in FILES]
         alone = [one for of_one, _ in found for one in of_one]
         several = [one for _, of_several in found for one in of_several]
         failed = [(name, why) for one in [*alone, *several] for name, why in one.get("failed", {}).items()]
@@ -162,7 +167,8 @@ class Told:
         every = [*self.evaluations, *self.transfer]
         several = len(every) > 1
         said = [f"{one.get('data')}: {said}" if several else str(said) for one in every for said in sentences(one)]
-        asked = f"unlabeled evaluate {self.run.path}"
+        by = f" --label {shlex.quote(str(self.data.about.get('label')))}" if self._more else ""
+        asked = f"unlabeled evaluate {self.run.path}{by}"
         said = said or [f"Not evaluated with labels yet: {asked} says whether pretraining helped."]
         state = [words[0].upper() + words[1:] for words in (self.run.unfinished, self.run.alarm) if words]
         return [*(words for words in state if words not in said), *said]
@@ -254,12 +260,17 @@ class Told:
         return [Picture(p.name, file_uri(p)) for p in self._files if p.suffix.lower() in TYPES and p.stem not in shown]
 
     @property
+    def _more(self) -> str:
+        """What stands in the names of files that were written of the column that is asked for."""
+        return marked(self.run, self.data.about.get("label"))
+
+    @property
     def _evaluated_on(self) -> str:
         return str(self.evaluation.get("data") or self.run.recipe.data)
 
     @property
     def _files(self) -> list[Path]:
-        folder = self.run.path / PICTURES
+        folder = self.run.path / (f"{FILES[0]}{self._more}-{PICTURES}" if self._more else PICTURES)
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def _map(self, drawn: Drawn, found: Mapping[str, Any]) -> Scatter | None:
@@ -275,6 +286,7 @@ class Told:
     def _views(self) -> Picture:
         recipe = self.run.recipe
         source = self.data.open(self.run, recipe.data).train
+        self.run.needs("views")
         policy = registry.build("views", recipe.views, shape_of(recipe, source))
         chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:SHEET_IMAGES]
         with tempfile.TemporaryDirectory() as folder:

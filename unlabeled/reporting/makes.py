@@ -27,12 +27,14 @@ def made_sheet(run: Run, source: Source) -> Image.Image | None:
     Raises:
         UserError: the run has no checkpoint.
     """
+    run.needs("method")
     make: Any = registry.get("methods", run.recipe.method.name).make
     if make.pictures is Method.pictures:
         return None
     recipe, at = run.recipe, Progress(1, 1, 0)
     method = whole(run, run.encoder(), source)
     method.encoder.front.train()  # views have the size of training, not that of judging
+    run.needs("views")
     policy = registry.build("views", recipe.views, shape_of(recipe, source))
     chosen = np.random.default_rng(recipe.seed).permutation(len(source))[:IMAGES]
     views, targets = policy(source.fetch(chosen), torch.Generator().manual_seed(recipe.seed))

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from unlabeled import __version__
+from unlabeled.about import About
 from unlabeled.errors import UserError
 from unlabeled.evaluating.evaluation import UNSUPERVISED
 from unlabeled.files import write_whole
@@ -24,9 +25,7 @@ from unlabeled.reporting.tables import notes, side_by_side, tables, transfer_tab
 from unlabeled.run import Run
 
 
-def report(
-    run: Sequence[str | Path], *, out: str | Path | None, data: Any, limit: int | None, root: str | Path | None
-) -> Path:
+def report(run: Sequence[str | Path], *, out: str | Path | None, data: Any, about: About) -> Path:
     """Does what `unlabeled.api.report` says."""
     if not run:
         raise UserError("nothing to report: give the folder of at least one run")
@@ -35,7 +34,7 @@ def report(
     if len(folders) == 1 and is_table(folders[0]):
         return _written(path, lambda: render_board(board_page(folders[0])))
     runs = {folder: Run.open(folder) for folder in folders}
-    opener = Opener(data, root, limit or 0)
+    opener = Opener(data, about)
     return _written(path, lambda: render([Told(name, run, f"r{i}", opener) for i, (name, run) in enumerate(named(runs))]))
 
 

@@ -149,6 +149,7 @@ def _existing(out: Path, resume: bool) -> bool:
 
 def _continued(run: Run, layers: Sequence[Mapping[str, Any]]) -> Recipe:
     """The recipe of a run to be resumed, once what was said again agrees with it; with the epochs that are asked for now."""
+    run.needs("method", "views", "optimizer")
     before = run.recipe.to_dict()
     now = compose(before, *layers).to_dict()
     for option, asked in run.environment.get("capped", {}).items():

@@ -55,10 +55,11 @@ class _Head:
 def open_list(path: Path, name: str, asked: str = "", tried: Sequence[str] = ("",)) -> Splits:
     """Reads a list of files, with columns beside them or without; opens none of the files.
 
-    Files are named relative to the folder of the list, or absolutely; backslashes stand for slashes, and blanks around a
-    name for nothing, unless there is a file that is called so. A header may name the columns. Without one they are label,
-    column3 and so on. Of a list of more than 100,000 files only so many, spread evenly, are asked for their size and
-    time, and what is decoded is not kept for another process.
+    Files are named relative to the folder of the list, or absolutely; where none is there, relative to where the program
+    runs, to the folder above, or to one beside the list, which is then said. Backslashes stand for slashes, and blanks
+    around a name for nothing, unless there is a file that is called so. A header may name the columns. Without one they
+    are label, column3 and so on. Of a list of more than 100,000 files only so many, spread evenly, are asked for their size
+    and time, and what is decoded is not kept for another process.
 
     Args:
         path: of the list.
@@ -79,8 +80,19 @@ def open_list(path: Path, name: str, asked: str = "", tried: Sequence[str] = (""
     columns = {column: _typed(values, head.decimals) for column, values in cells.items()}
     lasting = len(paths) <= _STAMPED
     kind = asked or suffixes().get(Path(paths[0]).suffix.lower(), "image")
-    reader = FileReader(path.parent, paths, _stamps(path.parent, paths), lasting, kind)
+    root = _root(path, paths)
+    if root != path.parent:
+        remarks = (*remarks, f"{name}: its files are not beside it, and were found in {str(root.resolve())!r}.")
+    reader = FileReader(root, paths, _stamps(root, paths), lasting, kind)
     return Listing(name, reader, None, (), kind, columns=columns, remarks=remarks), None
+
+
+def _root(path: Path, paths: Sequence[str]) -> Path:
+    """Where the files of a list lie: beside it; else where some of them are found, as `train.csv` beside `train/` has it."""
+    asked = [paths[at].replace("\0", "") for at in (0, len(paths) // 2, -1)]
+    beside = (found for found in sorted(path.parent.iterdir(), key=lambda p: (p.name != path.stem, p)) if found.is_dir())
+    places = (root for make in ((path.parent, Path(), path.parent.parent), beside) for root in make)
+    return next((root for root in places if any(os.path.lexists(root / name) for name in asked)), path.parent)
 
 
 def _text(path: Path) -> TextIO:

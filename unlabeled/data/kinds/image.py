@@ -83,6 +83,7 @@ class ImageKind:
     name, noun, nouns, raw = "image", "image", "images", "pixels"
     suffixes, volumes = SUFFIXES, medical.SUFFIXES
     invariances = NATURAL
+    reading = ("range", "fit", "pages", "tiles", "channels")
     version = 4  # raise it whenever `to_pixels` gives other pixels than before
     method, policy, encoder_name = "simclr", "simclr", "resnet18"
 
@@ -231,7 +232,7 @@ class ImageKind:
     @property
     def _reading(self) -> dict[str, Any]:
         """The options that say what a sample is made of."""
-        return {name: getattr(self, name) for name in ("range", "fit", "pages", "tiles", "channels")}
+        return {name: getattr(self, name) for name in self.reading}
 
     def view_size(self, at: Progress) -> int:
         """Returns `first_size` at the beginning, linearly to `size` after four fifths of the run, in whole pixels."""

@@ -68,6 +68,8 @@ class Kind(Protocol):
         suffixes: of its files, in lower case, with the dot.
         invariances: what views may do to a sample unless a data set declares otherwise.
         raw: name of the features that need no encoder, a baseline of every table.
+        reading: its options that say what a sample is made of, which other data than the run's may be given anew; those of
+            what the encoder takes are the run's for ever.
         version: of its decoding; raised whenever that gives other values than before, as decoded samples are kept.
         method: one that learns from it, for advice.
         policy: of views, for methods that prescribe none of this kind.
@@ -80,6 +82,7 @@ class Kind(Protocol):
     suffixes: ClassVar[frozenset[str]]
     invariances: ClassVar[frozenset[str]]
     raw: ClassVar[str]
+    reading: ClassVar[tuple[str, ...]]
     version: ClassVar[int]
     method: ClassVar[str]
     policy: ClassVar[str]

@@ -76,6 +76,7 @@ class SoundKind:
     name, noun, nouns, raw = "sound", "recording", "recordings", "log-mel"
     suffixes = SUFFIXES
     invariances: ClassVar[frozenset[str]] = frozenset()
+    reading: ClassVar[tuple[str, ...]] = ()
     version = 1  # raise it whenever `to_samples` gives other samples than before
     method, policy, encoder_name = "cpc", "window", "cpc"
 

@@ -61,7 +61,8 @@ def fashion_mnist(name: str, root: str | Path | None) -> Splits:
     return train, test
 
 
-@register("cifar10", "cifar100")
+@register("cifar10", says="Opens CIFAR-10: 50,000 + 10,000 photographs of ten kinds of things, 32x32.")
+@register("cifar100", says="Opens CIFAR-100: 50,000 + 10,000 photographs of a hundred kinds of things, 32x32.")
 def cifar(name: str, root: str | Path | None) -> Splits:
     """Opens CIFAR: 50,000 + 10,000 photographs, 32x32."""
     made = torchvision_sets(name.upper(), root, [{"train": True}, {"train": False}])

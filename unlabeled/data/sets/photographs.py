@@ -45,7 +45,14 @@ _SETS = {
 }
 
 
-@register("food101", "flowers102", "dtd", "pets", "aircraft", "cars", "caltech101", "sun397")
+@register("food101", says="Opens Food-101: photographs of 101 dishes (Bossard et al. 2014).")
+@register("flowers102", says="Opens Oxford Flowers 102: photographs of 102 flowers (Nilsback and Zisserman 2008).")
+@register("dtd", says="Opens the Describable Textures Dataset: photographs of 47 textures (Cimpoi et al. 2014).")
+@register("pets", says="Opens Oxford-IIIT Pet: photographs of 37 breeds of cats and dogs (Parkhi et al. 2012).")
+@register("aircraft", says="Opens FGVC-Aircraft: photographs of 100 variants of aircraft (Maji et al. 2013).")
+@register("cars", says="Opens Stanford Cars: photographs of 196 models of cars (Krause et al. 2013).")
+@register("caltech101", says="Opens Caltech 101: photographs of 101 kinds of objects, no test split (Fei-Fei et al. 2004).")
+@register("sun397", says="Opens SUN397: photographs of 397 kinds of scenes, no test split (Xiao et al. 2010).")
 def photographs(name: str, root: str | Path | None) -> Splits:
     """Opens folders of photographs in torchvision's layout below the root, downloaded if absent.
 

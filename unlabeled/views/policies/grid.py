@@ -18,7 +18,10 @@ SEEN = 3
 """Rows above what the sheet of views asks for."""
 
 
-@register("patch-grid-v2", grey=0.25, drop=1.0, flip=0.5)
+@register(
+    "patch-grid-v2", grey=0.25, drop=1.0, flip=0.5,
+    says="The same 7×7 grid with stronger changes of each patch, and perhaps upside down (Hénaff et al. 2020, CPC v2).",
+)  # fmt: skip
 @register("patch-grid")
 class PatchGrid:
     """A 7×7 grid of patches of an image, each half over the next: 64 px of 256 (van den Oord, Li & Vinyals 2018,

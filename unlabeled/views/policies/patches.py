@@ -64,7 +64,7 @@ class Photometric:
         return x
 
 
-@register("jigsaw", joined=True)
+@register("jigsaw", joined=True, says="The image, and one picture of nine patches of it in random order: `pirl`, joined.")
 @register("pirl", formerly={"photometric": 0.0})
 class Pirl:
     """The image, and nine patches of it in random order (Misra & van der Maaten 2020; numbers of the published code).

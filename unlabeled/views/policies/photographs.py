@@ -33,11 +33,23 @@ class Composition:
         return draw_views(self.parts, x, generator), {}
 
 
-@register("simclr")
-@register("moco-v1", scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
-@register("instance", views=1, scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0)
-@register("moco-v2", scale=(0.2, 1.0), strength=0.5)
-@register("multi-patch", views=20, scale=(0.25, 0.25), strength=0.5, hue=0.4, blur=0.1, solarise=0.1)
+@register("simclr", says="Two views from one distribution: small random crops, mirror, strong colour jitter, grey, blur.")
+@register(
+    "moco-v1", scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0,
+    says="Two views from one distribution: random crops, mirror, colour jitter always, grey; no blur (He et al. 2020).",
+)  # fmt: skip
+@register(
+    "instance", views=1, scale=(0.2, 1.0), strength=0.5, jitter=1.0, hue=0.8, blur=0.0,
+    says="One view as `moco-v1` draws it, for instance discrimination with a memory bank (Wu et al. 2018).",
+)  # fmt: skip
+@register(
+    "moco-v2", scale=(0.2, 1.0), strength=0.5,
+    says="Two views from one distribution: larger crops and half of SimCLR's jitter, grey, blur (Chen et al. 2020).",
+)  # fmt: skip
+@register(
+    "multi-patch", views=20, scale=(0.25, 0.25), strength=0.5, hue=0.4, blur=0.1, solarise=0.1,
+    says="Twenty views of a quarter of each image, for EMP-SSL (Tong et al. 2023).",
+)  # fmt: skip
 class Distorted(Composition):
     """Two views, or another number, from one distribution: random resized crop, mirror, colour jitter, grey, blur.
 
