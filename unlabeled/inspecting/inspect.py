@@ -108,17 +108,15 @@ def inspect(
     if clean is not None:
         check_clean(clean, sources)
     with _progress() as stage:
-        some = min(SAMPLE, sum(map(len, sources.values())))
-        thumbnails = Thumbnails().fit(_sample(list(sources.values()), stage("looking at some", some)))
+        thumbnails = Thumbnails().fit(_sample(list(sources.values()), stage))
         censuses = {name: take(s, thumbnails, stage(f"{name}: reading", len(s))) for name, s in sources.items()}
         copies = find(censuses, stage("looking for copies", sum(map(len, censuses.values()))))
         stage("measuring steps", 1)
         name = str(clean or data) if isinstance(clean or data, str | Path) else "DATA"
         described = columns.describe(sources)
         group = roles.group or (None if opened.test else columns.advised(described, opened.train))
-        given_columns = (
-            {"label": roles.label, "group": group, "columns": roles.columns} if clean is None else {"group": group}
-        )
+        known = roles if clean is None else Roles()  # the list has all columns, by names that need not be said
+        given_columns = {"label": known.label, "group": group, "columns": known.columns}
         of_columns = {name: value for name, value in given_columns.items() if value}
         of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
         of_run |= {f"kind.{option}": value for option, value in given.items()}
@@ -158,9 +156,10 @@ def _separating(group: str | None, opened: Data) -> str:
     return "" if other is None else f" --seed {other}"
 
 
-def _sample(sources: list[Source], tell: Tell) -> Iterator[torch.Tensor]:
+def _sample(sources: list[Source], stage: Callable[[str, int], Tell]) -> Iterator[torch.Tensor]:
     """Batches of up to 5,000 images, evenly spread over all splits."""
-    share, done = min(1.0, SAMPLE / sum(map(len, sources))), 0
+    total, done = sum(map(len, sources)), 0
+    share, tell = min(1.0, SAMPLE / total), stage("looking at some", min(SAMPLE, total))
     for source in sources:
         places = np.unique(np.linspace(0, len(source) - 1, math.ceil(share * len(source))).astype(np.int64))
         for part in np.array_split(places, math.ceil(len(places) / 128)):
