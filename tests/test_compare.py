@@ -282,6 +282,20 @@ def test_a_defeat_is_named_and_so_is_who_is_as_good_as_the_best() -> None:
     assert "All methods clearly beat" in remarks([row for row in rows if row["name"] in ("random", "won")])[0]
 
 
+def test_who_always_names_the_largest_class_is_neither_worse_nor_better() -> None:
+    def row(name: str, right: int, *, constant: bool = False, kind: str = "method") -> dict[str, object]:
+        x = (np.arange(400) < right).astype(float)
+        return {"name": name, "kind": kind, "figures": {"knn": [x.mean()]}, "each": [packed(x)], "constant": constant}
+
+    rows = [row("random", 250, kind="baseline"), row("idle", 280, constant=True), row("won", 360)]
+    said = " ".join(remarks(rows))
+    assert said.startswith("All methods clearly beat `random`") and "Points above `random` there: won +27.5" in said
+    assert "By kNN with 100% of the labels one class is always named, which counts neither way: idle." in said
+    assert "idle" not in said.partition("By kNN")[0]
+    rows[0]["constant"] = True
+    assert "beat" not in " ".join(remarks(rows))
+
+
 def test_rows_off_the_budget_are_named() -> None:
     rows = [{"name": name, "minutes": minutes, "epochs": 3} for name, minutes in (("a", 8.1), ("b", 10.0), ("c", 6.0))]
     rows.append({"name": "random", "minutes": 0.0, "epochs": 0})

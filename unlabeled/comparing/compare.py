@@ -255,7 +255,7 @@ def _setting(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
 
 def _how() -> str:
     return (
-        "Top-1 accuracy on the test split in percent, but for top-5. 1% of the labels are drawn evenly over the classes: "
+        "Top-1 accuracy on the test split, but for top-5. 1% of the labels are drawn evenly over the classes: "
         f"kNN as mean ± standard deviation of {DRAWS} draws, fine-tuning of one. Bold: the best without labels. Minutes, "
         "s/epoch and samples/s are of training alone."
     )

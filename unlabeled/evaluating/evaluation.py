@@ -14,7 +14,7 @@ from unlabeled.console import console, text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
-from unlabeled.evaluating.answer import BALANCED, answer, by_class, called, differences, spell
+from unlabeled.evaluating.answer import BALANCED, answer, below, called, spell
 from unlabeled.forms import EVALUATION, FormError, check, read_json
 from unlabeled.notebook import html
 from unlabeled.probes.score import Score
@@ -173,8 +173,7 @@ class Evaluation:
         yield from self.opening
         for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
             yield self._table(title)
-            yield from differences(self.scores, title)
-            yield from by_class(self.scores, title, self.metadata.get("classes", ()))
+            yield from below(self.scores, title, self.metadata.get("classes", ()))
         notes = {
             (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
         }

@@ -30,7 +30,8 @@ class Probe(Protocol):
     (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), `scored_` (images looked at,
     after `score`, where those are fewer than it was given), `each_` ((M,), after `score`: the first figure of each sample,
     whose mean it is, by which two encoders are compared sample by sample), and, in its place, `classified_` (after `score`:
-    an `unlabeled.probes.classified.Classified`, whose `right` are the first figure's).
+    an `unlabeled.probes.classified.Classified`, whose `right` are the first figure's), and `chosen_` (options that were left
+    to it -> what the last fit chose).
     """
 
     notes_: list[str]
@@ -125,8 +126,8 @@ class ImageProbe(Protocol):
         notes_: what is to be said in plain words.
 
     One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`; it may
-    have `each_` or `classified_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the class of
-    each image, (M,) int64.
+    have `each_`, `classified_` or `chosen_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the
+    class of each image, (M,) int64.
     """
 
     on_images: ClassVar[bool]
