@@ -57,7 +57,7 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "stopped: 1 of 4 rows are done; to go on:" in said
+    assert "stopped with 1 of 4 rows done; to go on:" in said
     assert not Run(out / "rows" / "simclr-temperature=0.2").finished
     before = times(out)
     assert set(before) == {"random.json"}

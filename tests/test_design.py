@@ -30,7 +30,7 @@ ORDER = [
     ["recipe", "parts", "compute"],
     ["losses"],
     ["own"],
-    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors"],
+    ["registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors", "words"],
 ]
 """From the top."""
 

@@ -14,6 +14,7 @@ import yaml
 from unlabeled.console import console
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Entry, coerce, get, nearest
+from unlabeled.words import counted
 
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
@@ -361,7 +362,8 @@ def _checked(plain: dict[str, Any]) -> Recipe:
         raise UserError(f"ema is {recipe.ema:g}, and must be from 0 to below 1, such as 0.999")
     if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
         raise UserError(
-            f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {recipe.epochs} epochs of the run"
+            f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {counted(recipe.epochs, 'epochs')} "
+            "of the run"
         )
     if recipe.precision not in ("auto", "bf16", "32"):
         raise UserError(f"precision is {recipe.precision!r}, and must be auto, bf16 or 32")

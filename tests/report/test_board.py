@@ -20,7 +20,7 @@ TABLE = """# pictures: methods compared
 | <b>moco</b> | **55.0 ± 4.0%** | 1.5 |
 | supervised 100% | 70.0% | 1.5 |
 
-- pictures; resnet18; 1 epochs
+- pictures; resnet18; 1 epoch
 - All methods clearly beat `random` by kNN with 100% of the labels (95% interval of the difference).
 """
 

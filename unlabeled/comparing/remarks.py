@@ -10,6 +10,7 @@ from typing import Any
 
 from unlabeled.comparing.judge import mean
 from unlabeled.probes.paired import apart
+from unlabeled.words import counted
 
 UNTRAINED = "random"
 """The method that trains nothing."""
@@ -107,7 +108,7 @@ def short(data: str) -> str:
 def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns what the rows were trained on; each machine once."""
     every = [row["environment"]["hardware"] for row in rows if "environment" in row]
-    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
+    named = (", ".join(h["gpu"]) or f"{h['processor']}, {counted(h['threads'], 'threads')}" for h in every)
     return " and ".join(dict.fromkeys(named))
 
 
@@ -129,4 +130,4 @@ def off_budget(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
         for row in rows
         if minutes and row.get("epochs") and abs(row["minutes"] - minutes) > OFF * minutes
     ]
-    return [f"Not the {minutes:g} minutes by more than {OFF:.0%}: {', '.join(off)}."] if off else []
+    return [f"Not the {counted(minutes, 'minutes')} by more than {OFF:.0%}: {', '.join(off)}."] if off else []

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from unlabeled.data.kinds.kind import Kind
 from unlabeled.probes.score import Score
+from unlabeled.words import counted
 
 RAW = {"pixels": "raw pixels", "log-mel": "log-mel statistics"}
 """What each kind of data has for features without an encoder (`Kind.raw`), in words."""
@@ -293,7 +294,7 @@ def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
         labels, score = ours[-1]
         recalls = [(row[c] / sum(row), c) for c, row in enumerate(score.confusion) if sum(row)]
         listed = sorted(recalls)[:LISTED] if len(recalls) > LISTED else recalls
-        least = f", the least of {len(recalls)} classes" * (len(recalls) > LISTED)
+        least = f", the least of {counted(len(recalls), 'classes')}" * (len(recalls) > LISTED)
         each = ", ".join(f"{classes[c] if c < len(classes) else c} {100 * share:.1f}%" for share, c in listed)
         said.append(f"recall of the {called('run')} {with_labels(labels)}{least}: {each}")
     return said
@@ -329,4 +330,4 @@ def _where(pairs: Sequence[Pair]) -> str:
 def _some(said: Sequence[str]) -> str:
     """The first ones, and how many others there are."""
     rest = len(said) - NAMED
-    return ", ".join(said[:NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
+    return ", ".join(said[:NAMED]) + (f" and {counted(rest, 'others')}" if rest > 0 else "")

@@ -37,6 +37,7 @@ from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.spelling import Asked, parse_protocol, takes_labels
 from unlabeled.probes.subject import Subject
 from unlabeled.run import Run, environment
+from unlabeled.words import counted
 
 Opened = tuple[Source, Source, str, np.ndarray]
 """Training and test split, the latter in words, and the classes to judge on that are new to the run."""
@@ -140,7 +141,7 @@ class _Question:
         train, test, words = splits(data, self.run, channels, root, labelled, self.columns)
         if train.channels != channels:
             raise UserError(
-                f"{train.name!r} has {train.channels} channel{'s' * (train.channels > 1)}, and the run was trained on "
+                f"{train.name!r} has {counted(train.channels, 'channels')}, and the run was trained on "
                 f"images with {channels}: give other --data, or pretrain on such images"
             )
         new = new_classes(self.run, train) if any(self.flags("new_classes", False)) else np.empty(0, np.int64)

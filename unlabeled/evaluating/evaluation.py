@@ -20,6 +20,7 @@ from unlabeled.notebook import html
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
@@ -220,7 +221,9 @@ class Evaluation:
         nouns = kind_of(self.metadata).nouns
         if amounts == [NEW]:
             tested = next(iter(found.values())).tested
-            where = f"{tested:,} {nouns} of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
+            where = (
+                f"{counted(tested, nouns)} of {counted(len(self.new), 'new classes')} of {self.split.partition(' of ')[2]}"
+            )
         table = Table("labels", nouns, "", title=f"{self.data}: {title}, {where}", title_justify="left")
         if guessed:
             table.add_column("largest class", justify="right")

@@ -21,6 +21,7 @@ from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Roles
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric
+from unlabeled.words import counted
 
 
 class Samples:
@@ -92,7 +93,7 @@ def open_samples(run: Run, encoder: Encoder, data: Any, roles: Roles, root: Any)
             tell_other(opened.train)
     if opened.train.channels != channels:
         raise UserError(
-            f"{opened.train.name!r} has {opened.train.channels} channel{'s' * (opened.train.channels > 1)}, and the run was "
+            f"{opened.train.name!r} has {counted(opened.train.channels, 'channels')}, and the run was "
             f"trained on {kind.nouns} with {channels}: give other --data"
         )
     return Samples([source for source in (opened.train, opened.test) if source is not None])

@@ -16,6 +16,7 @@ from unlabeled.parts.bins import annealed_mean, encoded, rarity
 from unlabeled.parts.decoders import MapDecoder
 from unlabeled.registry import Count, Positive, Share, register
 from unlabeled.views.policies.colours import coarse, coarse_side, grey
+from unlabeled.words import counted
 
 ADAM = {"name": "adamw", "lr": 3e-5, "weight_decay": 1e-3, "beta1": 0.9, "beta2": 0.99}
 """Of the published code, whose decay is Adam's."""
@@ -97,8 +98,8 @@ class Colorization(Method):
         frequency, centres = torch.bincount(found.flatten(), minlength=len(gamut())), gamut()
         if not (frequency[(centres.abs() > COLOURFUL).any(1)] > 0).any():
             raise UserError(
-                f"all {self.shape.n:,} training images are grey, and colorization asks for their colours: give images in "
-                "colour, or another --method"
+                f"all {counted(self.shape.n, 'training images')} are grey, and colorization asks for their colours: "
+                "give images in colour, or another --method"
             )
         self.get_buffer("weights").copy_(rarity(frequency, centres, SIGMA, self.uniform))
 

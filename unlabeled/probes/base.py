@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 if TYPE_CHECKING:
     from unlabeled.data import Source
@@ -183,8 +184,8 @@ def check_classes(y: Array, where: str) -> None:
     """
     if len(np.unique(y)) < 2:
         raise UserError(
-            f"{where}: all {len(y):,} labels are of one class, and naming it would be 100% right: give data with labels of "
-            "two classes or more, or --protocol health, which needs none"
+            f"{where}, {counted(len(y), 'labels')}: all labels are of one class, and naming it would be 100% right: give "
+            "data with labels of two classes or more, or --protocol health, which needs none"
         )
 
 

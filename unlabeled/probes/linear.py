@@ -20,6 +20,7 @@ from unlabeled.probes.base import check_fit
 from unlabeled.probes.classified import Classified, classified
 from unlabeled.probes.softmax import minimise
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 LARGE = 4_000_000_000
 """Features × samples × classes, the multiplications of one look at all data, from which on SGD takes the place of L-BFGS:
@@ -168,7 +169,7 @@ class Linear:
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(x, target)
             if model.n_iter_.max() >= self.max_iter and not rough:
-                self.notes_.append(f"linear: not converged after max_iter = {self.max_iter} iterations")
+                self.notes_.append(f"linear: not converged after max_iter = {counted(self.max_iter, 'iterations')}")
             weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
             if classes == 2:  # scikit-learn gives the logit of the second alone
                 weight, bias = torch.cat([0 * weight, weight]), torch.cat([0 * bias, bias])

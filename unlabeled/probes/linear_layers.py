@@ -18,6 +18,7 @@ from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -85,7 +86,8 @@ class LinearLayers:
         maps = self._pooled(subject.encoder, source, np.asarray(indices)[drawn])
         self.probes_: dict[str, tuple[Probe, Probe]] = {}
         self.notes_ = [
-            f"linear-layers: fitted on {len(drawn):,} images; ± is the 95% confidence interval for the images tested"
+            f"linear-layers: fitted on {counted(len(drawn), 'images')}; ± is the 95% confidence interval for the "
+            "images tested"
         ]
         self.chosen_ = {}
         for stage in list(maps):
