@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from unlabeled.evaluating.evaluation import Evaluation
+from unlabeled.probes.base import Figure
+from unlabeled.probes.classified import classified
+from unlabeled.probes.draws import _Found
 from unlabeled.probes.score import Score
+from unlabeled.registry import Choice
 
 UNTRAINED = "an untrained encoder of the same shape"
 
@@ -230,3 +239,85 @@ def test_a_run_that_was_stopped_says_so_first() -> None:
     assert first == "The run 'r' is not finished: it was stopped at step 5 of 100 (5%)"
     assert str(second).startswith("Whether pretraining helped was not asked")
     assert found.json()["answer"] == [first, second]
+
+
+TRUTH = np.array([0] * 70 + [1] * 30)
+
+
+def uneven(right: np.ndarray, *, sure: float = 0.3, protocol: str = "linear") -> Score:
+    """Of 100 samples, 70 of one class, named rightly where `right`; with probabilities that are surer where it is."""
+    second = np.where(right, TRUTH, 1 - TRUTH)
+    probability = torch.from_numpy(np.where(second == 1, 0.5 + sure, 0.5 - sure)).double()
+    probe = SimpleNamespace(
+        classified_=classified(torch.from_numpy(TRUTH), torch.stack([1 - probability, probability], 1), torch.arange(2)),
+        notes_=[],
+    )
+    found = _Found(Choice(protocol))
+    found.add(probe, {"top1": Figure(float(right.mean()), 0.09)}, 10, 2)
+    return found.score(1.0, 0, 100)
+
+
+LARGEST = TRUTH == 0
+"""What is right of who always names the largest class."""
+HALF = np.arange(100) % 10 < 6
+"""Right in 60% of each class."""
+RARE = (TRUTH == 1) | (np.arange(100) % 2 == 0)
+"""Right in all of the rare class and half of the other: 65 of 100."""
+
+
+def of_uneven(**scores: Score) -> str:
+    found = evaluation({(name, "100%"): [score] for name, score in scores.items()}).answer
+    assert found is not None
+    return found.replace(UNTRAINED, "UNTRAINED")
+
+
+def test_where_classes_are_uneven_balanced_accuracy_and_auroc_are_compared_too() -> None:
+    most = np.arange(100) % 10 < 9
+    said = of_uneven(run=uneven(most), random=uneven(HALF), pixels=uneven(HALF))
+    assert re.fullmatch(
+        r"Pretraining helped: linear with all labels gives 90\.0 ± 9\.0%, 30\.0 ± \d\.\d points more than UNTRAINED "
+        r"\(\+30\.0 ± \d+\.\d points in balanced accuracy, \+30\.0 ± \d+\.\d points in AUROC\)\. "
+        r"It gives 30\.0 .* more than raw pixels \(\+30\.0 .* in balanced accuracy, .* in AUROC\)\.",
+        said,
+    )
+
+
+def test_always_naming_the_largest_class_beats_nobody_and_is_beaten_by_its_balanced_accuracy() -> None:
+    """It is right 70 times of 100, and who finds the rare class 65 times."""
+    idle = of_uneven(run=uneven(LARGEST), random=uneven(RARE), pixels=uneven(RARE))
+    assert idle.startswith("Pretraining made features worse: linear with all labels gives 70.0 ± 9.0%, 25.0 ±")
+    assert "points less than UNTRAINED in balanced accuracy" in idle
+    assert (
+        "Accuracy counts neither way where one class is always named: pretrained encoder by linear with all labels." in idle
+    )
+    beaten = of_uneven(run=uneven(RARE), random=uneven(LARGEST), pixels=uneven(LARGEST))
+    assert beaten.startswith("Pretraining helped: linear with all labels gives 65.0 ± 9.0%, 25.0 ±")
+    assert "untrained encoder by linear with all labels, raw pixels by linear with all labels." in beaten
+
+
+def test_a_better_accuracy_by_naming_the_largest_class_more_often_is_help_in_part() -> None:
+    more = LARGEST | (np.arange(100) % 30 == 0)
+    said = of_uneven(run=uneven(more), random=uneven(RARE))
+    assert said.startswith(("Pretraining helped only in part", "Pretraining made features worse"))
+
+
+def test_even_classes_are_compared_by_accuracy_alone_even_where_one_is_always_named() -> None:
+    even = Score("linear", {}, 1.0, 1, 0, [10], 100, {"top1": [0.5], "auroc": [0.9]}, [], {"top1": 0.09, "auroc": 0.1},
+                 constant=True)  # fmt: skip
+    good = dataclasses.replace(even, metrics={"top1": [0.9], "auroc": [0.9]}, constant=False)
+    said = of_uneven(run=even, random=good)
+    assert said.startswith("Pretraining made features worse: linear with all labels gives 50.0 ± 9.0%, 40.0")
+    assert "AUROC" not in said and "always named" not in said
+
+
+def test_the_c_that_was_chosen_is_told_once() -> None:
+    chosen = dataclasses.replace(score([0.5, 0.6], "linear"), chosen={"C": [0.1, 10.0]})
+    one = dataclasses.replace(score([0.5], "linear"), chosen={"C": [1.0]})
+    found = evaluation({("random", "1%"): [chosen], ("run", "1%"): [one], ("run", "100%"): [one]})
+    lines = [str(line) for line in found.lines() if str(line).startswith("chosen")]
+    assert lines == [
+        "chosen with 1% of the labels: C 0.1 to 10 (untrained encoder), C 1 (pretrained encoder); with all labels: C 1 "
+        "(pretrained encoder)"
+    ]
+    assert [one["chosen"] for one in found.json()["scores"]] == [{"C": [0.1, 10.0]}, {"C": [1.0]}, {"C": [1.0]}]
+    assert Score.of({"subject": "run", "labels": "1%", **chosen.json()}) == chosen

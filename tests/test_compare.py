@@ -57,7 +57,7 @@ def test_a_table_is_stopped_goes_on_and_grows(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
-    assert "stopped: 1 of 4 rows are done; to go on:" in said
+    assert "stopped with 1 of 4 rows done; to go on:" in said
     assert not Run(out / "rows" / "simclr-temperature=0.2").finished
     before = times(out)
     assert set(before) == {"random.json"}
@@ -280,6 +280,20 @@ def test_a_defeat_is_named_and_so_is_who_is_as_good_as_the_best() -> None:
     assert "lost -12.5 ± " in said
     assert "Not clearly worse than won, the best by kNN with 100% of the labels: close (-0.2 ± " in said
     assert "All methods clearly beat" in remarks([row for row in rows if row["name"] in ("random", "won")])[0]
+
+
+def test_who_always_names_the_largest_class_is_neither_worse_nor_better() -> None:
+    def row(name: str, right: int, *, constant: bool = False, kind: str = "method") -> dict[str, object]:
+        x = (np.arange(400) < right).astype(float)
+        return {"name": name, "kind": kind, "figures": {"knn": [x.mean()]}, "each": [packed(x)], "constant": constant}
+
+    rows = [row("random", 250, kind="baseline"), row("idle", 280, constant=True), row("won", 360)]
+    said = " ".join(remarks(rows))
+    assert said.startswith("All methods clearly beat `random`") and "Points above `random` there: won +27.5" in said
+    assert "By kNN with 100% of the labels one class is always named, which counts neither way: idle." in said
+    assert "idle" not in said.partition("By kNN")[0]
+    rows[0]["constant"] = True
+    assert "beat" not in " ".join(remarks(rows))
 
 
 def test_rows_off_the_budget_are_named() -> None:

@@ -30,7 +30,20 @@ ORDER = [
     ["recipe", "parts", "compute"],
     ["losses"],
     ["own"],
-    ["about", "registry", "batch", "distributed", "files", "forms", "kept", "plots", "console", "notebook", "errors"],
+    [
+        "about",
+        "registry",
+        "batch",
+        "distributed",
+        "files",
+        "forms",
+        "kept",
+        "plots",
+        "console",
+        "notebook",
+        "errors",
+        "words",
+    ],
 ]
 """From the top."""
 

@@ -226,7 +226,7 @@ def test_a_finished_run_is_given_more_epochs(tmp_path: Path) -> None:
     words = ["pretrain", file(tmp_path / "x.npz"), *SMALL, "--monitor-every", "0", "--out", tmp_path / "run"]
     ok(*words, "--epochs", "1")
     said = ok(*words, "--epochs", "3", "--resume")
-    assert "1 epochs become 3: from here on the learning rate is that of a run of 3" in said
+    assert "1 epoch becomes 3: from here on the learning rate is that of a run of 3" in said
     run = Run.open(tmp_path / "run")
     assert run.finished
     assert run.recipe.epochs == 3

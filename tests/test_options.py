@@ -28,7 +28,7 @@ from unlabeled.training import train
         (("--views", "multi-crop"), "draws 8 views of each image, and 'simclr' compares 2"),
         (("--views", "none"), "draws 1 view of each image, and 'simclr' compares 2"),
         (("--method", "moco", "--views", "multi-crop"), "draws 8 views"),
-        (("--warmup-epochs", "3"), "must be at most the 1 epochs"),
+        (("--warmup-epochs", "3"), "must be at most the 1 epoch of"),
     ],
 )
 def test_an_impossible_option(words: tuple[str, ...], reason: str, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_mistakes(kept: Path, tmp_path: Path) -> None:
     assert "--keep" in said
     assert "has no classifier" in mistake("evaluate", kept / "run", "--protocol", "classifier", "--out", tmp_path / "e.json")
     both = ("evaluate", kept / "run", "--out", tmp_path / "e.json", "--keep")
-    assert "no fine-tuned encoder" in mistake(*both, tmp_path / "k", "--protocol", "knn")
+    assert "0 fine-tuned encoders" in mistake(*both, tmp_path / "k", "--protocol", "knn")
     two = ("--protocol", "finetune", "--labels", "1", "--labels", "2")
     assert "2 fine-tuned encoders" in mistake(*both, tmp_path / "k", *two)
     assert "something already" in mistake(*both, kept / "run", "--protocol", "finetune:100%")

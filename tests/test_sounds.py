@@ -297,7 +297,7 @@ def test_sounds_and_pictures_in_one_folder_need_a_word(tmp_path: Path) -> None:
     recordings(tmp_path / "data", n=20)
     Image.new("RGB", (8, 8)).save(tmp_path / "data" / "cover.png")
     said = mistake("pretrain", tmp_path / "data", *CPC, "--out", tmp_path / "run")
-    assert "20 recordings and 1 images" in said
+    assert "20 recordings and 1 image" in said
     assert "--kind sound" in said
     said = ok("pretrain", tmp_path / "data", *CPC, "--kind", "sound", "--out", tmp_path / "run")
     assert "16 recordings" in said

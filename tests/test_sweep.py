@@ -75,7 +75,7 @@ def test_stopped_before_the_first_row_it_names_no_file(
     ):
         result = unlabeled(*command, "--out", out / command[0])
         assert result.code == 130
-        assert "rows are done" in result.out
+        assert "rows done" in result.out
         assert "written" not in result.out
         assert not (out / command[0] / "table.md").exists()
 
@@ -131,8 +131,8 @@ def test_three_axes_in_the_table_and_one_line_for_each_pair_of_the_others(
     columns = sweep._columns(question, rows)
     text = markdown(columns, grid(columns, sweep._sorted(rows), sweep._competes))
     assert text.count("\n") == 14
-    assert text.splitlines()[2].startswith("| 0.05 | false | 1 | 2.5 | **25.0** |")
-    assert "| 1 | true | 2 | **50.0** |" in text
+    assert text.splitlines()[2].startswith("| 0.05 | false | 1 | 2.5% | **25.0%** |")
+    assert "| 1 | true | 2 | **50.0%** |" in text
     drawn = []
     real = plots.draw
     monkeypatch.setattr(plots, "draw", lambda *args, **more: drawn.append((args, more)) or real(*args, **more))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unlabeled.words import counted
+
 
 @dataclass(frozen=True)
 class Look:
@@ -64,7 +66,7 @@ class Kept:
     def early(self) -> str:
         """Says that the training was ended early; "" where it was not."""
         ended = f"ended early after epoch {self.trained:g} of {self.epochs}"
-        return f"{ended}: no better look in {self.patience} epochs (--patience)" if self.patience else ""
+        return f"{ended}: no better look in {counted(self.patience, 'epochs')} (--patience)" if self.patience else ""
 
     @property
     def said(self) -> str:

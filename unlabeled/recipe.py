@@ -15,6 +15,7 @@ from unlabeled.about import of_limit
 from unlabeled.console import console
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Entry, coerce, get, names, nearest
+from unlabeled.words import counted
 
 Scaling = Literal["linear", "sqrt", "none"]
 """How a learning rate follows the batch size; see `unlabeled.optim.schedules.scaled_lr`."""
@@ -377,7 +378,8 @@ def _checked(plain: dict[str, Any], *, kept: bool = False) -> Recipe:
         raise UserError(f"ema is {recipe.ema:g}, and must be from 0 to below 1, such as 0.999")
     if recipe.warmup_epochs is not None and recipe.warmup_epochs > recipe.epochs:
         raise UserError(
-            f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {recipe.epochs} epochs of the run"
+            f"warmup-epochs is {recipe.warmup_epochs:g}, and must be at most the {counted(recipe.epochs, 'epochs')} "
+            "of the run"
         )
     if recipe.precision not in ("auto", "bf16", "32"):
         raise UserError(f"precision is {recipe.precision!r}, and must be auto, bf16 or 32")

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from unlabeled import api
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -190,7 +191,9 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         shape = self.image_shape_
         found = 1 if len(shape) == 2 else shape[0] if shape[0] <= 4 < shape[2] else shape[2]
         if found != wanted:
-            raise ValueError(f"X holds images of {found} channels (shape {shape}), and the run's encoder takes {wanted}")
+            raise ValueError(
+                f"X holds images of {counted(found, 'channels')} (shape {shape}), and the run's encoder takes {wanted}"
+            )
 
 
 def _kind(run: str | Path) -> Choice:
@@ -204,7 +207,7 @@ def _row_shape(values: int, said: tuple[int, ...] | None) -> tuple[int, ...]:
         shape = tuple(int(side) for side in said)
         if len(shape) not in (2, 3) or math.prod(shape) != values:
             raise ValueError(
-                f"image_shape is {said}, and a row of X has {values} values: give (H, W), (H, W, C) or (C, H, W)"
+                f"image_shape is {said}, and a row of X has {counted(values, 'values')}: give (H, W), (H, W, C) or (C, H, W)"
             )
         return shape
     side = math.isqrt(values // 3)

@@ -127,7 +127,7 @@ def test_a_column_says_what_is_of_test(pictures: Path) -> None:
     said = " ".join(data.notices())
     assert "the split is that of its column 'split'" in said
     assert "val (4 samples) is not used beside test" in said
-    assert "1 samples without a value of 'split' are left out" in said
+    assert "left out: 1 sample without a value of 'split'" in said
     assert list(data.train.columns) == ["label"]
 
 

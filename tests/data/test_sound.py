@@ -210,7 +210,7 @@ def test_floats_that_are_no_sound_are_refused(x: np.ndarray, reason: str) -> Non
 
 
 def test_less_than_one_sample_is_refused() -> None:
-    with pytest.raises(BadSoundError, match="1 samples at 48000 Hz are less than one at 8000 Hz"):
+    with pytest.raises(BadSoundError, match="at 48000 Hz 1 sample is less than one at 8000 Hz"):
         decoded(written(np.ones(1), 48000), 8000)
 
 

@@ -85,7 +85,7 @@ def test_a_bad_sample_is_replaced_counted_and_listed_once(one_bad: Path) -> None
     assert torch.equal(part.seen([1]), part.seen([0]))  # cyclic, and within the subset
     assert part.skipped[0].index == 1
     assert len(source.subset([7]).good()) == 1
-    with pytest.raises(UserError, match="none of its 1 images"):
+    with pytest.raises(UserError, match="none of its 1 image"):
         source.subset([7]).seen([0])
 
 

@@ -18,6 +18,7 @@ from unlabeled.errors import UserError
 from unlabeled.probes.base import Shown
 from unlabeled.probes.classified import Classified, classified, uneven
 from unlabeled.probes.draws import evaluate_features
+from unlabeled.probes.paired import paired
 from unlabeled.registry import Choice
 
 
@@ -127,3 +128,40 @@ def test_the_files(tmp_path: Path) -> None:
     assert [int(row["truth"]) for row in rows] == found.truth.tolist()
     assert [int(row["prediction"]) for row in rows] == found.predicted.tolist()
     assert [float(row["probability"]) for row in rows] == pytest.approx(found.probability.max(1), abs=1e-6)
+
+
+def boots(found: Classified, other: Classified, figure: str) -> float:
+    """Half the 95% interval of a difference, with the figures computed anew from samples drawn again."""
+    rng, gaps = np.random.default_rng(0), []
+    for _ in range(600):
+        at = rng.integers(len(found.truth), size=len(found.truth))
+        again = [Classified(one.truth[at], one.predicted[at], one.probability[at], one.classes) for one in (found, other)]
+        gaps.append(np.subtract(*(one.figures()[figure].value for one in again)))
+    return float(1.96 * np.std(gaps))
+
+
+@pytest.mark.parametrize("figure", ["balanced", "auroc"])
+def test_two_encoders_are_paired_as_if_the_figure_were_computed_from_samples_drawn_again(figure: str) -> None:
+    rng = np.random.default_rng(3)
+    truth = (rng.random(400) > 0.8).astype(np.int64)
+    hard = rng.normal(size=400)  # for both
+    ours, theirs = (
+        classified(torch.from_numpy(truth), torch.stack([-logit, logit], 1).softmax(1), torch.arange(2))
+        for logit in (torch.from_numpy(1.6 * truth - 0.8 + hard + 0.3 * rng.normal(size=400)) for _ in range(2))
+    )
+    for one in (ours, theirs):
+        assert one.each()[figure].mean() == pytest.approx(one.figures()[figure].value)
+    gap, half = paired(ours.each()[figure][None], theirs.each()[figure][None])
+    assert gap == pytest.approx(ours.figures()[figure].value - theirs.figures()[figure].value)
+    assert half == pytest.approx(boots(ours, theirs, figure), rel=0.15)
+    alone = [one.figures()[figure].interval or 0 for one in (ours, theirs)]
+    assert half < 0.7 * np.hypot(*alone)
+
+
+def test_one_sample_of_a_class_decides_nothing() -> None:
+    """Right of it and wrong of it are half a point of balanced accuracy apart, whatever the samples of the other class."""
+    truth = np.array([0] * 99 + [1])
+    one, other = (Classified(truth, named, np.eye(2)[named], np.arange(2)) for named in (truth, np.zeros(100, np.int64)))
+    gap, half = paired(one.each()["balanced"][None], other.each()["balanced"][None])
+    assert gap == pytest.approx(0.5)
+    assert half > gap

@@ -139,7 +139,7 @@ def test_inputs_are_left_as_they_were(split: tuple[Tensor, Tensor, Tensor, Tenso
 def test_options_reach_the_probe_and_notes_the_score(split: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     score = evaluate_features(*split, protocol=Choice("linear", {"max_iter": 1, "C": 1.0}), amount=5, draws=3, seed=0)
     assert score.options == {"max_iter": 1, "C": 1.0}
-    assert score.notes == ["linear: not converged after max_iter = 1 iterations"]
+    assert score.notes == ["linear: not converged after max_iter = 1 iteration"]
     with pytest.raises(UserError, match="did you mean 'temperature'"):
         evaluate_features(*split, protocol=Choice("knn", {"temprature": 1}), amount=5, draws=3, seed=0)
 

@@ -127,7 +127,7 @@ def test_images_without_a_label_are_left_out_and_so_are_queries_without_a_match(
     strange = torch.where(queries, label, 100)
     for _ in range(2):
         assert probe.score(q, strange) == expected
-        assert probe.notes_ == ["retrieval: 10 queries of classes without a training image are left out"]
+        assert probe.notes_ == ["retrieval: left out: 10 queries of classes without a training image"]
     with pytest.raises(UserError, match="no test image is of a class"):
         probe.score(q, torch.full_like(label, 100))
 

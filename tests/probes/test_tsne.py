@@ -151,7 +151,7 @@ def test_it_is_scored_once_and_its_notes_are_kept() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(UserError, match=r"4 images to test make no map, 5 do: give --data with more"):
+    with pytest.raises(UserError, match=r"4 test images make no map, 5 do: give --data with more"):
         TSNE().fit(*groups(4)).score(*groups(4))
     for text, said in [("tsne:perplexity=1", "at least 2"), ("tsne:images=4", "at least 5"), ("tsne:sed=1", "'seed'")]:
         with pytest.raises(UserError, match=said):

@@ -16,11 +16,11 @@ TABLE = """# pictures: methods compared
 
 | row | kNN 100% | minutes |
 | --- | --: | --: |
-| random | 40.0 | 0.0 |
-| <b>moco</b> | **55.0 ± 4.0** | 1.5 |
-| supervised 100% | 70.0 | 1.5 |
+| random | 40.0% | 0.0 |
+| <b>moco</b> | **55.0 ± 4.0%** | 1.5 |
+| supervised 100% | 70.0% | 1.5 |
 
-- pictures; resnet18; 1 epochs
+- pictures; resnet18; 1 epoch
 - All methods clearly beat `random` by kNN with 100% of the labels (95% interval of the difference).
 """
 
@@ -49,7 +49,7 @@ def test_the_best_without_labels_stands_out(table: Path) -> None:
     ]
     assert page.chart.bars[0].text == "40.0 ± 4.9%", "of 400 samples"
     assert page.answers == [TABLE.splitlines()[-1][2:]]
-    assert page.tables[0].rows[1] == ["<b>moco</b>", "55.0 ± 4.0", "1.5"]
+    assert page.tables[0].rows[1] == ["<b>moco</b>", "55.0 ± 4.0%", "1.5"]
 
 
 def test_the_page_needs_nothing_and_takes_nothing_for_markup(table: Path) -> None:

@@ -31,6 +31,7 @@ from unlabeled.parts.memory import Queue
 from unlabeled.recipe import Recipe, compose, read
 from unlabeled.run import Run
 from unlabeled.training.setup import built, chosen_images
+from unlabeled.words import counted
 
 QUESTION, TABLE, FOLDER = "question.json", "table.json", "rows"
 POINTS = 20
@@ -144,7 +145,7 @@ class Board:
             self.rebuild()
             again = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
             how = again if again.startswith("unlabeled") else "repeat the call"
-            self.console.print(f"stopped: {done} of {len(rows)} rows are done; to go on: {how}", soft_wrap=True)
+            self.console.print(f"stopped with {done} of {counted(len(rows), 'rows')} done; to go on: {how}", soft_wrap=True)
             return False
         finally:
             if self._server:
@@ -318,8 +319,8 @@ def buildable(row: Row, source: Source) -> bool:
     registry.build("views", recipe.views, method.shape)
     if recipe.batch_size > n:
         raise UserError(
-            f"{row.name}: the batch size is {recipe.batch_size}, larger than the {n} {source.kind.nouns} to train on: "
-            f"give --batch-size {max(1, n // 2)} or less"
+            f"{row.name}: the batch size is {recipe.batch_size}, larger than the {counted(n, source.kind.nouns)} to "
+            f"train on: give --batch-size {max(1, n // 2)} or less"
         )
     for part in method.modules():
         if isinstance(part, Queue):

@@ -25,6 +25,7 @@ from unlabeled.run import RECIPE, Run, environment
 from unlabeled.training.defaults import composed
 from unlabeled.training.given import name_method
 from unlabeled.training.setup import chosen_images, resolved
+from unlabeled.words import counted
 
 SHARED = ("label", "group", "columns", "encoder", "kind", "tta", "whiten", "batch_size", "hold_out_classes", "precision")
 """What all rows have in common, beside data, seed and budget."""
@@ -153,7 +154,7 @@ def _rows(
     more: dict[str, Any] = {"kind": "labels"}
     if images < few.batch_size:
         few = compose(few.to_dict(), {"batch_size": images})
-        more["note"] = f"{LABELS} 1%: batches of {images} {data.train.kind.nouns}, which are all that are labelled"
+        more["note"] = f"{LABELS} 1%: batches of {counted(images, data.train.kind.nouns)}, which are all that are labelled"
     everything = make({"method": LABELS})
     return [
         untrained, *rows,
@@ -263,13 +264,13 @@ def _setting(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     ((unit, amount),) = question["budget"].items()
     return (
         f"{question['data']['name']}; {encoder}; views of {question['views']}; batches of {question['batch_size']}; "
-        f"{amount:g} {unit} of training each; {hardware(rows)}; seed {question['seed']}"
+        f"{counted(amount, unit)} of training each; {hardware(rows)}; seed {question['seed']}"
     )
 
 
 def _how() -> str:
     return (
-        "Top-1 accuracy on the test split in percent, but for top-5. 1% of the labels are drawn evenly over the classes: "
+        "Top-1 accuracy on the test split, but for top-5. 1% of the labels are drawn evenly over the classes: "
         f"kNN as mean ± standard deviation of {DRAWS} draws, fine-tuning of one. Bold: the best without labels. Minutes, "
         "s/epoch and samples/s are of training alone."
     )

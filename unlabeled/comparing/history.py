@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.run import Run
+from unlabeled.words import counted
 
 
 class History:
@@ -60,4 +61,6 @@ class History:
         looks = self.kept.looks if self.kept and self.kept.epoch != self.kept.trained else ""
         knn = f", {looks}: the best is kept" if looks else knn
         wrong = f"; {self.alarm}" if self.alarm else ""
-        return (f" after {self.epochs:g} epochs in {self.minutes:.1f} min{knn}" if self.images_per_s else knn) + wrong
+        return (
+            f" after {counted(self.epochs, 'epochs')} in {self.minutes:.1f} min{knn}" if self.images_per_s else knn
+        ) + wrong

@@ -11,12 +11,13 @@ from unlabeled.comparing import parabola
 from unlabeled.console import console
 from unlabeled.data import Data, Source, balanced_draw, open_data, told
 from unlabeled.errors import UserError
-from unlabeled.evaluating.answer import RAW
+from unlabeled.evaluating.answer import BALANCED, RAW
 from unlabeled.evaluating.evaluate import labelled
 from unlabeled.probes.base import check_classes
 from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.extract import features, precision_of, raw
 from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.score import Score
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
 from unlabeled.registry import get
@@ -86,6 +87,7 @@ class Judge:
             "intervals": intervals,
             "tested": scores["knn"].tested,
             "largest": scores["knn"].guess["top1"],
+            "constant": _constant(scores["knn"]),
             "notes": list(notes),
         }
         if parabola.asked(run.recipe.views.name):
@@ -101,7 +103,13 @@ class Judge:
             *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed
         )
         name = RAW[self.data.train.kind.raw]
-        return {"name": name, "figures": {"knn": score.metrics["top1"]}, "each": score.each, "tested": score.tested}
+        return {
+            "name": name,
+            "figures": {"knn": score.metrics["top1"]},
+            "each": score.each,
+            "tested": score.tested,
+            "constant": _constant(score),
+        }
 
 
 def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
@@ -140,6 +148,11 @@ def _good(source: Source) -> tuple[np.ndarray, np.ndarray]:
     assert source.labels is not None
     chosen = np.flatnonzero((source.labels >= 0) & source.good())
     return chosen, source.labels[chosen]
+
+
+def _constant(score: Score) -> bool:
+    """Whether it names one class of uneven ones whatever the sample: its share of right ones then tells nothing."""
+    return score.constant and BALANCED in score.metrics
 
 
 def mean(values: Sequence[float]) -> float:

@@ -117,5 +117,5 @@ def draw(path: Path, matrix: Matrix, *, title: str) -> Path:
 
 
 def _percent(share: float | None, best: float | None) -> str:
-    text = "–" if share is None else f"{100 * share:.1f}"
+    text = "–" if share is None else f"{100 * share:.1f}%"
     return f"**{text}**" if share is not None and share == best else text

@@ -10,6 +10,7 @@ from typing import Any
 
 from unlabeled.comparing.judge import mean
 from unlabeled.probes.paired import apart
+from unlabeled.words import counted
 
 UNTRAINED = "random"
 """The method that trains nothing."""
@@ -28,6 +29,7 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if base and methods and "raw" in base:
         said += _beside(methods, base["raw"], base["raw"]["name"])
     said += rivals_of_the_best(methods)
+    said += constant([*judged.values(), *([base["raw"]] if base and "raw" in base else [])])
     largest = next((row["largest"] for row in judged.values() if "largest" in row), None)
     said += [] if largest is None else [f"Always naming the largest class gives {100 * largest:.1f}%."]
     said += [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
@@ -43,7 +45,11 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _beside(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], called: str) -> list[str]:
-    """Who is worse than a baseline, who is not clearly better, and by how much each is above it."""
+    """Who is worse than a baseline, who is not clearly better, and by how much each is above it; nothing of who always names
+    the largest class."""
+    rows = [row for row in rows if not row.get("constant")]
+    if base.get("constant") or not rows:
+        return []
     apart = {row["name"]: _apart(row, base) for row in rows}
     worse = [name for name, (gap, spread) in apart.items() if gap < -spread]
     weak = [name for name, (gap, spread) in apart.items() if -spread <= gap <= spread]
@@ -57,15 +63,23 @@ def _beside(rows: Sequence[Mapping[str, Any]], base: Mapping[str, Any], called: 
 def rivals_of_the_best(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Tells which rows are not clearly worse by kNN than the one that is printed bold; nothing where all are, or where there
     is no other."""
-    judged = [row for row in rows if "figures" in row]
+    judged = [row for row in rows if "figures" in row and not row.get("constant")]
     if len(judged) < 2:
         return []
     best = max(judged, key=lambda row: mean(row["figures"]["knn"]))
     apart = {row["name"]: _apart(best, row) for row in judged if row is not best}
-    close = [f"{name} ({_points(-gap, spread)})" for name, (gap, spread) in apart.items() if gap <= spread]
+    close = [f"{name} ({_points(-gap, spread)} points)" for name, (gap, spread) in apart.items() if gap <= spread]
     return [f"Not clearly worse than {best['name']}, the best by kNN with 100% of the labels: {', '.join(close)}."] * bool(
         close
     )
+
+
+def constant(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tells who names one class of uneven ones whatever the sample."""
+    names = [row["name"] for row in rows if row.get("constant")]
+    return [
+        f"By kNN with 100% of the labels one class is always named, which counts neither way: {', '.join(names)}."
+    ] * bool(names)
 
 
 def wrong(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -94,7 +108,7 @@ def short(data: str) -> str:
 def hardware(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns what the rows were trained on; each machine once."""
     every = [row["environment"]["hardware"] for row in rows if "environment" in row]
-    named = (", ".join(h["gpu"]) or f"{h['processor']}, {h['threads']} thread{'s' * (h['threads'] > 1)}" for h in every)
+    named = (", ".join(h["gpu"]) or f"{h['processor']}, {counted(h['threads'], 'threads')}" for h in every)
     return " and ".join(dict.fromkeys(named))
 
 
@@ -116,4 +130,4 @@ def off_budget(question: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -
         for row in rows
         if minutes and row.get("epochs") and abs(row["minutes"] - minutes) > OFF * minutes
     ]
-    return [f"Not the {minutes:g} minutes by more than {OFF:.0%}: {', '.join(off)}."] if off else []
+    return [f"Not the {counted(minutes, 'minutes')} by more than {OFF:.0%}: {', '.join(off)}."] if off else []

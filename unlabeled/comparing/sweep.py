@@ -18,7 +18,7 @@ from unlabeled.comparing import matrix, parabola
 from unlabeled.comparing.arrays import hand_over, name_for_rows
 from unlabeled.comparing.board import Board, Row, budget_of
 from unlabeled.comparing.judge import Judge, identity, mean, open_labelled
-from unlabeled.comparing.remarks import hardware, notes, rivals_of_the_best, short, wrong
+from unlabeled.comparing.remarks import constant, hardware, notes, rivals_of_the_best, short, wrong
 from unlabeled.comparing.table import Column, Tabled, figure, for_terminal, grid, markdown, number, write
 from unlabeled.errors import UserError
 from unlabeled.recipe import compose, is_recipe, read
@@ -148,7 +148,7 @@ def _publish(out: Path, question: Mapping[str, Any], rows: list[dict[str, Any]])
     text = f"# {_title(question)}\n\n" + markdown(columns, grid(columns, rows, _competes))
     setting = f"{question['data']['name']}; {hardware(rows)}."
     figures = (
-        "Top-1 accuracy on the test split in percent, frozen features, all labels, ± half the 95% interval of so many test "
+        "Top-1 accuracy on the test split, frozen features, all labels, ± half the 95% interval of so many test "
         "samples. Bold: the best."
     )
     text += "\n" + "".join(f"- {line}\n" for line in [setting, figures, *_words(rows)])
@@ -218,7 +218,7 @@ def _competes(row: Mapping[str, Any]) -> bool:
 
 def _words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     failed = [f"{row['name']} failed: {row['failed']}" for row in rows if "failed" in row]
-    return [*rivals_of_the_best(rows), *failed, *wrong(rows), *notes(rows)]
+    return [*rivals_of_the_best(rows), *constant(rows), *failed, *wrong(rows), *notes(rows)]
 
 
 def _title(question: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def figure(title: str, name: str, *, interval: bool = False) -> Column:
         found = [100 * share for share in row["figures"][name]]
         half = row.get("intervals", {}).get(name) if interval else None
         spread = stdev(found) if len(found) > 1 else half and 100 * half
-        return f"{fmean(found):.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+        return f"{fmean(found):.1f}{'' if spread is None else f' ± {spread:.1f}'}%"
 
     return Column(title, value, text, max)
 

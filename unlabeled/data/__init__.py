@@ -2,7 +2,7 @@
 
 from unlabeled.data.opening import Data, open_data
 from unlabeled.data.reader import Skipped
-from unlabeled.data.source import Source, counted, left_out, told
+from unlabeled.data.source import Source, left_out, told
 from unlabeled.data.split import balanced_draw, held_out_classes, hold_out
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Skipped",
     "Source",
     "balanced_draw",
-    "counted",
     "held_out_classes",
     "hold_out",
     "left_out",

@@ -16,6 +16,7 @@ from unlabeled.data.layout import TEST, TRAIN, VAL
 from unlabeled.data.reader import Listing, Raw, Reader, Splits, session
 from unlabeled.data.split import even_draw
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 SPLITS = ("split", "subset", "partition", "set")
 """Names, in lower case, by which a column is known that says of each sample whether it is trained on; if it says nothing
@@ -105,9 +106,11 @@ def divided(listing: Listing, name: str, needed: bool) -> Splits:
         return listing, None
     remarks = [f"{listing.name}: the split is that of its column {name!r}."]
     if len(test) and len(val):
-        remarks.append(f"{listing.name}: of its column {name!r}, val ({len(val):,} samples) is not used beside test.")
+        remarks.append(
+            f"{listing.name}: of its column {name!r}, val ({counted(len(val), 'samples')}) is not used beside test."
+        )
     if (left := int((which < 0).sum())) > 0:
-        remarks.append(f"{listing.name}: {left:,} samples without a value of {name!r} are left out.")
+        remarks.append(f"{listing.name}: left out: {counted(left, 'samples')} without a value of {name!r}.")
     rest = {other: values for other, values in listing.columns.items() if other != name}
     listing = replace(listing, columns=rest, remarks=(*listing.remarks, *remarks))
     return chosen(listing, train), replace(chosen(listing, test if len(test) else val), remarks=())
@@ -127,5 +130,5 @@ def limited(listing: Listing, labels: Labels, limit: int, of: int, seed: int) ->
         return listing
     n = len(listing.reader)
     few = chosen(listing, even_draw(n, labels.values, max(1, round(limit * n / of)), seed))
-    said = f"{listing.name}: {limit:,} of {of:,} samples are used, as --limit asks; seed {seed} draws them."
+    said = f"{listing.name}: {limit:,} of {counted(of, 'samples')} are used, as --limit asks; seed {seed} draws them."
     return replace(few, remarks=(*few.remarks, said))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
@@ -114,8 +115,8 @@ def parts(pattern: str, paths: Sequence[str], name: str) -> dict[str, Array]:
     wrong = [path for path, match in zip(paths, matches, strict=True) if match is None]
     if wrong:
         raise UserError(
-            f"{name}: --columns {pattern!r} does not fit {len(wrong):,} of {len(paths):,} files, the first of them "
-            f"{wrong[0]!r}: write the pattern of their names without the suffix, or rename these files"
+            f"{name}: --columns {pattern!r} does not fit {len(wrong):,} of {counted(len(paths), 'files')}, the first "
+            f"of them {wrong[0]!r}: write the pattern of their names without the suffix, or rename these files"
         )
     found = [match.groups() for match in matches if match]
     return {field: typed([groups[i] for groups in found]) for i, field in enumerate(fields) if field}

@@ -12,6 +12,7 @@ import numpy as np
 from unlabeled.data.columns import column, spell
 from unlabeled.data.reader import Listing
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 COLUMNS = (
     "label", "labels", "fine_label", "class", "target", "y", "category", "class_name", "label_name", "category_name",
@@ -113,7 +114,7 @@ def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[A
     if array.ndim != 1:
         raise UserError(f"{name}: labels of shape {array.shape}; give one integer or name for each image")
     if len(array) != n:
-        raise UserError(f"{name}: {len(array)} labels for {n} images: give one label for each image")
+        raise UserError(f"{name}: {counted(len(array), 'labels')} for {counted(n, 'images')}: give one label for each image")
     if array.dtype.kind == "f" and _whole(array):
         array = np.where(np.isnan(array), -1, array).astype(np.int64)
     if array.dtype.kind in "iub":
@@ -123,7 +124,9 @@ def as_labels(values: Any, classes: Sequence[str], n: int, name: str) -> tuple[A
             return None, ()
         if classes:
             if number.max() >= len(classes):
-                raise UserError(f"{name}: label {number.max()} but only {len(classes)} class names: correct either")
+                raise UserError(
+                    f"{name}: label {number.max()} but only {counted(len(classes), 'class names')}: correct either"
+                )
             return number, tuple(classes)
         found = np.unique(number[number >= 0])
         return np.where(number < 0, -1, np.searchsorted(found, number)), tuple(map(str, found.tolist()))
@@ -168,7 +171,7 @@ def no_classes(values: Array, name: str) -> str:
     """Says why values (n, ...) are no classes: measured ones, several a sample, or almost as many as there are samples; ""
     where they may be."""
     if values.ndim > 1:
-        return f"{name} has {math.prod(values.shape[1:]):,} values a sample, and one is a class"
+        return f"{name} has {counted(math.prod(values.shape[1:]), 'values')} a sample, and one is a class"
     if values.dtype.kind == "f":
         if _measured(values):
             return _measurement(values, name)
@@ -184,7 +187,9 @@ def no_classes(values: Array, name: str) -> str:
         return ""
     if values.dtype.kind in "iuf":
         return _measurement(values, name)
-    return f"{name} holds {distinct:,} different names for {len(values):,} samples: too many to be classes"
+    return (
+        f"{name} holds {counted(distinct, 'different names')} for {counted(len(values), 'samples')}: too many to be classes"
+    )
 
 
 def _whole(array: Array) -> bool:

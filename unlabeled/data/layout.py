@@ -12,6 +12,7 @@ from unlabeled.data.columns import printable
 from unlabeled.data.labels import too_many
 from unlabeled.data.reader import Listing, Reader, Splits, some
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 FOLDER = "folder"
 """The column of folders that are no classes."""
@@ -44,8 +45,8 @@ def _listing(paths: Sequence[str], kind: str, reader: Callable[[Sequence[str]], 
         return Listing(name, reader(paths), labels, classes, kind)
     folders = np.array([*classes, ""], object)[labels]
     why = (
-        f"{len(classes):,} folders with {int((labels >= 0).sum()):,} files are too many for classes; each is kept together "
-        "where samples are held out, and --label folder makes classes of them all the same"
+        f"{counted(len(classes), 'folders')} with {counted(int((labels >= 0).sum()), 'files')} are too many for "
+        "classes; each is kept together where samples are held out, and --label folder makes classes of them all the same"
     )
     return Listing(name, reader(paths), None, (), kind, columns={FOLDER: folders}, group=FOLDER, unlabelled=why)
 

@@ -31,6 +31,7 @@ from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold
 from unlabeled.errors import UserError
 from unlabeled.recipe import INVARIANCES, Roles
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -101,14 +102,14 @@ class Data:
 
     def held(self) -> str:
         """Returns what is held out, in words; "" for nothing."""
-        nouns = self.train.kind.nouns
         if not self.held_out or self.test is None:
             return ""
+        share = f"{len(self.test):,} of {counted(len(self.train) + len(self.test), self.train.kind.nouns)}"
         if not self.group:
-            return f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns} are held out"
+            return f"{share} {'is' if len(self.test) == 1 else 'are'} held out"
         kept, held = (len(numbered(source.columns[self.group])[1]) for source in (self.train, self.test))
-        share = f"{len(self.test):,} of {len(self.train) + len(self.test):,} {nouns}"
-        return f"{held:,} of {kept + held:,} values of {self.group!r} {'is' if held == 1 else 'are'} held out, {share}"
+        values = f"{held:,} of {counted(kept + held, 'values')} of {self.group!r}"
+        return f"{values} {'is' if held == 1 else 'are'} held out, {share}"
 
     def remarks(self, used: Sequence[str] = ()) -> list[str]:
         """Returns what the user should know of files, columns, labels, groups and the cache, in sentences; `used` are
@@ -122,16 +123,17 @@ class Data:
             both, values, samples = shared(self.train.columns[self.group], self.test.columns[self.group])
             if both:
                 said.append(
-                    f"Groups are torn: {len(both):,} of the {values:,} values of {self.group!r} in the test split "
+                    f"Groups are torn: {len(both):,} of the {counted(values, 'values')} of {self.group!r} in the test split "
                     f"({', '.join(both[:3])}{', ...' * (len(both) > 3)}) are in train, too, with {samples:,} of its "
-                    f"{len(self.test):,} {self.train.kind.nouns}: figures say little of new ones."
+                    f"{counted(len(self.test), self.train.kind.nouns)}: figures say little of new ones."
                 )
         there = [source for source in (self.train, self.test) if source is not None and self.group in source.columns]
         gaps = sum(int((numbered(source.columns[self.group])[0] < 0).sum()) for source in there)
         if gaps:
             said.append(
-                f"{gaps:,} of {sum(map(len, there)):,} {self.train.kind.nouns} have no value of {self.group!r}: they are "
-                "trained on, though they may be of a group that is held out. Fill them in, or leave them out of the list."
+                f"{gaps:,} of {counted(sum(map(len, there)), self.train.kind.nouns)} have no value of {self.group!r}: "
+                "they are trained on, though they may be of a group that is held out. Fill them in, or leave them out of "
+                "the list."
             )
         if self.test is not None and self.test.labels is not None and self.train.labels is not None:
             tested = self.test.labels[self.test.labels >= 0]
@@ -177,8 +179,8 @@ class Data:
             return []
         which = f"{', '.join(missing[:3])}{', ...' * (len(missing) > 3)}"
         return [
-            f"Of {len(missing):,} of the {len(train.classes):,} classes ({which}) no {train.kind.noun} is held out, as "
-            "content alone decides: figures say nothing of them. Another --seed, or more of them, may help."
+            f"Of {len(missing):,} of the {counted(len(train.classes), 'classes')} ({which}) no {train.kind.noun} is "
+            "held out, as content alone decides: figures say nothing of them. Another --seed, or more of them, may help."
         ]
 
 

@@ -20,6 +20,7 @@ from unlabeled.data.labels import Labels, labels_of
 from unlabeled.data.reader import Listing, Skipped, session, some
 from unlabeled.data.store import Store
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -70,8 +71,8 @@ class Source:
         return len(self._rows)
 
     def __repr__(self) -> str:
-        about = f"{len(self)} {self.kind.nouns}, {self.kind.describe(self.form)}"
-        return f"Source({self.name!r}, {about}, {len(self.classes)} classes)"
+        about = f"{counted(len(self), self.kind.nouns)}, {self.kind.describe(self.form)}"
+        return f"Source({self.name!r}, {about}, {counted(len(self.classes), 'classes')})"
 
     def same_as(self, recorded: Mapping[str, Any]) -> bool | None:
         """Tells whether these are the samples that a run was trained on, by what it recorded of its data; None where an
@@ -208,7 +209,7 @@ class Source:
             fields, good = self._store.read(self._rows[[(position + step) % len(self)]])
             if good[0]:
                 return {name: values[0] for name, values in fields.items()}
-        raise UserError(f"{self.name}: none of its {len(self)} {self.kind.nouns} can be read")
+        raise UserError(f"{self.name}: none of its {counted(len(self), self.kind.nouns)} can be read")
 
 
 def _fingerprint(content: str) -> str:
@@ -262,12 +263,8 @@ def left_out(*sources: Source | None) -> list[str]:
     there = [source for source in sources if source is not None]
     skipped = [one for source in there for one in source.skipped]
     damaged = [one for source in there for one in source.damaged]
+    nouns = there[0].kind.nouns if there else ""
     named = [f"{one.path}: {one.reason}" for one in skipped]
-    said = [f"left out {counted(there[0].kind, skipped, 'bad')}: {some(named)}"] if skipped else []
+    said = [f"left out {counted(len(skipped), f'bad {nouns}')}: {some(named)}"] if skipped else []
     words = f"used as far as {'it' if len(damaged) == 1 else 'they'} can be decoded: {some([s.path for s in damaged])}"
-    return said + ([f"{counted(there[0].kind, damaged, 'damaged')}, {words}"] if damaged else [])
-
-
-def counted(kind: Kind, found: Sequence[Skipped], how: str) -> str:
-    """Returns `2 bad images`."""
-    return f"{len(found):,} {how} {kind.noun if len(found) == 1 else kind.nouns}"
+    return said + ([f"{counted(len(damaged), f'damaged {nouns}')}, {words}"] if damaged else [])

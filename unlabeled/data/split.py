@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 HELD_OUT = 0.2
 BY_CONTENT, BALANCED = "content", "balanced"
@@ -65,8 +66,8 @@ def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) 
             return np.arange(len(keys)), np.arange(0)
         different = len({*keys} - {None})
         raise UserError(
-            f"{name}: {which} of its {len(keys):,} {nouns} ({different:,} different) would be held out by seed {seed}: give "
-            f"--seed {other}, or train=PATH,test=PATH"
+            f"{name}: {which} of its {counted(len(keys), nouns)} ({different:,} different) would be held out by seed "
+            f"{seed}: give --seed {other}, or train=PATH,test=PATH"
         )
     return np.flatnonzero(~held), np.flatnonzero(held)
 
@@ -92,10 +93,12 @@ def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:
         raise UserError("no sample is labelled: a draw of labelled samples needs a data set with labels")
     if isinstance(amount, int | np.integer):
         if amount < 1:
-            raise UserError(f"{amount} labels per class is too few: give 1 or more, or a fraction such as 0.1")
+            raise UserError(f"{counted(amount, 'labels')} per class is too few: give 1 or more, or a fraction such as 0.1")
         if counts.min() < amount:
             scarce = classes[counts.argmin()]
-            raise UserError(f"{amount} labels per class are more than class {scarce} has ({counts.min()}): ask for fewer")
+            raise UserError(
+                f"{counted(amount, 'labels')} per class are more than class {scarce} has ({counts.min()}): ask for fewer"
+            )
         quota = np.full(len(classes), int(amount))
     else:
         if not 0 < amount <= 1:
@@ -187,8 +190,8 @@ def hold_out(
             pool[rng.permutation(np.flatnonzero(labels == c))[: count // 2]] = c
         if (counts >= 2).sum() < min(2, len(classes)):
             raise UserError(
-                f"{name}: {len(classes)} classes of which {(counts < 2).sum()} have a single {noun}: no test set can be "
-                f"held out; add {noun}s to each class, or give train=PATH,test=PATH"
+                f"{name}: {counted(len(classes), 'classes')} of which {(counts < 2).sum()} have a single {noun}: no "
+                f"test set can be held out; add {noun}s to each class, or give train=PATH,test=PATH"
             )
         wanted = HELD_OUT * int(counts.sum()) / int((pool >= 0).sum())
         test = balanced_draw(pool, min(1.0, wanted), seed)

@@ -23,6 +23,7 @@ from unlabeled.data.reader import Reader, Skipped, in_a_line, session, some
 from unlabeled.data.room import raw_room
 from unlabeled.errors import UserError
 from unlabeled.files import reserve
+from unlabeled.words import counted
 
 MAX_CACHE_BYTES = 4 << 30
 BAD_FRACTION = 0.1
@@ -153,8 +154,8 @@ class Store:
         if count > BAD_FRACTION * looked_at:
             listed = some([f"{s.path}: {s.reason}" for _, s in sorted(self.skipped.items())])
             raise UserError(
-                f"{self.name}: {count} of {looked_at} {self.kind.nouns} looked at are bad, more than a tenth: {listed}. "
-                "Repair or remove them"
+                f"{self.name}: {count} of {counted(looked_at, self.kind.nouns)} looked at are bad, more than a tenth: "
+                f"{listed}. Repair or remove them"
             )
 
     def _open_cache(self) -> None:

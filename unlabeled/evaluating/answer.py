@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from unlabeled.data.kinds.kind import Kind
 from unlabeled.probes.score import Score
+from unlabeled.words import counted
 
 RAW = {"pixels": "raw pixels", "log-mel": "log-mel statistics"}
 """What each kind of data has for features without an encoder (`Kind.raw`), in words."""
@@ -25,13 +27,24 @@ BALANCED = "balanced"
 Scores = Mapping[tuple[str, str], Sequence[Score]]
 """(subject, labels) -> one score for each protocol."""
 
-Pair = tuple[str, Score, str, Score]
-"""Labels, score of the run, rival, its score."""
+IN_WORDS = {BALANCED: "balanced accuracy", "auroc": "AUROC"}
+"""Figures by which two encoders are compared where classes are uneven, beside the first."""
+
+
+class Pair(NamedTuple):
+    """Labels, score of the run, rival, its score, and the figure that is compared; None for the first."""
+
+    labels: str
+    ours: Score
+    rival: str
+    theirs: Score
+    figure: str | None = None
 
 
 def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool = True, advice: str = "") -> str | None:
     """Returns whether pretraining helped, then how the encoder stands beside raw features, by how much and against what
-    spread; and unless it is better than both, and nowhere worse, what to try. Compared is each protocol's first figure.
+    spread; and unless it is better than both, and nowhere worse, what to try. Compared is each protocol's first figure;
+    where classes are uneven, balanced accuracy and AUROC too, and accuracy only where neither always names one class.
 
     Whether it helped is said of the untrained encoder of the same shape alone, and only where that was measured: raw
     features may be worse than any network, or better than all. What is worse beyond the spread is always named, with its
@@ -55,7 +68,7 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
         return None
     met, labels, ours = found
     rivals, untrained, raw = list(met), met["random"], met[kind.raw]
-    shown = {rival: next((pair for pair in pairs if (pair[0], pair[1].title) == (labels, ours.title)), None)
+    shown = {rival: next((pair for pair in pairs if (pair.labels, pair.ours.title) == (labels, ours.title)), None)
              for rival, pairs in met.items()}  # fmt: skip
     figure = f"{ours.title} {with_labels(labels)} gives {ours.text()}"
     if not learned:
@@ -67,6 +80,7 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
     beside = rivals[1:] if learned else rivals
     said += [f"{'But it' if _beyond(met[rival]) < 0 else 'It'} gives {_told(met[rival], shown[rival])}."
              for rival in beside if met[rival]]  # fmt: skip
+    said += _constant(scores, titles)
     lacking = [RIVALS[name] for name in ("random", kind.raw) if not met[name]]
     if lacking:
         said.append(f"Not compared with {' or '.join(lacking)}: leave out --against.")
@@ -116,15 +130,31 @@ def _met(scores: Scores, titles: Sequence[str], kind: Kind) -> tuple[dict[str, l
     if not judged:
         return None
     rivals = ["random", kind.raw, *dict.fromkeys(name for name, _ in scores if name not in ("run", "random", kind.raw))]
-    met = {rival: [(labels, ours, rival, theirs)
-                   for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title]
+    met = {rival: [Pair(labels, ours, rival, theirs, figure)
+                   for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title
+                   for figure in _compared(ours, theirs)]
            for rival in rivals}  # fmt: skip
     untrained, raw = met["random"], met[kind.raw]
     verdict = _beyond(untrained or raw)
-    asked = Counter((labels, ours.title) for labels, ours, *_ in [*untrained, *raw])
-    bears = Counter((pair[0], pair[1].title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
+    asked = Counter((pair.labels, pair.ours.title) for pair in [*untrained, *raw])
+    bears = Counter((pair.labels, pair.ours.title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
     labels, ours = max(judged, key=lambda one: (asked[one[0], one[1].title], bears[one[0], one[1].title]))
     return met, labels, ours
+
+
+def _compared(ours: Score, theirs: Score) -> list[str | None]:
+    """By which figures: where classes are uneven, who always names the largest is mostly right, which says nothing."""
+    uneven = [name for name in IN_WORDS if name in ours.metrics and name in theirs.metrics]
+    if BALANCED not in uneven:
+        return [None]
+    return [*([] if ours.constant or theirs.constant else [None]), *uneven]
+
+
+def _constant(scores: Scores, titles: Sequence[str]) -> list[str]:
+    """A sentence on whose accuracy is not compared."""
+    found = [f"{called(subject)} by {score.title} {with_labels(labels)}" for (subject, labels), several in scores.items()
+             for score in several if score.constant and score.title in titles and BALANCED in score.metrics]  # fmt: skip
+    return [f"Accuracy counts neither way where one class is always named: {_some(found)}."] * bool(found)
 
 
 def _verdict(untrained: Sequence[Pair]) -> str:
@@ -146,12 +176,15 @@ def _told(pairs: Sequence[Pair], shown: Pair | None) -> str:
     """By how much it is better or worse than a rival where it is put into figures, and where else it is otherwise."""
     sign, elsewhere = _beyond(pairs), ""
     if shown is None or (sign and _beyond([shown]) != sign):  # it does not show what is the case
-        shown = max(pairs, key=lambda pair: (_beyond([pair]) == sign, abs(_gap(pair))))
-        elsewhere = f" by {shown[1].title} {with_labels(shown[0])}"
-    said, others = [_by(shown, elsewhere)], [pair for pair in pairs if pair is not shown]
+        first, shown = shown, max(pairs, key=lambda pair: (_beyond([pair]) == sign, abs(_gap(pair))))
+        elsewhere = f" by {shown.ours.title} {with_labels(shown.labels)}" * (first is None or first[:2] != shown[:2])
+    beside = [pair for pair in pairs if pair is not shown and pair[:2] == shown[:2]]
+    said, others = [_by(shown, elsewhere, beside)], [pair for pair in pairs if pair[:2] != shown[:2]]
     ways = {way: [pair for pair in others if _beyond([pair]) == way] for way in (-1, 0, 1)}
     if len(ways[1]) == len(others) and _beyond([shown]) == 1:
-        return said[0] + f", and more than the spread in all {len(pairs)} comparisons" * bool(others)
+        alike = len(ways[1]) + len(beside) + 1 if all(_beyond([pair]) == 1 for pair in beside) else len(ways[1])
+        which = f"all {alike}" if alike == len(pairs) else f"all {alike} other"
+        return said[0] + f", and more than the spread in {which} comparisons" * bool(others)
     for way, word in ((-1, "less"), (1, "more"), (0, "no clear difference")):
         if ways[way] and (way < 1 or _beyond([shown]) < 1):
             said.append(f"{word} by {_where(ways[way])}")
@@ -180,35 +213,60 @@ def called(subject: str) -> str:
 
 
 def _gap(pair: Pair) -> float:
-    return pair[1].mean() - pair[3].mean()
+    return pair.ours.mean(pair.figure) - pair.theirs.mean(pair.figure)
 
 
 def _spread(pair: Pair) -> float:
     """Of the difference. Infinite where it is not known."""
-    spread = pair[1].above(pair[3])[1]
+    spread = pair.ours.above(pair.theirs, pair.figure)[1]
     return math.inf if spread is None else spread
 
 
-def _by(pair: Pair, elsewhere: str = "") -> str:
+def _by(pair: Pair, elsewhere: str, beside: Sequence[Pair]) -> str:
+    """In one figure, and in brackets in others of the same protocol and labels."""
     gap, spread = 100 * _gap(pair), 100 * _spread(pair)
     against = f" ± {spread:.1f}" if 0 < spread < math.inf else ""
-    rival = RIVALS.get(pair[2], pair[2])
+    rival = RIVALS.get(pair.rival, pair.rival) + _in(pair)
     clear = "" if abs(gap) > spread else ", which is within the spread" if spread < math.inf else ", of unknown spread"
+    also = [f"{_difference(one.ours, one.theirs, one.figure)}{_in(one) or ' in accuracy'}" for one in beside]
+    if also:
+        clear += f" ({', '.join(also)})"
     if gap == 0:
-        return f"the same as {rival}{elsewhere}"
+        return f"the same as {rival}{elsewhere}" + (f" ({', '.join(also)})" if also else "")
     return f"{abs(gap):.1f}{against} points {'more' if gap > 0 else 'less'} than {rival}{elsewhere}{clear}"
 
 
+def _in(pair: Pair) -> str:
+    """The figure in words, if it is not the first."""
+    return f" in {IN_WORDS.get(pair.figure, pair.figure)}" if pair.figure else ""
+
+
+def below(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
+    """Returns the lines that stand below a protocol's table.
+
+    Args:
+        scores: of all subjects.
+        title: of the protocol.
+        classes: names, by label.
+    """
+    return [*differences(scores, title), *by_class(scores, title, classes), *choices(scores, title)]
+
+
 def differences(scores: Scores, title: str) -> list[str]:
-    """Returns a line for each rival: by how much the run's first figure of a protocol is above the rival's, with each amount
-    of labels, and half the width of the 95% confidence interval of that."""
-    found: dict[str, list[str]] = {}
+    """Returns a line for each rival and figure that is known for each sample: by how much the run's is above the rival's,
+    with each amount of labels, and half the width of the 95% confidence interval of that."""
+    found: dict[tuple[str, str | None], list[str]] = {}
     for (subject, labels), several in scores.items():
         for theirs in several if subject != "run" else ():
             for ours in scores.get(("run", labels), ()):
                 if ours.title == theirs.title == title:
-                    found.setdefault(subject, []).append(f"{_difference(ours, theirs)} {with_labels(labels)}")
-    return [f"beside {RIVALS.get(subject, subject)}: {', '.join(said)}" for subject, said in found.items()]
+                    for figure in (None, *(name for name in ours.also if name in theirs.also)):
+                        said = f"{_difference(ours, theirs, figure)} {with_labels(labels)}"
+                        found.setdefault((subject, figure), []).append(said)
+    return [
+        f"{f'{IN_WORDS.get(figure, figure)} ' if figure else ''}beside {RIVALS.get(subject, subject)}: {', '.join(said)}"
+        for (subject, figure), said in found.items()
+    ]
 
 
 def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
@@ -236,15 +294,28 @@ def by_class(scores: Scores, title: str, classes: Sequence[str]) -> list[str]:
         labels, score = ours[-1]
         recalls = [(row[c] / sum(row), c) for c, row in enumerate(score.confusion) if sum(row)]
         listed = sorted(recalls)[:LISTED] if len(recalls) > LISTED else recalls
-        least = f", the least of {len(recalls)} classes" * (len(recalls) > LISTED)
+        least = f", the least of {counted(len(recalls), 'classes')}" * (len(recalls) > LISTED)
         each = ", ".join(f"{classes[c] if c < len(classes) else c} {100 * share:.1f}%" for share, c in listed)
         said.append(f"recall of the {called('run')} {with_labels(labels)}{least}: {each}")
     return said
 
 
-def _difference(ours: Score, theirs: Score) -> str:
-    gap, spread = ours.above(theirs)
-    if next(iter(ours.metrics)) in ours.plain:
+def choices(scores: Scores, title: str) -> list[str]:
+    """Returns a line of what a protocol chose where an option was left to it, such as the C of `linear`: from least to most
+    over the draws of the labels."""
+    found: dict[str, list[str]] = {}
+    for (subject, labels), several in scores.items():
+        for score in several:
+            if score.title == title and score.chosen:
+                spans = (dict.fromkeys([f"{min(of):g}", f"{max(of):g}"]) for of in score.chosen.values())
+                said = ", ".join(f"{option} {' to '.join(span)}" for option, span in zip(score.chosen, spans, strict=True))
+                found.setdefault(with_labels(labels), []).append(f"{said} ({called(subject)})")
+    return [f"chosen {'; '.join(f'{labels}: ' + ', '.join(said) for labels, said in found.items())}"] * bool(found)
+
+
+def _difference(ours: Score, theirs: Score, figure: str | None = None) -> str:
+    gap, spread = ours.above(theirs, figure)
+    if (figure or next(iter(ours.metrics))) in ours.plain:
         return f"{gap:+.3g}" + ("" if spread is None else f" ± {spread:.2g}")
     return f"{100 * gap:+.1f}{'' if spread is None else f' ± {100 * spread:.1f}'} points"
 
@@ -252,7 +323,11 @@ def _difference(ours: Score, theirs: Score) -> str:
 def _where(pairs: Sequence[Pair]) -> str:
     """Protocols and labels, with the points of difference; the widest differences first."""
     ordered = sorted(pairs, key=lambda pair: -abs(_gap(pair)))
-    said = [f"{ours.title} {with_labels(labels)} ({_difference(ours, theirs)})"
-            for labels, ours, _, theirs in ordered]  # fmt: skip
+    return _some([f"{pair.ours.title} {with_labels(pair.labels)}{_in(pair)} "
+                  f"({_difference(pair.ours, pair.theirs, pair.figure)})" for pair in ordered])  # fmt: skip
+
+
+def _some(said: Sequence[str]) -> str:
+    """The first ones, and how many others there are."""
     rest = len(said) - NAMED
-    return ", ".join(said[:NAMED]) + (f" and {rest} other{'s' * (rest > 1)}" if rest > 0 else "")
+    return ", ".join(said[:NAMED]) + (f" and {counted(rest, 'others')}" if rest > 0 else "")

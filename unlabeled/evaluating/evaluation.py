@@ -14,12 +14,13 @@ from unlabeled.console import console, text
 from unlabeled.data import Source, told
 from unlabeled.data.kinds.kind import Kind, build
 from unlabeled.encoders import Encoder
-from unlabeled.evaluating.answer import BALANCED, answer, by_class, called, differences, spell
+from unlabeled.evaluating.answer import BALANCED, answer, below, called, spell
 from unlabeled.forms import EVALUATION, FormError, check, read_json
 from unlabeled.notebook import html
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 NEW = "new classes"
 """Stands where others have an amount of labels: what is judged on classes whose labels the encoder never saw."""
@@ -173,8 +174,7 @@ class Evaluation:
         yield from self.opening
         for title in dict.fromkeys(s.title for found in self.scores.values() for s in found):
             yield self._table(title)
-            yield from differences(self.scores, title)
-            yield from by_class(self.scores, title, self.metadata.get("classes", ()))
+            yield from below(self.scores, title, self.metadata.get("classes", ()))
         notes = {
             (called(subject), note) for (subject, _), found in self.scores.items() for score in found for note in score.notes
         }
@@ -221,7 +221,9 @@ class Evaluation:
         nouns = kind_of(self.metadata).nouns
         if amounts == [NEW]:
             tested = next(iter(found.values())).tested
-            where = f"{tested:,} {nouns} of {len(self.new)} new classes of {self.split.partition(' of ')[2]}"
+            where = (
+                f"{counted(tested, nouns)} of {counted(len(self.new), 'new classes')} of {self.split.partition(' of ')[2]}"
+            )
         table = Table("labels", nouns, "", title=f"{self.data}: {title}, {where}", title_justify="left")
         if guessed:
             table.add_column("largest class", justify="right")

@@ -16,6 +16,7 @@ from unlabeled.probes.spelling import Asked
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
 from unlabeled.run import Run, environment
+from unlabeled.words import counted
 
 KEPT = "finetune"
 """The protocol whose encoder can be kept."""
@@ -33,7 +34,7 @@ def check_keep(folder: Path | None, protocols: Sequence[Asked], amounts: Sequenc
     count = sum(1 if item.labels else len(amounts) for item in tuned) * sets
     if count != 1:
         raise UserError(
-            f"--keep {folder}: {count or 'no'} fine-tuned encoder{'s' * (count != 1)} of the run would be kept, and one can "
+            f"--keep {folder}: {counted(count, 'fine-tuned encoders')} of the run would be kept, and one can "
             "be: give --protocol finetune:10%, once, and one --data"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -28,6 +28,7 @@ from unlabeled.probes.knn import nearest
 from unlabeled.probes.roc import auc
 from unlabeled.probes.row_picture import Tile, draw_tiles
 from unlabeled.run import Run
+from unlabeled.words import counted
 
 MOST = 500
 """Images that a picture shows."""
@@ -123,7 +124,7 @@ def outliers(
     h, _ = represented(opened_run, encoder, samples, accelerator)
     good = np.flatnonzero(samples.good())
     if len(good) < 3:
-        raise UserError(f"the data have {len(good)} {samples.kind.nouns} that can be read: give --data with more")
+        raise UserError(f"the data have {counted(len(good), samples.kind.nouns)} that can be read: give --data with more")
     scores = {"neighbours": unlike(h[torch.from_numpy(good)], min(k, len(good) - 1)), **detectors(h[good].numpy())}
     order = np.argsort(-scores["neighbours"], kind="stable")
     labels = [samples.label(int(i)) for i in good]

@@ -13,6 +13,7 @@ from unlabeled.errors import UserError
 from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
 from unlabeled.run import Run
+from unlabeled.words import counted
 
 
 def roles_of(run: Run, about: About, *, elsewhere: bool, views: bool = False) -> Roles:
@@ -85,7 +86,7 @@ def check_channels(source: Source, channels: int) -> None:
     """Refuses samples that the encoder does not take."""
     if source.channels != channels:
         raise UserError(
-            f"{source.name!r} has {source.channels} channel{'s' * (source.channels > 1)}, and the run was trained on "
+            f"{source.name!r} has {counted(source.channels, 'channels')}, and the run was trained on "
             f"{source.kind.nouns} with {channels}: give other data, or pretrain on such {source.kind.nouns}"
         )
 

@@ -17,6 +17,7 @@ from unlabeled.errors import UserError
 from unlabeled.evaluating.reading import kind_of, roles_of, tell_other, tell_place
 from unlabeled.evaluating.subjects import learned_from_labels
 from unlabeled.run import Run
+from unlabeled.words import counted
 
 
 def splits(data: Any, run: Run, channels: int, needs_labels: bool, about: About) -> tuple[Source, Source, str]:
@@ -69,7 +70,7 @@ def splits(data: Any, run: Run, channels: int, needs_labels: bool, about: About)
     if opened.held_out and opened.group:
         held = f"a part held out by {opened.group} (seed {recipe.seed})"
     by = f", by {opened.train.label}" * bool(about.get("label") or recipe.label)
-    return opened.train, opened.test, f"{len(opened.test):,} {opened.test.kind.nouns} of {held}{by}"
+    return opened.train, opened.test, f"{counted(len(opened.test), opened.test.kind.nouns)} of {held}{by}"
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:
@@ -125,8 +126,8 @@ def new_classes(run: Run, source: Source) -> np.ndarray:
     names = np.array(source.classes)
     if len(names) < 4:
         raise UserError(
-            f"{source.name!r} has {len(names)} classes, and 4 are needed to judge on new ones, 2 new and 2 others: "
-            "give --data with more classes"
+            f"{source.name!r} has {counted(len(names), 'classes')}, and 4 are needed to judge on new ones, 2 new and "
+            "2 others: give --data with more classes"
         )
     if seen & set(source.classes):
         new = np.flatnonzero(~np.isin(names, list(seen)))
@@ -136,7 +137,7 @@ def new_classes(run: Run, source: Source) -> np.ndarray:
         new = held_out_classes(len(names), len(names) // 2, recipe.seed)
     if not 2 <= len(new) <= len(names) - 2:
         raise UserError(
-            f"{len(new)} of the {len(names)} classes of {source.name!r} are new to this run, whose method "
+            f"only {len(new)} of the {counted(len(names), 'classes')} of {source.name!r} are new to this run, whose method "
             f"{recipe.method.name!r} saw the labels of the others: at least 2 must be, and 2 not; "
             "pretrain with --hold-out-classes, or give --data with other classes"
         )

@@ -23,6 +23,7 @@ from unlabeled.probes.extract import precision_of
 from unlabeled.probes.subject import Subject
 from unlabeled.run import CLASSIFIER, RECIPE, Run
 from unlabeled.training.setup import chosen_images, finished_encoder, initial_encoder, label_columns, make_fabric
+from unlabeled.words import counted
 
 FEATURES = "features"
 """Folder of a run that keeps extracted features."""
@@ -102,8 +103,8 @@ def _check_alike(name: str, encoder: Encoder, judged: Encoder, kind: Kind) -> No
         )
     if theirs.channels != ours.channels:
         raise UserError(
-            f"{name!r} was trained on {kind.nouns} with {theirs.channels} channels, and the run on {kind.nouns} with "
-            f"{ours.channels}: leave it out"
+            f"{name!r} was trained on {kind.nouns} with {counted(theirs.channels, 'channels')}, and the run on "
+            f"{kind.nouns} with {ours.channels}: leave it out"
         )
 
 

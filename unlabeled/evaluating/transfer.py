@@ -14,7 +14,7 @@ from rich.table import Table
 from unlabeled import registry
 from unlabeled.console import text
 from unlabeled.errors import UserError
-from unlabeled.evaluating.answer import called, spell
+from unlabeled.evaluating.answer import called, choices, spell
 from unlabeled.evaluating.evaluation import UNSUPERVISED, Evaluation, recovered
 from unlabeled.files import in_turn, write_whole
 from unlabeled.notebook import html
@@ -59,6 +59,9 @@ class Transfer:
                 cells = [self._cell(found, subject, labels, title) for subject in subjects]
                 table.add_row(found.data if i == 0 else "", title, spell(labels), *cells)
         yield table
+        for found in self.evaluations:
+            for title in dict.fromkeys(score.title for scores in found.scores.values() for score in scores):
+                yield from (f"{found.data}, {title}: {line}" for line in choices(found.scores, title))
         if not any(found.saw_labels for found in self.evaluations):
             yield UNSUPERVISED
         for found in self.evaluations:

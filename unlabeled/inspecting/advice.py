@@ -21,6 +21,7 @@ from unlabeled.recipe import ENCODER, Recipe, compose
 from unlabeled.registry import Choice
 from unlabeled.training.defaults import batch_size, composed, rests_on
 from unlabeled.training.setup import resolved
+from unlabeled.words import counted
 
 EPOCHS, STEPS = 20, 600
 """A training with less of either is short: the project's own runs took 26 epochs on CIFAR-10 and 660 steps on digits."""
@@ -165,9 +166,13 @@ def _sizes(source: Source, recipe: Recipe) -> list[str]:
 
 def _batch(n: int, recipe: Recipe, pace: Pace, nouns: str) -> str:
     size = recipe.batch_size
-    why = "for which learning rates are stated" if size == 256 else f"so that {n:,} {nouns} make several steps an epoch"
+    why = (
+        "for which learning rates are stated" if size == 256 else f"so that {counted(n, nouns)} make several steps an epoch"
+    )
     memory = f"{pace.bytes * size / 2**20:,.0f} MiB for the backward pass"
-    return f"Batch: {size}, {why}; {memory}" + (f", in {recipe.accumulate} pieces." if recipe.accumulate > 1 else ".")
+    return f"Batch: {size}, {why}; {memory}" + (
+        f", in {counted(recipe.accumulate, 'pieces')}." if recipe.accumulate > 1 else "."
+    )
 
 
 def _method(source: Source, n: int, minutes: float, recipe: Recipe) -> str:
@@ -176,8 +181,11 @@ def _method(source: Source, n: int, minutes: float, recipe: Recipe) -> str:
     here = {"side": (source.size, "px"), "images": (n, "images"), "minutes": (minutes, "min")}
     unlike = [f"{value:,.10g} {unit}" for name, (value, unit) in here.items()
               if not 1 / ALIKE[name] <= value / getattr(there, name) <= ALIKE[name]]  # fmt: skip
-    unlike += [f"{source.channels} channels"] * (source.channels not in COMPARED)
-    on = f"{there.name} ({there.images:,} images of {there.side} px, about {there.minutes:g} minutes each)"
+    unlike += [counted(source.channels, "channels")] * (source.channels not in COMPARED)
+    on = (
+        f"{there.name} ({counted(there.images, 'images')} of {there.side} px, about "
+        f"{counted(there.minutes, 'minutes')} each)"
+    )
     doubt = f", and nothing was compared with {', '.join(unlike)}" if unlike else ""
     return (
         f"Method: {recipe.method.name}, the best by linear probe of those that were compared on {on}. Other data may differ"
@@ -187,11 +195,11 @@ def _method(source: Source, n: int, minutes: float, recipe: Recipe) -> str:
 
 def _time(epochs: int, epoch: float, wanted: int, minutes: float, pace: Pace, nouns: str) -> list[str]:
     speed = f"{1 / pace.seconds:,.0f} {nouns}/s were measured"
-    said = [f"Epochs: {epochs:,}, in about {epochs * epoch:,.1f} minutes, where there are {minutes:g} ({speed})."]
+    said = [f"Epochs: {epochs:,}, in about {counted(epochs * epoch, 'minutes', form=',.1f')} of {minutes:g} ({speed})."]
     if epochs < wanted:
         said.append(
-            f"That is short: features good enough to judge a method by need {wanted:,} epochs or so, "
-            f"{wanted * epoch:,.0f} minutes."
+            f"That is short: features good enough to judge a method by need {counted(wanted, 'epochs')} or so, "
+            f"{counted(wanted * epoch, 'minutes', form=',.0f')}."
         )
     if epochs == LONGEST:
         said.append("More epochs than these are rarely of use: try a larger encoder, or several seeds.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from unlabeled.data import Source
 from unlabeled.data.columns import numbered, shared
+from unlabeled.words import counted
 
 _KNOWN = (
     "patient subject person participant individual animal donor case study exam slide wsi block specimen biopsy tissue core "
@@ -94,15 +95,16 @@ def warnings(found: list[Described], sources: Mapping[str, Source]) -> list[str]
         count = next(iter(one.values.values()))
         if not rest and one.name == best:
             said.append(
-                f"{one.name!r} looks like a group ({count:,} values, {len(train) / count:,.0f} {nouns} each in the mean): "
+                f"{one.name!r} looks like a group ({counted(count, 'values')}, "
+                f"{counted(len(train) / count, nouns, form=',.0f')} each in the mean): "
                 f"{nouns} of one value would be trained on and judged on. Give --group {one.name}, and values are held out "
                 "as wholes."
             )
         elif rest and one.shared:
             said.append(
                 f"{one.name!r} looks like a group that the split tears apart: {one.shared:,} of the {one.values['test']:,} "
-                f"values in the test split, with {one.torn:,} of its {len(rest[0]):,} {nouns}, are in train as well, and "
-                f"figures say little of new ones. Give all {nouns} as one, with --group {one.name}."
+                f"values in the test split, with {one.torn:,} of its {counted(len(rest[0]), nouns)}, are in train as "
+                f"well, and figures say little of new ones. Give all {nouns} as one, with --group {one.name}."
             )
     return said
 

@@ -23,6 +23,7 @@ from unlabeled.training.setup import resolved, shape_of
 from unlabeled.views.own import name_views
 from unlabeled.views.sheet import contact_sheet
 from unlabeled.views.view import Views
+from unlabeled.words import counted
 
 BLANK, MANY, TRIED = 2.0, 0.01, 256
 """Standard deviation of the pixels of a view, in levels of 256, below which nothing is to be seen in it. Share of such views
@@ -84,8 +85,8 @@ def blank_views(source: Source, views: Views, asked: Choice, seed: int) -> str:
     better += ["--policy.scale 0.5,1"] if isinstance(scale, tuple | list) and scale[0] < 0.5 and not better else []
     remedy = f"; {' '.join(better)} leaves more to see" * bool(better)
     return (
-        f"{count:,} of {of:,} views ({count / of:.0%}) of {int(seen.sum()):,} {source.kind.nouns} are blank, though these "
-        f"are not: {white:,} are white and {black:,} black{remedy}."
+        f"{count:,} of {counted(of, 'views')} ({count / of:.0%}) of {counted(int(seen.sum()), source.kind.nouns)} are "
+        f"blank, though these are not: {white:,} are white and {black:,} black{remedy}."
     )
 
 

@@ -17,6 +17,7 @@ from unlabeled.inspecting.census import Census
 from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Near
 from unlabeled.inspecting.leakage import Copies, Pair
+from unlabeled.words import counted
 
 CLASSES, PAIRS = 20, 10
 """Rows of a table in the terminal; `inspect.json` has them all."""
@@ -40,7 +41,7 @@ def lines(
         yield _criterion(copies.near)
     yield from (_line(pair) for pair in copies.some(PAIRS))
     if len(copies.pairs) > PAIRS:
-        yield f"... and {len(copies.pairs) - PAIRS:,} more pairs, in inspect.json"
+        yield f"... and {counted(len(copies.pairs) - PAIRS, 'more pairs')}, in inspect.json"
     yield ""
     found = [*said, *warnings(censuses, copies)]
     yield from (f"- {one}" for one in found or ["Nothing stands out."])
@@ -64,8 +65,8 @@ def warnings(censuses: Mapping[str, Census], copies: Copies) -> list[str]:
     if len(counts) and counts.min() * 10 <= counts.max():
         rare, common = (_cut(first.source.classes[i]) for i in (int(counts.argmin()), int(counts.argmax())))
         said.append(
-            f"Classes are uneven: {counts.max():,} {nouns} of {common}, {counts.min():,} of {rare}. Accuracy then says "
-            "little of rare classes."
+            f"Classes are uneven: {counted(counts.max(), nouns)} of {common}, {counts.min():,} of {rare}. Accuracy "
+            "then says little of rare classes."
         )
     for test in rest:
         missing = [c for c, a, b in zip(first.source.classes, counts, test.counts, strict=False) if a and not b]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 
 def check_clusters(k: int, n: int) -> None:
@@ -17,8 +18,8 @@ def check_clusters(k: int, n: int) -> None:
     """
     if not 2 <= k <= n:
         raise UserError(
-            f"{k} cluster{'s' * (k != 1)} cannot be made of {n} training samples: give --method.clusters from 2 to {n}, "
-            "at best a small part of that"
+            f"{counted(k, 'clusters')} cannot be made of {counted(n, 'training samples')}: give --method.clusters from 2 to "
+            f"{n}, at best a small part of that"
         )
 
 
@@ -30,8 +31,8 @@ def check_prototypes(prototypes: int, classes: int) -> None:
     """
     if prototypes < classes:
         raise UserError(
-            f"{prototypes} prototypes cannot tell {classes} classes apart: give --method.prototypes {classes} or more; "
-            "ten times as many is a good start"
+            f"{counted(prototypes, 'prototypes')} cannot tell {counted(classes, 'classes')} apart: give "
+            f"--method.prototypes {classes} or more; ten times as many is a good start"
         )
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from unlabeled.distributed import of_first
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 
 class Ema(nn.Module):
@@ -211,7 +212,7 @@ class Bank(nn.Module):
         n = len(self.vectors)
         if len(avoiding) >= n:
             raise UserError(
-                f"a batch of {len(avoiding)} leaves none of the {n} training samples as a negative: "
+                f"a batch of {len(avoiding)} leaves none of the {counted(n, 'training samples')} as a negative: "
                 "give a smaller --batch-size"
             )
         lots = torch.rand(n, generator=generator).to(self.vectors.device, non_blocking=True).index_fill_(0, avoiding, 2.0)

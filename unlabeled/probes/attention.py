@@ -21,6 +21,7 @@ from unlabeled.probes.base import Array, Figure, Shown, mean_and_interval
 from unlabeled.probes.saliency import saliency
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 BATCH = 32
 PAIRS = 6  # pictures in a row, each beside itself with its map
@@ -78,7 +79,8 @@ class Attention:
         self.focus_ = [focus(m) for m in self.maps_]
         blank = int((self.maps_.sum((1, 2)) == 0).sum())
         none = (
-            f"attention: in {blank} of {len(self.maps_)} images no place speaks for the representation; they count as even"
+            f"attention: in {blank} of {counted(len(self.maps_), 'images')} no place speaks for the representation; "
+            "they count as even"
         )
         self.notes_ = [f"attention: {self.means_}", *([none] if blank else [])]
         return {"focus": mean_and_interval(np.array(self.focus_))}

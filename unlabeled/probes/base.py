@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 if TYPE_CHECKING:
     from unlabeled.data import Source
@@ -30,7 +31,8 @@ class Probe(Protocol):
     (names of figures that are no shares), `fits` (False: `fit` learns nothing from labels), `scored_` (images looked at,
     after `score`, where those are fewer than it was given), `each_` ((M,), after `score`: the first figure of each sample,
     whose mean it is, by which two encoders are compared sample by sample), and, in its place, `classified_` (after `score`:
-    an `unlabeled.probes.classified.Classified`, whose `right` are the first figure's).
+    an `unlabeled.probes.classified.Classified`, whose `right` are the first figure's), and `chosen_` (options that were left
+    to it -> what the last fit chose).
     """
 
     notes_: list[str]
@@ -125,8 +127,8 @@ class ImageProbe(Protocol):
         notes_: what is to be said in plain words.
 
     One that looks at fewer images than it is given says how many: `fitted_` after `fit`, `scored_` after `score`; it may
-    have `each_` or `classified_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the class of
-    each image, (M,) int64.
+    have `each_`, `classified_` or `chosen_`, as a `Probe`. One that finds classes also has `predict(source, indices)`: the
+    class of each image, (M,) int64.
     """
 
     on_images: ClassVar[bool]
@@ -182,8 +184,8 @@ def check_classes(y: Array, where: str) -> None:
     """
     if len(np.unique(y)) < 2:
         raise UserError(
-            f"{where}: all {len(y):,} labels are of one class, and naming it would be 100% right: give data with labels of "
-            "two classes or more, or --protocol health, which needs none"
+            f"{where}, {counted(len(y), 'labels')}: all labels are of one class, and naming it would be 100% right: give "
+            "data with labels of two classes or more, or --protocol health, which needs none"
         )
 
 

@@ -24,8 +24,9 @@ from unlabeled.probes.roc import auc
 
 Array = np.ndarray[Any, Any]
 
-UNEVEN = 1.5
-"""Times its even share from which on the largest class makes accuracy misleading; ours."""
+UNEVEN, POINTS = 0.5, 0.1
+"""Of its even share, and of all samples, what the largest class has beyond its even share where it makes accuracy
+misleading, whichever is less; ours. Of two classes 60% are too many, of ten 15%."""
 Z = 1.96
 
 
@@ -76,6 +77,32 @@ class Classified:
             area = auc(self.probability[second, 1], self.probability[~second, 1])
             found["auroc"] = Figure(area, _spread(area, int(second.sum()), int((~second).sum())))
         return found
+
+    def each(self) -> dict[str, Array]:
+        """Returns for each of `figures` what each sample adds to it: (M,), of which it is the mean, on such a scale that
+        resampling the samples moves the mean as it moves the figure.
+
+        That is how far the sample is from what its class has in the mean, over the share of the class: of `balanced` whether
+        it is right; of `auroc` how far it stands above those of the other class, its structural component (DeLong et al.
+        1988, equations 4 and 5). The class's mean is taken as if one sample more were right and one wrong (Agresti and Coull
+        1998), as that of very few samples is not known.
+        """
+        found, n = {}, np.array([self.counts[c] for c in self.truth.tolist()])
+        for name, figure in self.figures().items():
+            values, times = self.right.astype(np.float64), 1
+            if name == "auroc":
+                second, of = self.truth == self.classes[1], self.probability[:, 1]
+                values, times = np.where(second, _above(of, of[~second]), 1 - _above(of, of[second])), 2
+            sums = {c: values[self.truth == c].sum() for c in self.counts}
+            usual = (np.array([sums[c] for c in self.truth.tolist()]) + 1) / (n + 2)
+            moved = times * (values - usual) * len(n) / (len(self.counts) * n)
+            found[name] = moved - moved.mean() + figure.value
+        return found
+
+    @property
+    def constant(self) -> bool:
+        """Whether one class is named whatever the sample."""
+        return len(np.unique(self.predicted)) == 1
 
     def guess(self) -> dict[str, float]:
         """Returns what each figure is of who always names the largest class: by the name of the figure, of all that there
@@ -139,12 +166,21 @@ def classified(truth: Tensor, probability: Tensor, classes: Tensor) -> Classifie
 
 
 def uneven(counts: Sequence[int]) -> bool:
-    """Tells whether the largest of some classes has more than one and a half times its even share.
+    """Tells whether the largest of some classes has so much more than its even share that naming it is right too often.
 
-    >>> uneven([50, 50]), uneven([80, 20])
+    >>> uneven([55, 45]), uneven([69, 31])
     (False, True)
     """
-    return len(counts) > 1 and max(counts) > UNEVEN * sum(counts) / len(counts)
+    even = 1 / len(counts)
+    return len(counts) > 1 and max(counts) / sum(counts) > even + min(POINTS, UNEVEN * even)
+
+
+def _above(scores: Array, others: Array) -> Array:
+    """Of (M,) scores the share of others that are below, equal ones counting half: (M,)."""
+    ranked = np.sort(others)
+    below, up_to = (np.searchsorted(ranked, scores, side) for side in ("left", "right"))
+    found: Array = (below + up_to) / (2 * len(ranked))
+    return found
 
 
 def _spread(area: float, positive: int, negative: int) -> float:

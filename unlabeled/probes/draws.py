@@ -180,6 +180,9 @@ class _Found:
     each: list[str] = field(default_factory=list)
     guess: dict[str, float] = field(default_factory=dict)
     confusion: Any = 0
+    also: dict[str, list[str]] = field(default_factory=dict)
+    constant: list[bool] = field(default_factory=list)
+    chosen: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, probe: Any, figures: Mapping[str, Figure], used: int, classes: int = 0) -> None:
         """Adds a draw: what the probe found, and from how many labels."""
@@ -190,9 +193,14 @@ class _Found:
             self.intervals |= {} if figure.interval is None else {name: figure.interval}
         self.used.append(used)
         self.notes |= dict.fromkeys(probe.notes_)
+        for option, value in getattr(probe, "chosen_", {}).items():
+            self.chosen.setdefault(option, []).append(value)
         if said:
             check_classes(said.truth, "the test split")
             self.each.append(packed(said.right))
+            self.constant.append(said.constant)
+            for name, values in said.each().items():
+                self.also.setdefault(name, []).append(packed(values))
             self.guess = {name: value for name, value in said.guess().items() if name in self.metrics}
             if classes <= CONFUSED:
                 self.confusion = self.confusion + said.confusion(classes)
@@ -209,7 +217,8 @@ class _Found:
         return Score(
             self.protocol.name, self.protocol.options, amount, len(self.used), seed, self.used, tested, self.metrics,
             list(self.notes), self.intervals if alone else {}, list(self.plain), self.each, self.guess,
-            self.confusion.tolist() if isinstance(self.confusion, np.ndarray) else [],
+            self.confusion.tolist() if isinstance(self.confusion, np.ndarray) else [], self.also,
+            bool(self.constant) and all(self.constant), self.chosen,
         )  # fmt: skip
 
 

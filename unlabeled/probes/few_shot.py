@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Figure, check_fit, mean_and_interval
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 TILE = 1 << 24
 """Numbers of features held at once."""
@@ -72,7 +73,7 @@ class FewShot:
             asked = images[:, :, self.shots :].flatten(1, 2)  # (e, ways · queries, D)
             right.append((self.predict(images[:, :, : self.shots], asked) == truth).double().mean(1))
         self.labelled_ = self.ways * self.shots
-        self.notes_ = [f"few-shot: ± is the 95% confidence interval of the mean over {self.episodes:,} episodes"]
+        self.notes_ = [f"few-shot: ± is the 95% confidence interval of the mean over {counted(self.episodes, 'episodes')}"]
         self.each_ = torch.cat(right).cpu().numpy()  # of episodes, which are the same for every encoder
         return {"accuracy": mean_and_interval(self.each_)}
 
@@ -96,8 +97,9 @@ class FewShot:
         scarce = min(classes, key=len)
         if len(scarce) < taken:
             raise UserError(
-                f"few-shot: an episode takes {taken} images of a class (shots + queries), and class {y[scarce[0]]} has "
-                f"{len(scarce)}: give --protocol few-shot:shots={self.shots},queries={max(1, len(scarce) - self.shots)}, "
+                f"few-shot: an episode takes {counted(taken, 'images')} of a class (shots + queries), and class "
+                f"{y[scarce[0]]} has {len(scarce)}: give --protocol "
+                f"few-shot:shots={self.shots},queries={max(1, len(scarce) - self.shots)}, "
                 "or data with more images to test"
             )
         return np.stack(

@@ -24,6 +24,7 @@ from unlabeled.registry import Choice, build, register
 from unlabeled.training.batches import Drawn
 from unlabeled.training.step import Step
 from unlabeled.views.view import Views
+from unlabeled.words import counted
 
 
 @register("finetune")
@@ -91,7 +92,9 @@ class Finetune:
                 "fine-tuning: epochs must be at least 1, batch_size 2, the learning rates above 0, the decay and frozen 0"
             )
         if len(indices) < 2 or len(y) != len(indices):
-            raise ValueError(f"fine-tuning needs two labelled images or more, got {len(indices)} and {len(y)} labels")
+            raise ValueError(
+                f"fine-tuning needs two labelled images or more, got {len(indices)} and {counted(len(y), 'labels')}"
+            )
         self.classes_, target = np.unique(y, return_inverse=True)
         self.device_, self.precision_ = torch.device(subject.device), subject.precision
         with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):

@@ -18,6 +18,7 @@ from unlabeled.probes.projection import project, projector_of
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Count, Positive, register
 from unlabeled.views import ops
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -114,7 +115,10 @@ class Invariance:
         taken = np.sort(np.random.default_rng(self.seed_).permutation(indices)[: self.images])
         for name, (versions, transform) in self.asked_.items():
             if len(taken) < 2 * versions:
-                raise UserError(f"invariance: {len(taken)} images are too few to tell {versions} versions apart; give more")
+                raise UserError(
+                    f"invariance: {counted(len(taken), 'images', 'are')} too few to tell {counted(versions, 'versions')} "
+                    "apart; give more"
+                )
             generator = torch.Generator().manual_seed(2 * self.seed_ + train)
             even = torch.arange(len(taken)) % versions
             version = even[torch.randperm(len(taken), generator=generator)]

@@ -12,6 +12,7 @@ from unlabeled.errors import UserError
 from unlabeled.probes.base import check_fit
 from unlabeled.probes.classified import Classified, classified
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 GROUP = 16  # neighbouring columns whose maximum is looked at first
 
@@ -51,7 +52,10 @@ class KNN:
         self.bank_ = F.normalize(h.float(), dim=1)
         self.classes_, self.class_index_ = torch.unique(y.to(h.device), return_inverse=True)
         self.k_ = min(self.k, max(1, len(h) // len(self.classes_)))
-        few = f"kNN: {self.k_} neighbours vote instead of {self.k}, for {len(h):,} labels of {len(self.classes_)} classes"
+        few = (
+            f"kNN: {counted(self.k_, 'neighbours', 'vote')} instead of {self.k}, for {counted(len(h), 'labels')} of "
+            f"{counted(len(self.classes_), 'classes')}"
+        )
         self.notes_ = [few] if self.k_ < self.k else []
         return self
 

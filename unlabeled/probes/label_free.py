@@ -23,6 +23,7 @@ from unlabeled.probes.health import Look, fewest_dimensions
 from unlabeled.probes.projection import project, projector_of
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, register
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 State = Literal["healthy", "complete collapse", "dimensional collapse", "under-trained"]
@@ -154,7 +155,7 @@ class Health:
         if not looks["z"]:
             self.notes_.append("health: the method has no projector, so only h is judged")
         if len(taken) < ROUGH:
-            self.notes_.append(f"health: {len(taken)} images are few, the verdict is a rough one")
+            self.notes_.append(f"health: {counted(len(taken), 'images', 'are')} few, the verdict is a rough one")
         said = str(self.verdict_) if self.subject_.trained else f"not trained: {self.verdict_.reason}"
         self.notes_.append(f"health of the {self.subject_.name} encoder: {said}")
         return figures

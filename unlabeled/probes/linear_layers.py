@@ -18,6 +18,7 @@ from unlabeled.probes.knn import KNN
 from unlabeled.probes.linear import Linear
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -63,6 +64,7 @@ class LinearLayers:
     ) -> None:
         self.dimensions, self.train_images, self.test_images, self.C, self.k = dimensions, train_images, test_images, C, k
         self.notes_: list[str] = []
+        self.chosen_: dict[str, float] = {}
 
     def fit(self, subject: Subject, source: Source, indices: Array, y: Array, *, seed: int) -> Self:
         """Learns from images at `indices` (N,) of the training split, of classes y (N,); their choice is drawn by `seed`.
@@ -84,11 +86,15 @@ class LinearLayers:
         maps = self._pooled(subject.encoder, source, np.asarray(indices)[drawn])
         self.probes_: dict[str, tuple[Probe, Probe]] = {}
         self.notes_ = [
-            f"linear-layers: fitted on {len(drawn):,} images; ± is the 95% confidence interval for the images tested"
+            f"linear-layers: fitted on {counted(len(drawn), 'images')}; ± is the 95% confidence interval for the "
+            "images tested"
         ]
+        self.chosen_ = {}
         for stage in list(maps):
             h = maps.pop(stage)
-            self.probes_[stage] = Linear(C=self.C).fit(h, target), KNN(k=self.k).fit(h, target)
+            linear = Linear(C=self.C).fit(h, target)
+            self.chosen_ |= {f"{option} of {stage}": value for option, value in linear.chosen_.items()}
+            self.probes_[stage] = linear, KNN(k=self.k).fit(h, target)
             self.notes_ += [f"{stage}, {note}" for probe in self.probes_[stage] for note in probe.notes_]
         return self
 

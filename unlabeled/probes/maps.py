@@ -18,6 +18,7 @@ from unlabeled.files import write_whole
 from unlabeled.plots import COLOURS, MARKERS, save_figure
 from unlabeled.probes.base import Array, Figure, Shown, binomial, check_fit
 from unlabeled.probes.health import jackknife
+from unlabeled.words import counted
 
 NEIGHBOURS = 10
 """How many decide, in the figures."""
@@ -88,7 +89,9 @@ class Layout(ABC):
         """
         check_fit(h, y)
         if len(h) < FEWEST:
-            raise UserError(f"{self.protocol}: {len(h)} images to test make no map, {FEWEST} do: give --data with more")
+            raise UserError(
+                f"{self.protocol}: {counted(len(h), 'test images', 'make')} no map, {FEWEST} do: give --data with more"
+            )
         chosen = np.sort(np.random.default_rng(self.seed).permutation(len(h))[: self.images])
         self.scored_ = len(chosen)
         unit = F.normalize(h.cpu().float()[chosen], dim=1).numpy()
@@ -110,7 +113,7 @@ class Layout(ABC):
         """
         about = self._made_with()
         title = ", ".join(
-            [f"{self.called} of {len(self.map_.xy):,} test images", *(f"{k} {v:.0f}" for k, v in about.items())]
+            [f"{self.called} of {counted(len(self.map_.xy), 'test images')}", *(f"{k} {v:.0f}" for k, v in about.items())]
         )
         index, label = np.asarray(test.indices)[self.map_.chosen], np.asarray(test.y)[self.map_.chosen]
         columns = {

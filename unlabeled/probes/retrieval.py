@@ -18,6 +18,7 @@ from unlabeled.probes.base import Shown, check_fit, mean_and_interval
 from unlabeled.probes.knn import nearest
 from unlabeled.probes.ranking import rank
 from unlabeled.registry import register
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -96,7 +97,7 @@ class Retrieval:
         lacking = int((labels >= 0).sum()) - len(asked)
         if not len(asked):
             raise UserError("retrieval: no test image is of a class that the training images have: give other --data")
-        left_out = f"retrieval: {lacking:,} queries of classes without a training image are left out"
+        left_out = f"retrieval: left out: {counted(lacking, 'queries')} of classes without a training image"
         self.notes_ = [note for note in self.notes_ if note != left_out] + [left_out] * bool(lacking)
         queries = F.normalize(h.to(self.gallery_.device).float(), dim=1)
         chosen = queries[torch.from_numpy(asked).to(queries.device)]

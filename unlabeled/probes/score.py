@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -44,6 +45,9 @@ class Score:
         guess: name -> what the figure is of who always names the largest class; empty of what finds no classes.
         confusion: how many test samples of each class (rows) were given each (columns), in all draws together; empty of
             what finds no classes, and of more than 100.
+        also: name -> likewise `each`, of other figures that are known for each sample.
+        constant: whether all draws named one class whatever the sample, which is no answer.
+        chosen: option that was left to the protocol -> what each draw chose; empty where nothing was chosen.
     """
 
     protocol: str
@@ -60,6 +64,9 @@ class Score:
     each: list[str] = field(default_factory=list)
     guess: dict[str, float] = field(default_factory=dict)
     confusion: list[list[int]] = field(default_factory=list)
+    also: dict[str, list[str]] = field(default_factory=dict)
+    constant: bool = False
+    chosen: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -77,7 +84,7 @@ class Score:
         score = cls(**{f.name: line[f.name] for f in fields(cls) if f.name in line})
         if not score.metrics or not score.labelled or any(len(each) != score.draws for each in score.metrics.values()):
             raise FormError(f"a score of {score.draws} draws has figures of others")
-        for values in score.each:
+        for values in itertools.chain(score.each, *score.also.values()):
             unpacked(values)
         return score
 
@@ -93,17 +100,25 @@ class Score:
         """Returns the half interval where there is one, else the standard deviation."""
         return self.intervals.get(metric or self._first, self.std(metric))
 
-    def above(self, other: Score) -> tuple[float, float | None]:
-        """Returns by how much the first figure is above another's, and half the width of the 95% confidence interval of
-        that; None where it is not known.
+    @property
+    def paired(self) -> tuple[str, ...]:
+        """Figures that are known for each sample: by them two encoders are compared. The first always is one."""
+        return self._first, *(name for name in self.also if name != self._first)
+
+    def above(self, other: Score, metric: str | None = None) -> tuple[float, float | None]:
+        """Returns by how much a figure, the first unless one is named, is above another's, and half the width of the 95%
+        confidence interval of that; None where it is not known.
 
         Sample by sample, where both were found on the same draws of the labels; else as if the two were independent.
         """
-        gap, spreads = self.mean() - other.mean(), [self.spread(), other.spread()]
-        asked = [(score.amount, score.seed, score.labelled, score.tested, len(score.each)) for score in (self, other)]
-        if self.each and asked[0] == asked[1]:
+        gap, spreads = self.mean(metric) - other.mean(metric), [self.spread(metric), other.spread(metric)]
+        ours, theirs = (
+            (score.also.get(metric, []) if metric in score.paired[1:] else score.each) for score in (self, other)
+        )
+        asked = [(score.amount, score.seed, score.labelled, score.tested) for score in (self, other)]
+        if ours and asked[0] == asked[1] and len(ours) == len(theirs):
             with suppress(ValueError):  # of other samples
-                return gap, apart(tuple(self.each), tuple(other.each))[1]
+                return gap, apart(tuple(ours), tuple(theirs))[1]
         return gap, None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
 
     def text(self, metric: str | None = None) -> str:

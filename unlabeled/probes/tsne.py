@@ -9,6 +9,7 @@ import numpy as np
 from unlabeled.probes import maps
 from unlabeled.probes.base import Array
 from unlabeled.registry import Range, register
+from unlabeled.words import counted
 
 
 @register("tsne")
@@ -46,7 +47,7 @@ class TSNE(maps.Layout):
         import openTSNE
 
         self.perplexity_ = min(float(self.perplexity), (len(unit) - 1) / 3)
-        few = f"tsne: perplexity {self.perplexity_:.3g} instead of {self.perplexity}, for {len(unit):,} images"
+        few = f"tsne: perplexity {self.perplexity_:.3g} instead of {self.perplexity}, for {counted(len(unit), 'images')}"
         self.notes_ = [few] if self.perplexity_ < self.perplexity else []
         alike = bool((np.ptp(unit, axis=0) < 1e-6).all())  # no principal component to begin with
         begin = openTSNE.initialization.random if alike else openTSNE.initialization.pca

@@ -75,7 +75,7 @@ def board_page(folder: Path) -> BoardPage:
     except (FormError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"the table in {str(folder)!r} is damaged ({error}): repeat the command that made it") from error
     judged = [row for row in rows if row.get("figures")]
-    competing = [row for row in judged if row.get("kind", "method") == "method"]
+    competing = [row for row in judged if row.get("kind", "method") == "method" and not row.get("constant")]
     best = max(competing, key=_knn, default=None)
     drawn, ends = bars([(row["name"], _knn(row), _half(row), row is best) for row in judged]) if judged else ([], ("", ""))
     said = f"Best by kNN with all labels: {best['name']}, {100 * _knn(best):.1f} ± {100 * _half(best):.1f}%" if best else ""

@@ -33,6 +33,7 @@ from unlabeled.reporting.tables import sentences
 from unlabeled.run import ENCODER, Run
 from unlabeled.training.setup import shape_of
 from unlabeled.views.sheet import contact_sheet
+from unlabeled.words import counted
 
 MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
 """Protocols that lay images out in the plane, and what they are called."""
@@ -196,13 +197,16 @@ class Told:
             "Data": f"{data.get('name') or 'arrays'}",
             "Images": f"{data.get('train', 0):,} to train on, {data.get('test') or 0:,} to test on"
             + ", held out of the only split by the seed" * bool(data.get("held_out")),
-            "Size": f"{' × '.join(map(str, data.get('native', [])))} px, {data.get('channels')} channels; "
+            "Size": f"{' × '.join(map(str, data.get('native', [])))} px, {counted(data.get('channels') or 0, 'channels')}; "
             f"views of {build(recipe.kind).views()}",
             "Classes": ", ".join(map(str, data.get("classes", []))) or "none",
             "Fingerprint of the data": str(data.get("fingerprint", "")),
             "Seed": str(recipe.seed),
-            "Trained": f"{last[0]['epoch']:g} of {recipe.epochs} epochs" if last and "epoch" in last[0] else "not yet",
-            "Processor": f"{hardware.get('processor')}, {hardware.get('cores')} cores, {hardware.get('threads')} threads",
+            "Trained": f"{last[0]['epoch']:g} of {counted(recipe.epochs, 'epochs')}"
+            if last and "epoch" in last[0]
+            else "not yet",
+            "Processor": f"{hardware.get('processor')}, {counted(hardware.get('cores') or 0, 'cores')}, "
+            f"{counted(hardware.get('threads') or 0, 'threads')}",
             "GPU": ", ".join(hardware.get("gpu", [])) or "none",
         }
         kept = self.run.kept

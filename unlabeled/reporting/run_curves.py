@@ -103,7 +103,7 @@ def _draw(lines: Mapping[str, Points], metric: str, title: str) -> Markup:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    tips = {}
+    tips, unit = {}, "%" * (metric in PERCENT)
     with mpl.rc_context(STYLE):
         figure = Figure((4.2, 2.6), layout="constrained")
         axes = figure.add_subplot()
@@ -113,10 +113,10 @@ def _draw(lines: Mapping[str, Points], metric: str, title: str) -> Markup:
             marked = _spread(points)
             _line(axes, i, points, marked)
             said = f"{name}, " if len(lines) > 1 else ""
-            tips[i] = [{"tip": f"{said}epoch {x:.4g}: {y:.4g}"} for x, y in marked]
+            tips[i] = [{"tip": f"{said}epoch {x:.4g}: {y:.4g}{unit}"} for x, y in marked]
         axes.set(xlabel="epoch")
         axes.locator_params(nbins=6)
-        ends = ", ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in lines.items() if points)
+        ends = ", ".join(f"{name} ends at {points[-1][1]:.4g}{unit}" for name, points in lines.items() if points)
         root = to_element(figure, f"curve-{metric}", f"{title}, by epoch: {ends}")
     for i, found in tips.items():
         point_out(root, f"curve-{metric}", str(i), found)

@@ -13,6 +13,7 @@ from unlabeled.data import Source
 from unlabeled.errors import UserError
 from unlabeled.reporting.images import Sprite, sprite, thumbnails
 from unlabeled.reporting.inline import STYLE, look, markup, point_out, to_element
+from unlabeled.words import counted
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def scatter(found: Mapping[str, Any], source: Source | None, prefix: str) -> Sca
             colour, marker = looks[c]
             axes.plot(x[label == c], y[label == c], linestyle="", marker=marker, markersize=size, color=colour,
                       markeredgewidth=0, gid=f"marks-{c}")  # fmt: skip
-        said = f"Map of {len(x)} images of {len(names)} classes: images whose representations are alike lie close together"
+        said = (
+            f"Map of {counted(len(x), 'images')} of {counted(len(names), 'classes')}: images whose representations "
+            "are alike lie close together"
+        )
         root = to_element(figure, prefix, said)
     keys = []
     for c in label_order:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from unlabeled.evaluating.answer import BALANCED, SUBJECTS, answer, by_class, called, differences, spell
+from unlabeled.evaluating.answer import BALANCED, SUBJECTS, answer, below, called, differences, spell
 from unlabeled.evaluating.evaluation import NONE, images_of, kind_of, lacks_supervised, looked_at
 from unlabeled.evaluating.transfer import TRANSFER
 from unlabeled.probes.score import Score
@@ -57,8 +57,8 @@ def tables(evaluation: Mapping[str, Any]) -> list[Table]:
         by: dict[tuple[str, str], list[Score]] = {(s, amount): [score] for s, amount, score in of_title}
         head = title + f", {where}" * (bool(split) and where != split)
         means = explained(metric for _, _, score in of_title for metric in score.metrics)
-        below = *filter(None, [means]), *differences(by, title), *by_class(by, title, evaluation.get("classes", ()))
-        found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, below))
+        lines = *filter(None, [means]), *below(by, title, evaluation.get("classes", ()))
+        found.append(Table(head, columns, rows, 3, 3 if "run" in subjects else None, lines))
     return found
 
 

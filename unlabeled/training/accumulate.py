@@ -20,6 +20,7 @@ from unlabeled.distributed import average_gradients
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Comparison, Embedded, Method
 from unlabeled.parts.memory import in_passes
+from unlabeled.words import counted
 
 Differentiate = Callable[[Loss, float, Sequence[Tensor]], None]
 """Takes a loss, the share of the batch that it is the mean of, and what else than parameters gets a gradient."""
@@ -148,12 +149,12 @@ def check(method: Method, pieces: int, batch_size: int) -> None:
     beside = method.labelled_beside(batch_size)
     if beside % pieces or (beside and batch_size % pieces):
         raise UserError(
-            f"--accumulate {pieces} cannot share {batch_size} samples and the {beside} labelled ones beside them evenly: "
-            "give a number that divides both"
+            f"--accumulate {pieces} cannot share {counted(batch_size, 'samples')} and the "
+            f"{counted(beside, 'labelled ones')} beside them evenly: give a number that divides both"
         )
     if batch_size < 2 * pieces:
         raise UserError(
-            f"a batch of {batch_size} samples in {pieces} pieces leaves fewer than 2 in some: "
+            f"a batch of {counted(batch_size, 'samples')} in {counted(pieces, 'pieces')} leaves fewer than 2 in some: "
             f"give --accumulate {max(1, batch_size // 2)} or less, or a larger --batch-size"
         )
 

@@ -17,6 +17,7 @@ from unlabeled.recipe import Recipe
 from unlabeled.run import Run
 from unlabeled.training.keep import Keeper
 from unlabeled.training.setup import Setup
+from unlabeled.words import counted
 
 
 def save(run: Run, made: Setup, keeper: Keeper, done: int, encoder: Encoder, kept: Kept, *, finished: bool = False) -> None:
@@ -51,7 +52,8 @@ def restore(
         return 0
     if state["step"] > total:
         raise UserError(
-            f"the run took {state['step']:,} steps already, and would have {total:,}: give more --epochs, or leave them out"
+            f"the run took {counted(state['step'], 'steps')} already, and would have {total:,}: give more --epochs, "
+            "or leave them out"
         )
     try:
         method.load_state_dict(state["method"])
@@ -77,7 +79,7 @@ def tell_changes(run: Run, recipe: Recipe, state: Mapping[str, Any]) -> None:
         )
     if run.recipe.epochs != recipe.epochs:
         console().print(
-            f"{run.recipe.epochs} epochs become {recipe.epochs}: from here on the learning rate is that of a run of "
-            f"{recipe.epochs}, so that the bits are not those of a run that began with them",
+            f"{counted(run.recipe.epochs, 'epochs', 'become')} {recipe.epochs}: from here on the learning rate is that "
+            f"of a run of {recipe.epochs}, so that the bits are not those of a run that began with them",
             soft_wrap=True,
         )

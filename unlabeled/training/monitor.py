@@ -33,6 +33,7 @@ from unlabeled.recipe import Recipe
 from unlabeled.run import ENCODER, LAST, Run, go_on
 from unlabeled.training.remedy import fast, remedy
 from unlabeled.training.watch import Alarm, Watch
+from unlabeled.words import counted
 
 BANK, QUERIES = 10_000, 2_000
 """Images that the kNN monitor compares at most: its time and memory do not grow with the data."""
@@ -75,9 +76,9 @@ class Monitor:
 
         say = self._say
         nouns, views = source.kind.nouns, build(recipe.kind).views()
-        say(f"{recipe.method.name} on {source.name}: {len(source):,} {nouns} of {source.kind.describe(source.form)}, "
+        say(f"{recipe.method.name} on {source.name}: {counted(len(source), nouns)} of {source.kind.describe(source.form)}, "
             f"views of {views}" + f"; {self.data.held()}" * self.data.held_out)  # fmt: skip
-        say(f"encoder {recipe.encoder.name}: {parameters:,} parameters, {method.encoder.dim} features"
+        say(f"encoder {recipe.encoder.name}: {counted(parameters, 'parameters')}, {counted(method.encoder.dim, 'features')}"
             + "".join(f"; {note}" for note in method.encoder.notes))  # fmt: skip
         if recipe.hold_out_classes:
             held = held_out_classes(len(source.classes), recipe.hold_out_classes, recipe.seed)
@@ -85,10 +86,9 @@ class Monitor:
         hardware = f"{self.fabric.world_size} × {self.fabric.device.type}, precision {self.fabric._precision.precision}"
         if self.total:
             say(f"{recipe.optimizer.name}, {schedule}")
-            steps, epochs = "s" * (self.total != 1), "s" * (recipe.epochs != 1)
-            say(f"{self.total:,} step{steps} of {recipe.batch_size} in {recipe.epochs} epoch{epochs} on {hardware}")
+            say(f"{counted(self.total, 'steps')} of {recipe.batch_size} in {counted(recipe.epochs, 'epochs')} on {hardware}")
             if recipe.accumulate > 1:
-                say(f"each batch in {recipe.accumulate} pieces: the gradient is that of the whole batch"
+                say(f"each batch in {counted(recipe.accumulate, 'pieces')}: the gradient is that of the whole batch"
                     + _piecewise_statistics(method))  # fmt: skip
         else:
             say(f"no step to take on {hardware}")

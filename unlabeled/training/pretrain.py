@@ -13,7 +13,7 @@ from typing import Any
 
 from unlabeled.compute.speed import Speed
 from unlabeled.console import console
-from unlabeled.data import Data, Source, counted, open_data, told
+from unlabeled.data import Data, Source, open_data, told
 from unlabeled.data.opening import is_relative
 from unlabeled.data.split import BY_CONTENT
 from unlabeled.distributed import launched, rank
@@ -27,6 +27,7 @@ from unlabeled.training.defaults import composed, rests_on
 from unlabeled.training.setup import built, capped, chosen_images, resolved
 from unlabeled.training.speed_trial import Trial, settled
 from unlabeled.training.train import train
+from unlabeled.words import counted
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def reserved(out: Path, devices: int | None) -> Iterator[int]:
     """
     number, processes = launched()
     if devices not in (None, processes) and processes > 1:
-        raise UserError(f"--devices {devices}, and the launcher made {processes} processes: leave --devices out")
+        raise UserError(f"--devices {devices}, and the launcher made {counted(processes, 'processes')}: leave --devices out")
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file: give a folder as --out")
     with alone(out) if number == 0 else nullcontext():
@@ -237,7 +238,7 @@ def _tell_skipped(run: Run, data: Data) -> None:
     path = run.write_text("skipped.csv", text.getvalue())
     for how, found in ((("skipped", "bad"), bad), (("used", "damaged"), damaged)):
         if found:
-            said = f"{how[0]} {counted(data.train.kind, [one for _, one in found], how[1])}: see {path}"
+            said = f"{how[0]} {counted(len(found), f'{how[1]} {data.train.kind.nouns}')}: see {path}"
             console().print(said, soft_wrap=True)
 
 

@@ -39,6 +39,7 @@ from unlabeled.training.batches import Clock, generator
 from unlabeled.training.step import Step, judged_parts
 from unlabeled.training.warm_start import Origin, begin_from
 from unlabeled.views.view import Views
+from unlabeled.words import counted
 
 WHITENED = 50_000
 """Samples that a whitening is found from, at most: many for a matrix of a few thousand rows, quickly seen by an encoder."""
@@ -144,7 +145,7 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
         method.check(drawn, targets)
         method.encoder.front.check(method.encoder.backbone, drawn)
     if method.n_views not in (None, len(drawn)):
-        views_drawn = f"{len(drawn)} view{'s' * (len(drawn) > 1)} of each {source.kind.noun}"
+        views_drawn = f"{counted(len(drawn), 'views')} of each {source.kind.noun}"
         raise UserError(
             f"the policy {recipe.views.name!r} draws {views_drawn}, and "
             f"{recipe.method.name!r} compares {method.n_views}: give other --views"
@@ -188,7 +189,7 @@ def _said(recipe: Recipe, optimizers: Optimizers, warmup_epochs: float) -> str:
     if recipe.lr_scaling != "none" and "lr" not in optimizers.given.get(part, {}):
         rate += f" = {stated:g} for 256 samples, {recipe.lr_scaling} scaling to {recipe.batch_size}"
     falls = {
-        "cosine": f"{warmup_epochs:g} epochs of warm-up, then cosine",
+        "cosine": f"{counted(warmup_epochs, 'epochs')} of warm-up, then cosine",
         "constant": "constant",
         "part-of-cosine": "falling along cos(7πt/16), without warm-up",
     }
@@ -227,11 +228,13 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str)
     n, beside = len(labels), method.labelled_beside(recipe.batch_size)
     if recipe.batch_size > n:
         raise UserError(
-            f"the batch size is {recipe.batch_size}, larger than the {n} {nouns} to train on: "
+            f"the batch size is {recipe.batch_size}, larger than the {counted(n, nouns)} to train on: "
             f"give --batch-size {max(1, n // 2)} or less"
         )
     if recipe.batch_size % world():
-        raise UserError(f"the batch size is {recipe.batch_size}, which {world()} devices cannot share: give a multiple")
+        raise UserError(
+            f"the batch size is {recipe.batch_size}, which {counted(world(), 'devices')} cannot share: give a multiple"
+        )
     for part in method.modules():
         if isinstance(part, Queue):
             part.check(recipe.batch_size)
@@ -242,8 +245,8 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str)
         )
     if beside % world():
         raise UserError(
-            f"{beside} labelled samples go with each batch of {recipe.batch_size}, which {world()} devices cannot share: "
-            "give another --batch-size"
+            f"{counted(beside, 'labelled samples', 'go')} with each batch of {recipe.batch_size}, which "
+            f"{counted(world(), 'devices')} cannot share: give another --batch-size"
         )
     accumulate.check(method, recipe.accumulate, recipe.batch_size // world())
 

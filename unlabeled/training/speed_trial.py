@@ -26,6 +26,7 @@ from unlabeled.run import environment
 from unlabeled.training.apart import Tell, apart
 from unlabeled.training.setup import make_fabric, planned_steps
 from unlabeled.training.timed_steps import TimedSteps, best_of
+from unlabeled.words import counted
 
 WORTH_STEPS = 500
 """A shorter run is not tuned: the trial itself takes about 25 of its steps."""
@@ -191,7 +192,7 @@ def _timed(ways: _Ways, device: torch.device, tell: Tell) -> Trial:
         raise UserError(f"every way to compute ends its process on this machine ({'; '.join(ways.died)})")
     found = ways.best(timed)
     if not found:
-        said = f"a batch of {recipe.batch_size} {source.kind.nouns} does not fit the memory"
+        said = f"a batch of {counted(recipe.batch_size, source.kind.nouns)} does not fit the memory"
         raise UserError(f"{said}: give a smaller --batch-size")
     best = min(found, key=lambda words: found[words])
     fetch = min(timed[best].fetch(recipe.batch_size) for _ in range(ROUNDS))

@@ -17,6 +17,7 @@ from unlabeled.recipe import compose, read
 from unlabeled.training.defaults import composed
 from unlabeled.training.setup import planned_steps, resolved
 from unlabeled.training.speed_trial import Trial, tuned
+from unlabeled.words import counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Tuned:
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns a table, the slowest way first, and the choice."""
-        table = Table("way", title=f"views, encoder and optimiser on {self.batch_size} {self.nouns}", title_justify="left")
+        table = Table(
+            "way", title=f"views, encoder and optimiser on {counted(self.batch_size, self.nouns)}", title_justify="left"
+        )
         for heading in ("ms a step", f"{self.nouns}/s", "gain"):
             table.add_column(heading, justify="right")
         ways = self.trial.steps
@@ -58,7 +61,7 @@ class Tuned:
             yield f"compiling takes {self.trial.compile:.0f} s, once a run"
         if self.trial.refused:
             yield f"compiling cannot be had here: {self.trial.refused}"
-        yield f"chosen for {self.planned:,} steps: --speed '{self.speed}'"
+        yield f"chosen for {counted(self.planned, 'steps')}: --speed '{self.speed}'"
 
     def json(self) -> dict[str, Any]:
         """Returns everything as plain values."""

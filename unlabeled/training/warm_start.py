@@ -26,6 +26,7 @@ from unlabeled.errors import UserError
 from unlabeled.probes.subject import weights
 from unlabeled.registry import Choice
 from unlabeled.run import RECIPE, Run, load
+from unlabeled.words import counted
 
 TIMM = "timm"
 SHOWN = 3
@@ -124,7 +125,7 @@ def _of_timm(encoder: Encoder, choice: Choice) -> tuple[State, State, list[str]]
     values = {name: torch.tensor(about[name]).view(-1, 1, 1) for name in ("mean", "std") if about.get(name)}
     if channels != 3:
         values = {name: value.mean(0, keepdim=True).expand(channels, 1, 1).clone() for name, value in values.items()}
-    fitted = [f"its first convolution fitted from 3 to {channels} channels"] if channels != 3 else []
+    fitted = [f"its first convolution fitted from 3 to {counted(channels, 'channels')}"] if channels != 3 else []
     for what, name in (("patches", "patch_size"), ("positions, of images", "img_size")):
         if options.get(name, usual.get(name)) != usual.get(name):
             fitted.append(f"its {what} resampled from {usual[name]} to {options[name]} px")
@@ -169,7 +170,7 @@ def _fitted(own: Mapping[str, Tensor], first: str, wanted: Tensor) -> tuple[Stat
     weight, said = own[first], []
     if weight.shape[1] != wanted.shape[1] and weight.shape[1] == 3:
         weight = adapt_input_conv(wanted.shape[1], weight)
-        said.append(f"its first convolution fitted from 3 to {wanted.shape[1]} channels")
+        said.append(f"its first convolution fitted from 3 to {counted(wanted.shape[1], 'channels')}")
     if weight.shape[2:] != wanted.shape[2:] and weight.shape[:2] == wanted.shape[:2]:
         height, width = wanted.shape[2:]
         said.append(f"its first convolution resampled from {'×'.join(map(str, weight.shape[2:]))} to {height}×{width}")

@@ -16,6 +16,7 @@ from unlabeled.data.reader import Raw, Splits, readable
 from unlabeled.data.room import RAW
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 
 class ZipReader:
@@ -83,7 +84,9 @@ def open_zip(path: Path, name: str, asked: str = "") -> Splits:
     if not samples:
         archive.close()
         wanted = build(Choice(asked or "image"))
-        raise UserError(f"{name}: no {wanted.noun} in this zip ({len(members)} other files): zip a folder of {wanted.nouns}")
+        raise UserError(
+            f"{name}: no {wanted.noun} in this zip ({counted(len(members), 'other files')}): zip a folder of {wanted.nouns}"
+        )
 
     def reader(chosen: Sequence[str]) -> ZipReader:
         return ZipReader(path, archive, {member: members[member] for member in chosen}, kind)

@@ -16,6 +16,7 @@ from unlabeled.data.reader import Raw, Splits, some
 from unlabeled.errors import UserError
 from unlabeled.plots import is_ours
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 _WRITTEN = {"recipe.yaml", "environment.json"}, {"inspect.json"}, {"question.json", "rows"}
 """What is in a folder that `pretrain`, `inspect`, `compare` or `sweep` wrote."""
@@ -105,7 +106,7 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
 def _tell_unnamed(name: str, unnamed: Collection[str]) -> list[str]:
     """Says that files without a suffix are DICOM, and whether they are read."""
     read = "they are read" if medical.is_readable() else f"they are read once there is pydicom: {medical.INSTALL}"
-    return [f"{name}: without a suffix, {len(unnamed):,} files begin as DICOM, and {read}."] if unnamed else []
+    return [f"{name}: without a suffix, {counted(len(unnamed), 'files', 'begin')} as DICOM, and {read}."] if unnamed else []
 
 
 def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:

@@ -19,6 +19,7 @@ from unlabeled.data.formats.folder import FileReader, Stamp, stamp
 from unlabeled.data.kinds.kind import suffixes
 from unlabeled.data.reader import Listing, Splits, readable
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 _PATHS = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "image_name", "img", "img_path",
@@ -124,8 +125,8 @@ def _rows(file: TextIO, head: _Head, name: str, root: Path) -> tuple[list[str], 
         for values, place in beside:
             values.append(row[place] if place < len(row) else "")
     said = {
-        "few": f"fewer than the {head.width} cells of the first line: what they lack counts as empty",
-        "many": f"more than the {head.width} cells of the first line: what they have beyond is not used",
+        "few": f"fewer than the {counted(head.width, 'cells')} of the first line: what they lack counts as empty",
+        "many": f"more than the {counted(head.width, 'cells')} of the first line: what they have beyond is not used",
         "none": "no name of a file: they are left out",
     }
     return paths, cells, tuple(_said(name, found, said[what]) for what, found in odd.items() if found)

@@ -20,6 +20,7 @@ from unlabeled.data.reader import Listing, Raw, Reader
 from unlabeled.data.room import decoding_room
 from unlabeled.distributed import rank
 from unlabeled.errors import UserError
+from unlabeled.words import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -185,7 +186,10 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
         labels=None if listing.labels is None else listing.labels[which],
         columns={**columns, **free},
         group=patient or listing.group,
-        remarks=(*listing.remarks, f"{len(counts):,} files hold {len(which):,} {noun}s, each of them a sample."),
+        remarks=(
+            *listing.remarks,
+            f"{counted(len(counts), 'files', 'hold')} {len(which):,} {noun}s, each of them a sample.",
+        ),
     )
 
 

@@ -35,6 +35,7 @@ from unlabeled.data.reader import NATURAL, Raw, Reader, in_a_line, session
 from unlabeled.data.room import decoding_room
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice, Range, register
+from unlabeled.words import counted
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
@@ -208,7 +209,7 @@ class ImageKind:
         """Checks the channels of an array."""
         own = _wanted(reader.channels, channels)
         if own is not None and own != form.channels:
-            raise UserError(f"{name}: test has {own} channels and train {form.channels}: give both alike")
+            raise UserError(f"{name}: test has {counted(own, 'channels')} and train {form.channels}: give both alike")
 
     def ready(self, reader: Reader, form: Form) -> dict[str, np.ndarray[Any, Any]] | None:
         """Returns arrays of the right size."""
@@ -290,7 +291,7 @@ class ImageKind:
 
     def describe(self, form: Form) -> str:
         """Returns `640×480, 3 channels`."""
-        return f"{form.native[0]}×{form.native[1]}, {form.channels} channel{'s' * (form.channels > 1)}"
+        return f"{form.native[0]}×{form.native[1]}, {counted(form.channels, 'channels')}"
 
     def views(self) -> str:
         """Returns `24 px`, or `16 to 24 px`."""
@@ -384,8 +385,9 @@ class _Look:
         said = [f"{note} ({count:,} of the {len(self.sizes):,} looked at)" for note, count in self._notes.items()]
         if self._pages and asked != "channels":
             said.append(
-                f"{len(self._pages):,} of the {len(self.sizes):,} files looked at have several {self._noun}s, up to "
-                f"{max(self._pages):,}, of which the first is read; --pages all makes each a sample, --pages channels the "
+                f"{len(self._pages):,} of the {counted(len(self.sizes), 'files')} looked at have several "
+                f"{self._noun}s, up to {max(self._pages):,}, of which the first is read; --pages all makes each a sample, "
+                "--pages channels the "
                 "channels of one"
             )
         return said
@@ -394,7 +396,8 @@ class _Look:
         """Says which range becomes black and white."""
         if self.windows and text == values.WINDOW:
             return [
-                f"{self.windows:,} of the {len(self.sizes):,} files looked at declare a window, which becomes black to white"
+                f"{self.windows:,} of the {counted(len(self.sizes), 'files')} looked at declare a window, which "
+                "becomes black to white"
             ]
         if not self.values.count:
             return ["Values are bytes, so that --range is not used"] if asked and "," in asked and not self.windows else []
@@ -405,7 +408,7 @@ class _Look:
         if len(listed) > 1:
             listed = [f"{pair} in channel {i}" for i, pair in enumerate(listed[:3], 1)] + ["..."] * (len(listed) > 3)
         said = f"Values are {' and '.join(sorted(self.values.types))}, and the range that becomes black and white is "
-        said += f"{', '.join(listed)}, as measured over {self.values.count:,} of {n:,} images"
+        said += f"{', '.join(listed)}, as measured over {self.values.count:,} of {counted(n, 'images')}"
         return [said + ("" if asked else "; --range LOW,HIGH or --range 1%,99% sets another")]
 
     def tell_fit(self, fit: str, asked: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from unlabeled.batch import Fields, Progress
 from unlabeled.data.kinds.fit import Fit
 from unlabeled.errors import UserError
 from unlabeled.registry import Choice
+from unlabeled.words import counted
 
 if TYPE_CHECKING:
     from unlabeled.data.reader import Reader
@@ -256,7 +257,7 @@ def of_files(paths: Iterable[str], asked: str, name: str, known: Mapping[str, st
     of = {path: kind for path, kind in kinds.items() if kind is not None}
     counts = Counter(of.values())
     if not asked and len(counts) > 1:
-        listed = " and ".join(f"{count:,} {_class(kind).nouns}" for kind, count in counts.most_common())
+        listed = " and ".join(counted(count, _class(kind).nouns) for kind, count in counts.most_common())
         raise UserError(f"{name}: holds {listed}: say which with --kind {counts.most_common()[0][0]}")
     kind = asked or next(iter(counts), "")
     found = [path for path, other in of.items() if other == kind]

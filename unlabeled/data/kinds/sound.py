@@ -26,6 +26,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import check_regular
 from unlabeled.registry import Choice, Range, register
 from unlabeled.views.spectrogram import log_mel_statistics, spectrogram_picture, wave_picture
+from unlabeled.words import counted
 
 if TYPE_CHECKING:
     from unlabeled.encoders import Encoder
@@ -250,7 +251,9 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
     wanted = min(sound.frames, math.ceil((seconds + _MARGIN) * sound.rate))
     channels = _channels(sound, wanted)
     if len(channels) < 0.9 * wanted:  # lossy formats may miss a packet
-        raise BadSoundError(f"the file is cut off: {len(channels):,} samples where its header promises {wanted:,} and more")
+        raise BadSoundError(
+            f"the file is cut off: {counted(len(channels), 'samples')} where its header promises {wanted:,} and more"
+        )
     peak = float(max(channels.max(initial=0.0), -channels.min(initial=0.0)))
     if not math.isfinite(peak):
         raise BadSoundError("contains NaN or infinite values")
@@ -260,7 +263,7 @@ def to_samples(sound: Sound, rate: int, seconds: float) -> tuple[Samples, int]:
     resampled = mono if sound.rate == rate else soxr.resample(mono, sound.rate, rate, "HQ")
     length = min(len(resampled), size)
     if length < 1:
-        raise BadSoundError(f"{sound.frames} samples at {sound.rate} Hz are less than one at {rate} Hz")
+        raise BadSoundError(f"at {sound.rate} Hz {counted(sound.frames, 'samples', 'are')} less than one at {rate} Hz")
     samples = np.zeros((1, size), np.int16)
     samples[0, :length] = np.clip(np.rint(resampled[:length] * 32768), -32768, 32767)
     return samples, length
@@ -308,8 +311,8 @@ def _check(sound: Sound) -> None:
         raise BadSoundError("no samples: the recording is of length 0, or was cut off")
     if sound.channels > MAX_CHANNELS:
         raise BadSoundError(
-            f"{sound.channels} channels, more than {MAX_CHANNELS}: these are measurements, not sound whose mean could be "
-            "heard; write the channels that you mean to files of their own"
+            f"{counted(sound.channels, 'channels')}, more than {MAX_CHANNELS}: these are measurements, not sound "
+            "whose mean could be heard; write the channels that you mean to files of their own"
         )
     if not low <= sound.rate <= high:
         raise BadSoundError(f"{sound.rate:,} samples a second; sound has from {low:,} to {high:,}")
@@ -317,8 +320,8 @@ def _check(sound: Sound) -> None:
         raise BadSoundError("the header does not say how long the recording is: write the file anew, not as a stream")
     if sound.seconds > MAX_SECONDS:
         raise BadSoundError(
-            f"{sound.seconds / 3600:.1f} hours long, more than {MAX_SECONDS // 3600}: a recording is one sample, so cut it "
-            "into pieces"
+            f"{counted(sound.seconds / 3600, 'hours', form='.1f')} long, more than {MAX_SECONDS // 3600}: a recording "
+            "is one sample, so cut it into pieces"
         )
 
 

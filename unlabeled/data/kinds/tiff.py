@@ -16,6 +16,7 @@ import tifffile
 from unlabeled.data.kinds.frames import on_white
 from unlabeled.data.kinds.jpeg import ORIENTATION, UPRIGHT, upright
 from unlabeled.data.kinds.stored import MAX_PIXELS, STRIP, BadImageError, Stored, factor, in_strips
+from unlabeled.words import counted
 
 START = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of every TIFF file."""
@@ -106,11 +107,14 @@ def _said(axes: str, planes: bool, samples: int, shaped: bool, channels: int, se
     if several > 1:
         return f"TIFF of {several} series is read as the first of them, such as the slide without its label"
     if shaped:
-        return f"TIFF whose last axis is short is read as one picture of {channels} channels"
+        return f"TIFF whose last axis is short is read as one picture of {counted(channels, 'channels')}"
     if planes:
         colours = {3: "red, green and blue", 4: "red, green, blue and transparency"}[samples]
         read = "read as that" if samples == 3 else "read as 4 channels"
-        return f"TIFF of {samples} planes, which the tags call {colours}, is {read}; where they are slices, give --pages all"
+        return (
+            f"TIFF of {counted(samples, 'planes')}, which the tags call {colours}, is {read}; where they are slices, "
+            "give --pages all"
+        )
     return f"TIFF's axis C ({channels}) is read as channels" if "C" in axes else ""
 
 

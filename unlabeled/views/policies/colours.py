@@ -11,6 +11,7 @@ from unlabeled.encoders.lab import lab_to_rgb, rgb_to_lab
 from unlabeled.errors import UserError
 from unlabeled.registry import register
 from unlabeled.views.view import RATIO, View, draw_views
+from unlabeled.words import counted
 
 COARSER = 4
 """Side of the image, in sides of what is asked for: 64 of 256 pixels (Zhang et al. 2016, published network)."""
@@ -91,6 +92,6 @@ def check_colourful(chroma: Tensor, method: str) -> None:
     """
     if not (chroma > COLOURFUL).any():
         raise UserError(
-            f"all {len(chroma):,} training images are grey, and {method} asks for their colours: give images in colour, or "
-            "another --method"
+            f"all {counted(len(chroma), 'training images')} are grey, and {method} asks for their colours: give images in "
+            "colour, or another --method"
         )

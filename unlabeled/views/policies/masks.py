@@ -10,6 +10,7 @@ from unlabeled.errors import UserError
 from unlabeled.parts.patches import patch_side
 from unlabeled.registry import register
 from unlabeled.views.view import RATIO, View, check_number, draw_views, one_thread
+from unlabeled.words import counted
 
 
 @register("masked")
@@ -50,8 +51,8 @@ class Masked:
         self.seen = round(self.places * (1 - share))
         if not 0 < self.seen < self.places:
             raise UserError(
-                f"masked {masked} leaves {self.seen} of {self.places} patches to be seen, and some must be seen and some "
-                "hidden: give another share, or smaller patches"
+                f"masked {masked} leaves {self.seen} of {counted(self.places, 'patches')} to be seen, and some must "
+                "be seen and some hidden: give another share, or smaller patches"
             )
 
     def __call__(self, fields: Fields, generator: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
