@@ -103,6 +103,7 @@ def test_every_verb_does_what_is_said_of_the_data(
         said = ok(verb, *words, *READ)
         used = {"report": "written", "evaluate": "6 images of the test split"}  # of 12
         assert used.get(verb, "30 of 60 samples are used") in said
+        assert verb != "inspect" or "--path where --split part --limit 30" in said, "the command that it advises"
 
 
 def test_features_are_of_what_was_asked_for(listed: Path) -> None:

@@ -57,9 +57,9 @@ def open_list(path: Path, name: str, asked: str = "", tried: Sequence[str] = (""
 
     Files are named relative to the folder of the list, or absolutely; where none is there, relative to where the program
     runs, to the folder above, or to one beside the list, which is then said. Backslashes stand for slashes, and blanks
-    around a name for nothing, unless there is a file that is called so. A header may name the columns. Without one they are label,
-    column3 and so on. Of a list of more than 100,000 files only so many, spread evenly, are asked for their size and
-    time, and what is decoded is not kept for another process.
+    around a name for nothing, unless there is a file that is called so. A header may name the columns. Without one they
+    are label, column3 and so on. Of a list of more than 100,000 files only so many, spread evenly, are asked for their
+    size and time, and what is decoded is not kept for another process.
 
     Args:
         path: of the list.
