@@ -119,7 +119,7 @@ def inspect(
         of_columns = {name: value for name, value in given_columns.items() if value}
         of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
         of_run |= {f"kind.{option}": value for option, value in given.items()}
-        of_run |= {name: about.get(name) for name in ("path", "split", "limit", "invariances")}
+        of_run |= {name: of_roles(about)[name] for name in ("path", "split", "limit", "invariances")}
         more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
         n = len(opened.train)
         trained = n if opened.test else n - round(HELD_OUT * n)
