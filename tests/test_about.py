@@ -12,7 +12,7 @@ from command import SMALL, images, mistake, ok
 from PIL import Image
 
 import unlabeled
-from unlabeled.about import About
+from unlabeled.about import About, BesideLabel
 from unlabeled.cli import VERBS
 from unlabeled.errors import UserError
 
@@ -41,7 +41,9 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_takes_the_same_of_the_data(verb: str) -> None:
     taken = inspect.signature(VERBS[verb]).parameters
-    assert list(About.__annotations__) == list(taken)[-len(About.__annotations__) :]
+    said_of_data = list(BesideLabel.__annotations__)
+    assert ["label", *said_of_data] == [name for name in taken if name in ("label", *said_of_data)]
+    assert said_of_data == list(taken)[-len(said_of_data) :]
     said = ok(verb, "--help")
     for name in About.__annotations__:
         assert f"--{name} " in said or name == "options", f"{verb} has no --{name}"
@@ -103,6 +105,7 @@ def test_every_verb_does_what_is_said_of_the_data(
         said = ok(verb, *words, *READ)
         used = {"report": "written", "evaluate": "6 images of the test split"}  # of 12
         assert used.get(verb, "30 of 60 samples are used") in said
+        assert verb != "inspect" or "--path where --split part --limit 30" in said, "the command that it advises"
 
 
 def test_features_are_of_what_was_asked_for(listed: Path) -> None:

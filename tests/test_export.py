@@ -119,10 +119,12 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
     assert "no folder" in mistake("export", run.path, "--format", "timm", "--out", tmp_path / "no" / "x.safetensors")
     assert "holds no run" in mistake("export", tmp_path, "--format", "timm")
     odd = file(tmp_path / "odd.npz", channels=2)
-    assert "takes images of shape (B, 3, H, W)" in mistake("export", run.path, "--format", "timm", "--data", odd)
+    assert "odd.npz' has 2 channels, and the run was trained on images with 3" in mistake(
+        "export", run.path, "--format", "timm", "--data", odd
+    )
     named = "--format", "timm", "--data", file(tmp_path / "x.npz"), "--split", "side"
     assert "--split 'side', and there are no columns" in mistake("export", run.path, *named)
-    assert not list((run.path / "export").iterdir())
+    assert not (run.path / "export").exists()
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

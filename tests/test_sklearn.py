@@ -112,7 +112,7 @@ def test_what_cannot_be_is_refused(run: Path) -> None:
     x, _ = images(20)
     with pytest.raises(ValueError, match="epochs: of no use with a trained run"):
         Embedder(run=run, epochs=3).fit(x)
-    with pytest.raises(ValueError, match="images of 1 channels"):
+    with pytest.raises(ValueError, match="images of 1 channel "):
         Embedder(run=run).fit(x[..., 0])
     with pytest.raises(ValueError, match="fit met"):
         Embedder(run=run, accelerator="cpu").fit(x).transform(x.reshape(20, 4, 16, 3))

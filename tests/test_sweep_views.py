@@ -114,8 +114,8 @@ def test_numbers_are_drawn_where_they_belong(tmp_path: Path, monkeypatch: pytest
                                                        (0.1, 0.2, 0.3, 0.6), strict=True)])  # fmt: skip
     matrix.draw(tmp_path / "a.svg", made, title="x")
     assert drawn == {
-        (0, 0): ("10.0", "white"), (1, 0): ("20.0", "white"), (2, 0): ("15.0", "white"),
-        (0, 1): ("30.0", "white"), (1, 1): ("60.0", "black"), (2, 1): ("45.0", "black"),
+        (0, 0): ("10.0%", "white"), (1, 0): ("20.0%", "white"), (2, 0): ("15.0%", "white"),
+        (0, 1): ("30.0%", "white"), (1, 1): ("60.0%", "black"), (2, 1): ("45.0%", "black"),
     }  # fmt: skip
 
 

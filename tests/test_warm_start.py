@@ -85,7 +85,7 @@ def test_a_classifier_in_the_file_is_left_out_and_the_first_convolution_is_fitte
     same = timm.create_model("resnet10t", num_classes=7)
     safetensors.torch.save_file(same.state_dict(), tmp_path / "l.safetensors")
     origin = begin_from(large, Choice("resnet10t", {"width": 64}), str(tmp_path / "l.safetensors"))
-    assert origin.fitted == ["its first convolution fitted from 3 to 1 channels"]
+    assert origin.fitted == ["its first convolution fitted from 3 to 1 channel"]
     first = next(n for n, p in large.backbone.state_dict().items() if p.ndim == 4)
     wanted = same.state_dict()[first].sum(1, keepdim=True)
     torch.testing.assert_close(large.backbone.state_dict()[first], wanted)
@@ -140,7 +140,7 @@ def test_what_timm_fits_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(timm, "create_model", random)  # weights as timm makes them, in place of those that it downloads
     grey = build_encoder(Choice("resnet10t"), 1, 96, torch.zeros(1), torch.ones(1))
-    assert begin_from(grey, Choice("resnet10t"), "timm").fitted == ["its first convolution fitted from 3 to 1 channels"]
+    assert begin_from(grey, Choice("resnet10t"), "timm").fitted == ["its first convolution fitted from 3 to 1 channel"]
     vit = Choice("vit_tiny_patch16_224", {"depth": 1})
     small = build_encoder(vit, 3, 32, torch.zeros(3), torch.ones(3))
     assert begin_from(small, vit, "timm").fitted == [

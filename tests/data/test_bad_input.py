@@ -217,7 +217,7 @@ def test_arrays(tmp_path: Path) -> None:
     refused(np.zeros((0, 8, 8), np.uint8), "shape (0, 8, 8)")
     refused({"first": x}, "no images among its keys (first)")
     refused({"images": x, "labels": np.arange(10), "classes": ["a"]}, "label 9 but only 1 class name")
-    refused({"x_train": x, "x_test": x[..., :1]}, "test has 1 channels and train 3")
+    refused({"x_train": x, "x_test": x[..., :1]}, "test has 1 channel and train 3")
     (tmp_path / "a.npz").write_bytes(b"PK junk")
     refused(tmp_path / "a.npz", "cannot be read as .npz")
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)

@@ -120,6 +120,7 @@ def inspect(
         of_columns = {name: value for name, value in given_columns.items() if value}
         of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
         of_run |= {f"kind.{option}": value for option, value in given.items()}
+        of_run |= {name: of_roles(about)[name] for name in ("path", "split", "limit", "invariances")}
         more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
         n = len(opened.train) if clean is None else len(without_copies(censuses, copies)[next(iter(censuses))])
         trained = n if opened.test else n - round(HELD_OUT * n)
