@@ -130,7 +130,7 @@ def test_another_run_is_a_rival(made: Path) -> None:
     assert result.score(str(other), "100%", "knn").metrics == alone.score("run", "100%", "knn").metrics
     grey = made / "grey"
     ok("pretrain", file(made / "grey.npz", channels=1), *ONE, "--out", grey)
-    assert "images with 1 channels" in mistake("evaluate", made / "run", "--against", grey)
+    assert "images with 1 channel, and" in mistake("evaluate", made / "run", "--against", grey)
 
 
 def test_features_are_extracted_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

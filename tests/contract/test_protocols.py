@@ -28,6 +28,9 @@ QUICK = {
 
 pytestmark = pytest.mark.usefixtures("undrawn")  # that each can draw is shown in test_pictures.py
 
+ANY_RUN = [name for name in registry.names("probes") if name != "tasks"]
+"""Those that judge any run; `tasks` judges one of several columns of labels: tests/oracles/test_multi_task.py."""
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
@@ -97,7 +100,7 @@ def content(value: Any) -> Any:
     return content(vars(value)) if hasattr(value, "__dict__") else repr(value)
 
 
-@pytest.mark.parametrize("name", registry.names("probes"))
+@pytest.mark.parametrize("name", ANY_RUN)
 def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, found = judged(name, run, tmp_path / "a", monkeypatch, 0)
     assert before == judged(name, run, tmp_path / "a", monkeypatch, 1)[0]
@@ -112,7 +115,7 @@ def test_the_test_split_reaches_score_alone(name: str, run: Path, tmp_path: Path
     assert json.loads(json.dumps(found.json())) == copy.deepcopy(found.json())
 
 
-@pytest.mark.parametrize("name", registry.names("probes"))
+@pytest.mark.parametrize("name", ANY_RUN)
 def test_a_spread_is_known(name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, found = judged(name, run, tmp_path, monkeypatch, 0, draws=None)
     ((_, (score,)),) = found.scores.items()

@@ -236,19 +236,19 @@ def test_the_figure_its_interval_and_the_files(tmp_path: Path) -> None:
     spread = np.linspace(0, every[-1], 5).round().astype(int).tolist()
     probe, figures = scored(source, vit(), "attention:images=5")
     assert isinstance(probe, Draws)
-    values = np.array([focus(m) for m in saliency(vit(), source.seen(probe.chosen_)).maps])
+    values = np.array([focus(m) for m in saliency(vit(), source.seen(probe.taken_)).maps])
     assert probe.focus_ == pytest.approx(values.tolist(), abs=1e-5)
     assert figures["focus"].value == pytest.approx(values.mean(), abs=1e-5)
     assert figures["focus"].interval == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(5), abs=1e-5)
-    shown = Shown(source, every, np.where(every == probe.chosen_[1], -1, source.labels))
+    shown = Shown(source, every, np.where(every == probe.taken_[1], -1, source.labels))
     picture, described = probe.draw(tmp_path, "five", shown, shown)
     with Image.open(picture) as opened:
         assert opened.size == (5 * 210 + 6, 122 + 6)
     found = json.loads(described.read_text())
     assert found["means"] == "attention roll-out"
     assert found["classes"] == list(source.classes)
-    assert [row["number"] for row in found["images"]] == source.numbers[probe.chosen_].tolist()
-    assert [row["index"] for row in found["images"]] == probe.chosen_.tolist() == spread
+    assert [row["number"] for row in found["images"]] == source.numbers[probe.taken_].tolist()
+    assert [row["index"] for row in found["images"]] == probe.taken_.tolist() == spread
     assert [row["label"] for row in found["images"]] == [source.labels[0], -1, *source.labels[spread[2:]]]
     assert np.sum([row["map"] for row in found["images"]], (1, 2)) == pytest.approx(np.ones(5), abs=1e-4)
 
@@ -265,7 +265,7 @@ def test_maps_of_other_encoders_stand_beside(tmp_path: Path) -> None:
     with Image.open(picture) as opened:
         drawn = np.asarray(opened)
     assert drawn.shape == (20 + 2 * 122 + 6, 4 * 312 + 6, 3)  # four in a row, of a picture and two maps each
-    first = source.seen(probe.chosen_[:1])[0]
+    first = source.seen(probe.taken_[:1])[0]
     for side, whose in enumerate((probe, other), 1):
         at = 6 + side * 102
         assert np.array_equal(drawn[46 : 46 + 96, at : at + 96], overlay(first, whose.maps_[0], whose.covers_))
@@ -278,14 +278,14 @@ def test_maps_of_other_encoders_stand_beside(tmp_path: Path) -> None:
 def test_which_images(tmp_path: Path) -> None:
     source, made = data(tmp_path), encoder(Averaged(4, [1.0, 1.0, 1.0]), 16)
     held_out = sorted(set(range(50)) - set(source.numbers.tolist()))
-    chosen = scored(source, made, "attention:images=3,17,2")[0].chosen_
+    chosen = scored(source, made, "attention:images=3,17,2")[0].taken_
     assert source.numbers[chosen].tolist() == [3, 17, 2] != chosen.tolist(), "numbers are those of the data as given"
     probe, figures = scored(source, made, "attention:images=(17)")
-    assert source.numbers[probe.chosen_].tolist() == [17]
+    assert source.numbers[probe.taken_].tolist() == [17]
     assert figures["focus"].interval is None
-    assert scored(source, made, "attention:images=99")[0].chosen_.tolist() == list(range(len(source)))
+    assert scored(source, made, "attention:images=99")[0].taken_.tolist() == list(range(len(source)))
     some = np.arange(10, len(source))
-    assert scored(source, made, "attention", some)[0].chosen_[[0, -1]].tolist() == [10, len(source) - 1]
+    assert scored(source, made, "attention", some)[0].taken_[[0, -1]].tolist() == [10, len(source) - 1]
     for text, said in [
         (f"attention:images=3,{held_out[0]},-1", f"-1, {held_out[0]} is no test image that can be read: give numbers"),
         ("attention:images=0", "images is 0, and must be at least 1, or numbers such as 3,17,250"),

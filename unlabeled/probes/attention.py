@@ -68,12 +68,12 @@ class Attention:
         Raises:
             UserError: numbers of images that are not in the test split, or an encoder that has no maps.
         """
-        self.chosen_ = self._choose(np.asarray(indices), source)
+        self.taken_ = self._choose(np.asarray(indices), source)
         found = [
             saliency(self.encoder_, source.fetch(part)[source.field].to(self.device_))
-            for part in np.split(self.chosen_, range(BATCH, len(self.chosen_), BATCH))
+            for part in np.split(self.taken_, range(BATCH, len(self.taken_), BATCH))
         ]
-        self.scored_ = len(self.chosen_)
+        self.scored_ = len(self.taken_)
         self.maps_ = torch.cat([s.maps for s in found])  # (n, h, w)
         self.covers_, self.means_ = found[0].covers, found[0].means
         self.focus_ = [focus(m) for m in self.maps_]
@@ -104,7 +104,7 @@ class Attention:
                 "focus": f,
                 "map": _rounded(m),
             }
-            for i, f, m in zip(self.chosen_.tolist(), self.focus_, self.maps_, strict=True)
+            for i, f, m in zip(self.taken_.tolist(), self.focus_, self.maps_, strict=True)
         ]
         classes = list(test.source.classes)
         data = {"protocol": "attention", "means": self.means_, "covers": self.covers_, "classes": classes, "images": rows}
@@ -113,7 +113,7 @@ class Attention:
             for name, other in self.beside_.items()
         }
         names = [" ".join(f"{r['number']} {classes[r['label']] if r['label'] >= 0 else ''}".split()) for r in rows]
-        sheet = self._sheet(test.source.fetch(self.chosen_)[test.source.field], names)
+        sheet = self._sheet(test.source.fetch(self.taken_)[test.source.field], names)
         return [
             save_sheet(folder / f"{name}.png", sheet),
             write_whole(folder / f"{name}.json", lambda p: p.write_text(json.dumps(data) + "\n", encoding="utf-8")),
