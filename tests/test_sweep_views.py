@@ -92,7 +92,7 @@ def test_the_matrix_is_in_the_papers_order_and_a_row_that_is_not_complete_has_no
     assert (list(made.first), list(made.second)) == (["crop", "noise"], ["crop", "noise"])
     assert made.shares == [[0.5, None], [0.4, 0.2]]
     assert made.means == [None, pytest.approx(0.3)]
-    assert made.cells() == [["crop", "**50.0**", "–", "–"], ["noise", "40.0", "20.0", "**30.0**"]]
+    assert made.cells() == [["crop", "**50.0%**", "–", "–"], ["noise", "40.0%", "20.0%", "**30.0%**"]]
     tree = ET.parse(matrix.draw(tmp_path / "a.svg", made, title="x"))
     assert tree.getroot().tag.endswith("svg")
     again = matrix.draw(tmp_path / "b.svg", made, title="x").read_bytes()
