@@ -14,7 +14,6 @@ import importlib.util
 import inspect
 import math
 import os
-import re
 import sys
 import traceback
 import zlib
@@ -28,6 +27,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from unlabeled.errors import UnknownNameError, UserError
+from unlabeled.words import first_sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,10 @@ FOLDERS = {**{kind: kind for kind in KINDS}, "data": "data/sets", "kinds": "data
 PLUGINS = "UNLABELED_PLUGINS"
 """Environment variable: files of plug-ins, separated as in PATH."""
 
-_SENTENCE = re.compile(r"(?<!\bal)\.(?=\s+[A-Z`(])")
-"""Where a sentence ends: not in "Chen et al. 2020"."""
 _PLUGIN = "unlabeled_plugin_"
 """What the modules of plug-ins are called, before the name of the file."""
 
-Follows = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""What the user gave of a recipe -> the parts of it that a paper prescribes with that."""
+Follows = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # what was given of a recipe -> what a paper prescribes with it
 
 _Made = TypeVar("_Made", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Entry] = {}
@@ -110,8 +107,7 @@ class Entry:
     """A registered thing: what builds it, the option values that this name stands for (`moco-v1` of `moco`), the parts of a
     recipe that its paper prescribes (views, optimiser), those that it prescribes for one kind of encoder, those that were
     measured to be better in runs of a person's size, by kind of encoder too, the values of options in runs that were made
-    before these had them, what it is, in one line, if the docstring says that of another name, and what makes `recipe` of
-    what the user gave, where that depends on it."""
+    before these had them, what it is, if the docstring is of another name, and what makes `recipe` of what is given."""
 
     kind: str
     name: str
@@ -127,8 +123,7 @@ class Entry:
     def prescribed(self, encoder: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Returns the parts of a recipe that the paper prescribes with an encoder of that name, and with what the user gave
         of the recipe."""
-        own = self.follows(given) if self.follows and given else self.recipe
-        return {**own, **_for(encoder, self.encoders)}
+        return {**(self.follows(given) if self.follows and given else self.recipe), **_for(encoder, self.encoders)}
 
     def preferred(self, encoder: str) -> dict[str, Any]:
         """Returns the parts of a recipe that were measured to be better than the paper's with an encoder of that name."""
@@ -151,9 +146,7 @@ class Entry:
     @property
     def line(self) -> str:
         """What it is, in one whole sentence."""
-        said = self.says or _SENTENCE.split(self.about.partition("\n\n")[0])[0]
-        words = " ".join(said.split()) or "no docstring"
-        return words if words[-1] in ".?!" else f"{words}."
+        return first_sentence(self.says or self.about or "no docstring")
 
     def resolve(self, options: Mapping[str, Any]) -> Choice:
         """Returns this name with every option: those given, in their types, and the defaults of the others.

@@ -1,9 +1,13 @@
-"""A count and what is counted: the one place that knows that there is one of it."""
+"""Sentences: a count and what is counted, the one place that knows that there is one of it; and where a sentence ends."""
 
 from __future__ import annotations
 
+import re
+
 VERBS = {"are": "is", "have": "has", "were": "was", "do": "does", "go": "goes"}
 """Of others an s makes one."""
+END = re.compile(r"(?<!\bal)\.(?=\s+[A-Z`(])")
+"""Where a sentence ends: not in "Chen et al. 2020"."""
 
 
 def counted(n: float, nouns: str, verb: str = "", *, form: str = "") -> str:
@@ -37,3 +41,13 @@ def singular(nouns: str) -> str:
     if nouns.endswith(("sses", "ches", "xes")):
         return nouns[:-2]
     return nouns.removesuffix("s")
+
+
+def first_sentence(text: str) -> str:
+    """Returns it on one line, with its full stop.
+
+    >>> first_sentence("Crops of an image (Chen et al. 2020). Mirrored,\\ntoo.")
+    'Crops of an image (Chen et al. 2020).'
+    """
+    said = " ".join(END.split(text.partition("\n\n")[0])[0].split())
+    return said if said[-1] in ".?!" else f"{said}."
