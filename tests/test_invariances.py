@@ -46,4 +46,6 @@ def test_pretrain_says_it_before_the_first_step_and_inspect_with_its_suggestion(
     line = "Views may show images mirrored, brighter or darker. Where that changes what they mean, declare what does not:"
     assert line in said
     assert said.index(line) < said.index("written: ")
+    declared = ok("pretrain", digits, *ONE, "--invariances", "mirror", "--out", tmp_path / "declared")
+    assert "Views may show images mirrored." in declared and "declare what does not" not in declared
     assert "--invariances" in ok("inspect", folder(tmp_path / "d"), "--minutes", "0.01", "--out", tmp_path / "i")

@@ -147,7 +147,7 @@ def _views(source: Source, recipe: Recipe) -> list[str]:
     """Why the views are not the paper's, where they are not; and what they take to keep the meaning of an image."""
     paper = compose({"method": recipe.method.name}).views
     found = source.kind.usual(paper, source.form, source.invariances)
-    rest = [said] if (said := rests_on(recipe.views, source)) else []
+    rest = [said] if (said := rests_on(recipe.views, source, recipe.invariances)) else []
     if not found:
         return rest
     small = " Where the object of interest is small, give --views.scale 0.5,1." if "scale" in found[1] else ""

@@ -51,9 +51,9 @@ def _turned(views: Choice, invariances: frozenset[str]) -> dict[str, float]:
     return {option: share for option, share in shares.items() if option in views.options and TURNS[option] in invariances}
 
 
-def rests_on(views: Choice, source: Source) -> str:
-    """Says what views take to keep the meaning of an image, and how to declare otherwise; "" of other samples, and of views
-    that change none of it whatever is declared."""
+def rests_on(views: Choice, source: Source, declared: str = "") -> str:
+    """Says what views take to keep the meaning of an image, and how to declare otherwise, unless it was `declared`; "" of
+    other samples, and of views that change none of it whatever is declared."""
     able = {name: words for name, (words, options) in SHOWN.items() if any(option in views.options for option in options)}
     if source.kind.name != "image" or not able:
         return ""
@@ -62,7 +62,8 @@ def rests_on(views: Choice, source: Source) -> str:
     how = f"--invariances, some of {', '.join(INVARIANCES)}, or none"
     if not shown:
         return f"Views change nothing of images that needs to be declared: {how}."
-    return f"Views may show images {', '.join(shown)}. Where that changes what they mean, declare what does not: {how}."
+    said = f"Views may show images {', '.join(shown)}"
+    return f"{said}." if declared else f"{said}. Where that changes what they mean, declare what does not: {how}."
 
 
 def batch_size(n: int) -> int:

@@ -80,7 +80,7 @@ def pretrain(
         paper, recipe = compose(*layers, encoder=opened.train.kind.encoder_name), composed(opened.train, *layers)
         _tell_usual(difference(recipe, paper))
     recipe = resolved(recipe, opened.train, begun=existing)
-    if not existing and (said := rests_on(recipe.views, opened.train)):
+    if not existing and (said := rests_on(recipe.views, opened.train, recipe.invariances)):
         console(quiet=rank() > 0).print(said, soft_wrap=True)
     folder = {"folder": str(Path.cwd())} if is_relative(recipe.data) else {}
     about = {**environment(), **folder, "data": _identity(opened)}
