@@ -118,10 +118,7 @@ def inspect(
         known = roles if clean is None else Roles()  # the list has all columns, by names that need not be said
         given_columns = {"label": known.label, "group": group, "columns": known.columns}
         of_columns = {name: value for name, value in given_columns.items() if value}
-        of_run = {"root": root, "accelerator": accelerator if accelerator != "auto" else "", "kind": kind}
-        of_run |= {f"kind.{option}": value for option, value in given.items()}
-        of_run |= {name: of_roles(about)[name] for name in ("path", "split", "limit", "invariances")}
-        more = f"{_words(of_columns)}{_separating(group, opened)}{_words(of_run)}"
+        more = f"{_words(of_columns)}{_separating(group, opened)}{_words(_repeated(about, accelerator))}"
         n = len(opened.train) if clean is None else len(without_copies(censuses, copies)[next(iter(censuses))])
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
@@ -140,6 +137,13 @@ def inspect(
     text = json.dumps(found.json(), indent=1, ensure_ascii=False) + "\n"
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return found
+
+
+def _repeated(about: About, accelerator: str) -> dict[str, Any]:
+    """What was said here beside the columns, and holds for the suggested command as well."""
+    said = {"root": about.get("root"), "accelerator": "" if accelerator == "auto" else accelerator}
+    said |= {"kind": about.get("kind")} | {f"kind.{option}": value for option, value in of_kind(about).items()}
+    return said | {name: of_roles(about)[name] for name in ("path", "split", "limit", "invariances")}
 
 
 def _words(options: Mapping[str, Any]) -> str:
