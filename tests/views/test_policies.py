@@ -31,7 +31,7 @@ NAMES = [
     "moco-v2",
 ]
 NAMES += ["multi-crop", "multi-patch", "neighbours", "none", "pair", "patch-grid", "patch-grid-v2", "pirl", "puzzle"]
-NAMES += ["quarters", "reduced", "simclr", "turns", "weak-strong"]
+NAMES += ["corrupted", "quarters", "reduced", "simclr", "turns", "weak-strong"]
 TARGETS = {"pirl": {"permutation"}, "jigsaw": {"permutation"}, "turns": {"rotation"}, "masked": {"keep", "hidden"}}
 TARGETS |= {"puzzle": {"permutation", "order", "orders"}, "neighbours": {"position"}, "holes": {"hidden", "asked"}}
 PARTS: dict[str, Callable[[int], tuple[int, int]]] = {

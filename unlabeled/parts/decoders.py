@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from timm.layers.norm import LayerNorm
@@ -10,7 +11,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlabeled.parts.patches import positions
+from unlabeled.parts.patches import joined, positions
 
 
 class PatchDecoder(nn.Module):
@@ -83,8 +84,7 @@ class MapDecoder(nn.Module):
         self.local, self.whole = nn.Conv2d(channels, width, 1), nn.Linear(encoded, width, bias=False)
         layers: list[nn.Module] = [map_norm(width), nn.ReLU()]
         for _ in range(max(0, math.ceil(math.log2(ratio) - 1e-9))):
-            doubled = nn.Conv2d(width, 4 * width, 3, padding=1, bias=False)
-            layers += [doubled, nn.PixelShuffle(2), map_norm(width), nn.ReLU()]
+            layers += _doubled(width, width)
         self.layers, self.values = nn.Sequential(*layers), nn.Conv2d(width, values, 3, padding=1)
 
     def forward(self, h: Tensor, last: Tensor, places: tuple[int, int]) -> Tensor:
@@ -103,6 +103,73 @@ class MapDecoder(nn.Module):
             x = F.interpolate(x, places, mode="bilinear", align_corners=False)
         decoded: Tensor = self.values(x)
         return decoded
+
+
+class MirrorDecoder(nn.Module):
+    """Images from a representation alone, by the stages of a convolutional encoder in reverse.
+
+    A linear layer makes of h a map as large as the last stage's. It is doubled to the side of each stage before, with that
+    stage's channels, and then to the image's, as `MapDecoder` doubles; a last convolution gives the values.
+
+    Args:
+        encoded: length of h.
+        stages: channels, rows and columns of each stage's map, first to last.
+        values: channels of the image.
+        size: its side; where doubling does not meet it, the map is resized before the last convolution.
+    """
+
+    def __init__(self, encoded: int, stages: Sequence[tuple[int, ...]], values: int, size: int) -> None:
+        super().__init__()
+        width, side, columns = stages[-1]
+        self.seed, self.size = nn.Linear(encoded, width * side * columns), size
+        layers: list[nn.Module] = [nn.Unflatten(1, (width, side, columns)), map_norm(width), nn.ReLU()]
+        for channels, rows in [*((c, r) for c, r, _ in reversed(stages[:-1])), (stages[0][0], size)]:
+            while side < rows:
+                layers += _doubled(width, channels)
+                width, side = channels, 2 * side
+        self.layers, self.values = nn.Sequential(*layers), nn.Conv2d(width, values, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Returns images (B, values, size, size) of h (B, encoded)."""
+        x, size = self.layers(self.seed(h)), (self.size, self.size)
+        if x.shape[2:] != size:
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+        decoded: Tensor = self.values(x)
+        return decoded
+
+
+class PatchMirror(nn.Module):
+    """Images from a representation alone, by as many blocks as a ViT has: `PatchDecoder`, for which all patches are hidden.
+
+    Args:
+        encoded: length of h.
+        width: of the ViT; the next multiple of four times its heads is taken.
+        depth: its blocks.
+        heads: of its attention.
+        side: of its patches, in pixels.
+        values: channels of the image.
+        size: its side.
+    """
+
+    def __init__(self, encoded: int, width: int, depth: int, heads: int, side: int, values: int, size: int) -> None:
+        super().__init__()
+        multiple = 4 * heads
+        self.side, self.size = side, size
+        self.patches = PatchDecoder(encoded, -(-width // multiple) * multiple, depth, heads, side**2 * values)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Returns images (B, values, size, size) of h (B, encoded)."""
+        rows = -(-self.size // self.side)
+        hidden = torch.arange(rows * rows, device=h.device).expand(len(h), -1)
+        patches = self.patches(h, h[:, None, :][:, :0], hidden[:, :0], hidden, (rows, rows))  # (B, N, p²C)
+        return joined(patches, self.side, self.size, self.size)
+
+
+def _doubled(width: int, channels: int) -> list[nn.Module]:
+    """A map of `width` channels with twice the side and so many channels, by sub-pixels."""
+    return [
+        nn.Conv2d(width, 4 * channels, 3, padding=1, bias=False), nn.PixelShuffle(2), map_norm(channels), nn.ReLU(),
+    ]  # fmt: skip
 
 
 def map_norm(width: int) -> nn.GroupNorm:
