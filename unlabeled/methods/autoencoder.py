@@ -22,8 +22,8 @@ ADAM = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}
 @register("dae", recipe={"views": "corrupted", "optimizer": ADAM}, says="Denoising autoencoder (Vincent et al. 2008).")
 @register("ae", recipe={"views": "none", "optimizer": ADAM})
 class Autoencoder(Method):
-    """Autoencoder; with the policy `corrupted`, Extracting and Composing Robust Features with Denoising Autoencoders (Vincent
-    et al. 2008), §2.3.
+    """Autoencoder; with the policy `corrupted`, Extracting and Composing Robust Features with Denoising Autoencoders
+    (Vincent et al. 2008), §2.3.
 
     The encoder makes h of the image, or of the image with noise, and a decoder draws the image itself of h alone. The loss
     is the mean squared error against the image as it is, in pixels that the backbone sees: each channel normalised by the
