@@ -174,7 +174,7 @@ def test_completion_is_written_for_the_shell(tmp_path: Path) -> None:
         (["--precision", "16"], "must be auto, bf16 or 32"),
         (["--warmup-epochs", "-1"], "must be at least 0"),
         (["--image-size", "2"], "must be at least 4"),
-        (["--batch-size", "49"], "larger than the 48 images to train on: give --batch-size 24 or less"),
+        (["--batch-size", "49"], "larger than the 48 images to train on: give --batch-size 48 or less"),
         (["--accelerator", "abacus"], "--accelerator abacus"),
         (["--accelerator", "cpu", "--devices", "0"], "--devices 0 cannot be had here"),
         (["--logger", "wand"], "did you mean 'wandb'?"),

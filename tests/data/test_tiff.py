@@ -186,6 +186,18 @@ def test_pages_are_read_as_asked_and_said(tmp_path: Path) -> None:
     assert np.array_equal(stacked.train.seen([2])[0].numpy(), noise(2, (16, 16), 7).transpose(2, 0, 1))
 
 
+def test_of_two_splits_each_says_how_many_pages_it_holds(tmp_path: Path) -> None:
+    for split, files, pages in (("train", 4, 7), ("test", 3, 1)):
+        (tmp_path / split).mkdir()
+        for i in range(files):
+            tifffile.imwrite(tmp_path / split / f"{i}.tif", noise(i, (16, 16), 7).transpose(2, 0, 1)[:pages])
+    data = open_data(tmp_path, kind=Choice("", {"pages": "all"}))
+    assert [line for line in data.remarks() if "hold" in line] == ["4 files hold 28 pages, each of them a sample."]
+    tifffile.imwrite(tmp_path / "test" / "0.tif", noise(0, (16, 16), 2).transpose(2, 0, 1))
+    data = open_data(tmp_path, kind=Choice("", {"pages": "all"}))
+    assert "3 files of the test split hold 4 pages, each of them a sample." in data.remarks()
+
+
 def test_pages_of_a_file_are_held_out_together(tmp_path: Path) -> None:
     for i in range(12):
         tifffile.imwrite(tmp_path / f"{i}.tif", noise(i, (16, 16), 5).transpose(2, 0, 1))

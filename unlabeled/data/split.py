@@ -51,25 +51,18 @@ def separating_seed(keys: Sequence[bytes | None]) -> int | None:
     return next((seed for off, seed in usable if off <= HELD_OUT / 2), min(usable, default=(0.0, None))[1])
 
 
-def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) -> tuple[Array, Array]:
-    """Returns the sorted positions of train and of test, as `on_test_side` has them; all and none where no seed divides
-    them.
-
-    Raises:
-        UserError: all are on one side; it says which seed separates them.
+def hold_out_by(keys: Sequence[bytes | None], seed: int) -> tuple[Array, Array, int | None]:
+    """Returns the sorted positions of train and of test, as `on_test_side` has them, and the seed that divides them: where
+    the one that is given leaves all on one side, as it may with few groups, and always does with what was the training side
+    before, it is `separating_seed`'s. None where no seed divides them, with all and none.
     """
-    held = on_test_side(keys, seed)
+    held, by = on_test_side(keys, seed), seed
     if held.all() or not held.any():
-        which = "all" if held.any() else "none"
         other = separating_seed(keys)
         if other is None:
-            return np.arange(len(keys)), np.arange(0)
-        different = len({*keys} - {None})
-        raise UserError(
-            f"{name}: {which} of its {counted(len(keys), nouns)} ({different:,} different) would be held out by seed "
-            f"{seed}: give --seed {other}, or train=PATH,test=PATH"
-        )
-    return np.flatnonzero(~held), np.flatnonzero(held)
+            return np.arange(len(keys)), np.arange(0), None
+        held, by = on_test_side(keys, other), other
+    return np.flatnonzero(~held), np.flatnonzero(held), by
 
 
 def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:

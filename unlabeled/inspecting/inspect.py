@@ -114,7 +114,7 @@ def inspect(
         stage("measuring steps", 1)
         name = str(clean or data) if isinstance(clean or data, str | Path) else "DATA"
         described = columns.describe(sources)
-        group = roles.group or (None if opened.test else columns.advised(described, opened.train))
+        group = opened.group or (None if opened.test else columns.advised(described, opened.train))
         known = roles if clean is None else Roles()  # the list has all columns, by names that need not be said
         given_columns = {"label": known.label, "group": group, "columns": known.columns}
         of_columns = {name: value for name, value in given_columns.items() if value}
@@ -129,7 +129,7 @@ def inspect(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    said = opened.remarks() + ([] if roles.group else columns.warnings(described, sources))
+    said = opened.remarks() + ([] if opened.group else columns.warnings(described, sources))
     said += [write_clean(clean, censuses, copies)] if clean is not None else []
     drawn = pictures.draw(out, censuses, copies)
     path = out / "inspect.json"

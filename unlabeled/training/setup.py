@@ -229,7 +229,7 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str)
     if recipe.batch_size > n:
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {counted(n, nouns)} to train on: "
-            f"give --batch-size {max(1, n // 2)} or less"
+            f"give --batch-size {max(1, n - n % (world() * recipe.accumulate))} or less"
         )
     if recipe.batch_size % world():
         raise UserError(
