@@ -17,6 +17,7 @@ import pytest
 from command import ONE, file, folder, mistake, ok, unlabeled
 
 from unlabeled import __version__, api, registry
+from unlabeled.api.lists import ABOUT, WORDS
 from unlabeled.cli import EXAMPLES, app, dotted
 from unlabeled.cli import VERBS as VERBS_IN_ORDER
 from unlabeled.recipe import locate, packaged
@@ -78,7 +79,7 @@ def test_the_help_follows_the_work_and_ends_with_examples() -> None:
     found = re.findall(r"^│ ([a-z]+) ", said, re.MULTILINE)
     assert found == [*VERBS_IN_ORDER, "list", "methods", "recipes"]
     assert "unlabeled pretrain photographs --epochs 100 --out runs/a" in said
-    for verb in VERBS_IN_ORDER:
+    for verb in [*VERBS_IN_ORDER, "list", "methods", "recipes"]:
         assert EXAMPLES[verb], verb
 
 
@@ -131,6 +132,9 @@ def test_a_description_is_no_line_of_its_docstring() -> None:
 
 
 def test_data_and_networks_are_listed_and_other_words_refused() -> None:
+    assert ABOUT.keys() == WORDS.keys()
+    for word in WORDS:
+        assert f"{word} " in ok("list")
     assert "cifar10" in ok("list", "data")
     assert "vit_tiny_patch16_224" in ok("list", "encoders").split()
     assert "did you mean 'protocols'" in mistake("list", "protocol")

@@ -151,11 +151,11 @@ def show(result: Any) -> int:
     return 1 if getattr(result, "failed", None) else 0
 
 
-def names(what: str, name: str | None = None, /) -> None:
+def names(what: str | None = None, name: str | None = None, /) -> None:
     """List what can be named, such as views, encoders, protocols and data; with a name, the options of one.
 
     Args:
-        what: methods, views, encoders, optimizers, protocols, data, kinds or recipes.
+        what: methods, views, encoders, optimizers, protocols, data, kinds or recipes; without one, what each of these is.
         name: of one.
     """
     from unlabeled.api.lists import Names
@@ -296,7 +296,7 @@ EXAMPLES = {
         "evaluate runs/a --data labelled --against random --against runs/b",
     ],
     "report": ["report runs/a", "report runs/a runs/b --out both.html"],
-    "search": ["search runs/a photograph.jpg --data photographs --k 20"],
+    "search": ["search runs/a photograph.jpg --data photographs --n 20"],
     "outliers": ["outliers runs/a photographs --n 50"],
     "embed": ["embed runs/a photographs --out features.parquet", "embed runs/a photographs --out features.csv"],
     "predict": ["predict runs/tuned photographs --out classes.csv"],
@@ -304,7 +304,9 @@ EXAMPLES = {
     "compare": ["compare labelled --method simclr --method moco:queue=1024 --minutes 30"],
     "sweep": ["sweep labelled --grid method.temperature=0.1,0.2,0.5 --epochs 20"],
     "tune": ["tune photographs --encoder resnet18 --batch-size 256"],
-    "list": ["list views", "list encoders", "list protocols knn"],
+    "list": ["list", "list views", "list encoders", "list protocols knn"],
+    "methods": ["methods", "methods simclr"],
+    "recipes": ["recipes", "recipes digits/simclr"],
 }
 """What the help of each command ends with."""
 

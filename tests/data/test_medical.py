@@ -207,7 +207,9 @@ def test_files_without_a_suffix_are_known_by_their_first_bytes(tmp_path: Path, m
     data = open_data(tmp_path, seed=None)
     assert len(data.train) == 60
     told = " ".join(data.remarks())
-    assert "2 files begin as DICOM, and they are left out beside the others: give a folder of their own to read them." in told
+    assert (
+        "2 files begin as DICOM, and they are left out beside the others: give a folder of their own to read them." in told
+    )
     for i in range(4, 60):
         (tmp_path / f"{i}.png").unlink()
     monkeypatch.setattr("unlabeled.data.kinds.medical.is_readable", lambda: False)

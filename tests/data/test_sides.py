@@ -15,7 +15,6 @@ from command import ONE, file, folder, mistake, ok
 
 from unlabeled.data import Data, open_data
 from unlabeled.data.split import hold_out, on_test_side, separating_seed
-from unlabeled.errors import UserError
 from unlabeled.recipe import Roles
 from unlabeled.run import Run
 

@@ -117,6 +117,7 @@ def outliers(
     about: About,
 ) -> Outliers:
     """Does what `unlabeled.api.outliers.outliers` says."""
+    out = out / "outliers.csv" if out.is_dir() else out
     _check(n, k, out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
