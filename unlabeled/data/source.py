@@ -89,7 +89,7 @@ class Source:
 
     @property
     def named(self) -> list[str]:
-        """The columns that the data were given with, by name: without those that say which part of which file a sample is."""
+        """The columns that the data were given with, by name: not those that say which part of a file a sample is."""
         return [name for name in self._listing.columns if name not in self._listing.made]
 
     @property

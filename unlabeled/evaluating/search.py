@@ -192,7 +192,7 @@ def _given(kind: Kind, image: Any) -> Any:
 
 
 def _numbers(image: Any, images: Samples, needed: bool) -> list[int]:
-    """The number of a sample of the data, or those of a file of several; none of a file that is none, unless it is `needed`."""
+    """The number of a sample of the data, or those of a file of several; none of another file, unless it is `needed`."""
     if not str(image).isdecimal():
         found = images.numbers_of(image)
         if not found and needed:

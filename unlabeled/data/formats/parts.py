@@ -143,8 +143,9 @@ class PartReader:
 
 def in_parts(listing: Listing, kind: Kind, split: str = "") -> Listing:
     """Returns the split with each part of a file a sample of its own, which has the file's label and columns; beside them
-    the columns `source` (the file), the number of the part by its noun, and of medical images `patient`, their group. What is
-    said of it names the split, where that is given.
+    the columns `source` (the file), the number of the part by its noun, and of medical images `patient`, their group.
+
+    What is said of it names the split, where that is given.
 
     Raises:
         UserError: what reads such files is not installed.
