@@ -101,6 +101,14 @@ class Score:
         return self.intervals.get(metric or self._first, self.std(metric))
 
     @property
+    def leading(self) -> str:
+        """The figure that says most: the first; but where classes are uneven, so that accuracy says little, the area under
+        the ROC curve of two, which does not hang on where a classifier draws the line between them, and of more the balanced
+        accuracy."""
+        uneven = [name for name in ("auroc", "balanced") if name in self.metrics] if "balanced" in self.metrics else []
+        return (uneven or [self._first])[0]
+
+    @property
     def paired(self) -> tuple[str, ...]:
         """Figures that are known for each sample: by them two encoders are compared. The first always is one."""
         return self._first, *(name for name in self.also if name != self._first)

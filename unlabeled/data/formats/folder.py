@@ -97,9 +97,8 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
             paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
         )
         ours = [f"{name}: what unlabeled wrote itself is left out: {some(sorted(own))}."] if own else []
-        return replace(
-            train, remarks=(*train.remarks, *ours, *_tell_unnamed(name, unnamed, paths), *left(stamps, paths))
-        ), test
+        said = (*ours, *_tell_unnamed(name, unnamed, paths), *left(stamps, paths))
+        return replace(train, remarks=(*train.remarks, *said)), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
     raise UserError(". ".join([_nothing_in(root, name, asked), *_tell_unnamed(name, unnamed, paths)]))
