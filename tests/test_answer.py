@@ -280,8 +280,8 @@ def test_where_classes_are_uneven_balanced_accuracy_and_auroc_are_compared_too()
     most = np.arange(100) % 10 < 9
     said = of_uneven(run=uneven(most), random=uneven(HALF), pixels=uneven(HALF))
     assert re.fullmatch(
-        r"Pretraining helped: linear with all labels gives 90\.0 ± \d\.\d% AUROC, 30\.0 ± \d+\.\d points more than UNTRAINED "
-        r"in AUROC \(\+30\.0 ± \d+\.\d points in balanced accuracy, \+30\.0 ± \d\.\d points in accuracy\)\. "
+        r"Pretraining helped: linear with all labels gives 90\.0 ± \d\.\d% AUROC, 30\.0 ± \d+\.\d points more than "
+        r"UNTRAINED in AUROC \(\+30\.0 ± \d+\.\d points in balanced accuracy, \+30\.0 ± \d\.\d points in accuracy\)\. "
         r"It gives 30\.0 .* more than raw pixels in AUROC \(\+30\.0 .* in balanced accuracy, .* in accuracy\)\.",
         said,
     )
@@ -305,8 +305,8 @@ def test_a_line_drawn_elsewhere_between_two_classes_is_no_help() -> None:
     order = 0.2 * TRUTH + 0.3 * np.random.default_rng(0).random(100)
     said = of_uneven(run=of_probability(order + 0.25), random=of_probability(order))
     assert re.match(
-        r"Pretraining made no clear difference: linear with all labels gives \d\d\.\d ± \d\.\d% AUROC, the same as UNTRAINED in "
-        r"AUROC \(\+\d\d\.\d ± \d+\.\d points in balanced accuracy",
+        r"Pretraining made no clear difference: linear with all labels gives \d\d\.\d ± \d\.\d% AUROC, the same as "
+        r"UNTRAINED in AUROC \(\+\d\d\.\d ± \d+\.\d points in balanced accuracy",
         said,
     ), said
 

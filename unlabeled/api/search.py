@@ -31,8 +31,8 @@ def search(
 
     Args:
         run: folder of the run.
-        image: a file, or the number or the path of a sample of the data as this prints it, such as zip/member. What is of the
-            data is not found itself, nor are the pages of a file that is given, nor what equals an array. Numbers begin
+        image: a file, or the number or the path of a sample of the data as this prints it, such as zip/member. What is of
+            the data is not found itself, nor are the pages of a file that is given, nor what equals an array. Numbers begin
             with 0 and go on from the training to the test samples, as in the table that this prints and in what `evaluate`
             draws; write ./7 for a file 7. In Python also an image itself: an array (H, W) or (H, W, C), a tensor (C, H, W),
             or one of PIL.

@@ -17,6 +17,7 @@ from unlabeled.probes.base import check_classes
 from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.extract import features, precision_of, raw
 from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.paired import Clusters
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
@@ -66,8 +67,8 @@ class Judge:
         ]
         tell("kNN and a linear classifier")
         scores = {
-            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed),
-            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed),
+            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed, clusters=self.clusters()),
+            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed, clusters=self.clusters()),
         }
         if self.few:
             scores["knn_few"] = evaluate_features(*splits, protocol=KNN, amount=FEW, draws=DRAWS, seed=self.seed)
@@ -94,14 +95,22 @@ class Judge:
             tell("what two views share")
             about |= parabola.information(run, test, self.accelerator)
         unlearned = {} if run.learned else {"raw": self.raw()}
-        return {"figures": figures, "each": scores["knn"].each, **about, **unlearned}
+        alike = {"clusters": scores["knn"].clusters} if scores["knn"].clusters else {}
+        return {"figures": figures, "each": scores["knn"].each, **alike, **about, **unlearned}
+
+    def clusters(self) -> Clusters | None:
+        """Returns which test images that can be read are not independent of each other."""
+        assert self.data.test is not None
+        alike = self.data.clusters()
+        return alike and Clusters(*alike).at(self.data.test.good())
 
     def raw(self) -> dict[str, Any]:
         """Measures by kNN what needs no encoder, such as pixels: what stands in the row of the untrained encoder."""
         assert self.data.test is not None
         score = evaluate_features(
-            *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed
-        )
+            *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed,
+            clusters=self.clusters(),
+        )  # fmt: skip
         name = RAW[self.data.train.kind.raw]
         return {
             "name": name,

@@ -113,6 +113,21 @@ class Data:
         values = f"{held:,} of {counted(kept + held, 'values')} of {self.group!r}"
         return f"{values} {'is' if held == 1 else 'are'} held out, {share}"
 
+    def clusters(self) -> tuple[str, Array] | None:
+        """Tells which test samples are not independent, as they have one value of the group, or are parts of one file: what
+        they share, in a word, and the cluster of each, (M,) int64. None where each stands alone."""
+        test = self.test
+        if test is None:
+            return None
+        source = "source" if "source" in test.columns and "source" not in test.named else ""
+        for name, word in ((self.group, self.group), (source, "file")):
+            if name in test.columns:
+                which, values = numbered(test.columns[name])
+                own = len(values) + np.arange(len(which))  # of those without a value
+                if len(values) < int((which >= 0).sum()):
+                    return word, np.where(which < 0, own, which)
+        return None
+
     def remarks(self, used: Sequence[str] = ()) -> list[str]:
         """Returns what the user should know of files, columns, labels, groups and the cache, in sentences; `used` are
         columns that the method learns beside the labels."""

@@ -149,8 +149,8 @@ def _met(scores: Scores, titles: Sequence[str], kind: Kind) -> tuple[dict[str, l
 
 
 def _compared(ours: Score, theirs: Score) -> list[tuple[str | None, bool]]:
-    """By which figures, and which of them leads: where classes are uneven, who always names the largest is mostly right, which
-    says nothing."""
+    """By which figures, and which of them leads: where classes are uneven, who always names the largest is mostly right,
+    which says nothing."""
     uneven = [name for name in IN_WORDS if name in ours.metrics and name in theirs.metrics]
     if BALANCED not in uneven:
         return [(None, True)]
