@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,9 @@ class Judge:
         }
 
 
-def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
-    """Returns the data, of a kind whose options are all settled.
+def open_labelled(named: Any, recipe: Recipe, root: Any) -> tuple[Data, Data]:
+    """Returns the data, of a kind whose options are all settled, as they are trained on, and as `evaluate` reads them: at
+    the size at which encoders judge, where that is another.
 
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
@@ -142,7 +144,9 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
         check_classes(_good(source)[1], f"{source.name!r}, {where}")
     for remark in data.remarks():
         console().print(remark, soft_wrap=True)
-    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
+    how = partial(open_data, named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
+    opened, judged = how(), how(judged=True)
+    return opened, opened if judged.train.form.fields == opened.train.form.fields else judged
 
 
 def identity(data: Data) -> dict[str, Any]:
