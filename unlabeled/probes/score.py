@@ -107,8 +107,8 @@ class Score:
         """The figure that says most: the first; but where classes are uneven, so that accuracy says little, the area under
         the ROC curve of two, which does not hang on where a classifier draws the line between them, and of more the balanced
         accuracy."""
-        uneven = [name for name in ("auroc", "balanced") if name in self.metrics] if "balanced" in self.metrics else []
-        return (uneven or [self._first])[0]
+        order = ("auroc", "balanced") if "balanced" in self.metrics else ()
+        return next((name for name in order if name in self.metrics), self._first)
 
     @property
     def paired(self) -> tuple[str, ...]:
