@@ -8,8 +8,8 @@ from .suite import TRIALS, each
 
 WITHOUT = {
     "amdim", "colorization", "context-encoder", "cpc", "cpc-v1", "cpc-v2", "data-init", "deepcluster", "exemplar",
-    "fixmatch", "jigsaw", "mae", "multi-task", "random", "relative-patch", "rotation", "split-brain", "super-resolution",
-    "supervised",
+    "fixmatch", "ijepa", "jigsaw", "mae", "multi-task", "random", "relative-patch", "rotation", "simmim", "split-brain",
+    "super-resolution", "supervised",
 }  # fmt: skip
 """They compare no embeddings."""
 

@@ -98,7 +98,7 @@ class IJEPA(Method):
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
-        """Returns what the target encoder, which sees everything, makes of each block: (B, M, T, D), each token normalised."""
+        """Returns what the target encoder, which sees everything, makes of each block: (B, M, T, D), normalised tokens."""
         x, asked = batch.views[0], batch.targets["hidden"]
         rows, columns = self.places(x)
         everything = torch.arange(rows * columns, device=x.device).expand(len(x), -1)

@@ -22,6 +22,7 @@ LEAST = 0.2
 all, and of each image no more are seen than of that of which fewest are."""
 TRIES = 8  # drawings of an image's blocks, of which the first that leaves so many is taken
 
+
 @register("masked")
 class Masked:
     """A crop of each image, mirrored, and which of its patches are hidden (He et al. 2021, §3 and table 8).
@@ -76,13 +77,13 @@ class Masked:
 
 @register("blocks")
 class Blocks:
-    """A crop of each image, and which blocks of its patches are asked for, of what one large block shows besides them (Assran
-    et al. 2023, §3 and §4).
+    """A crop of each image, and which blocks of its patches are asked for, of what one large block shows besides them
+    (Assran et al. 2023, §3 and §4).
 
     Of each image some blocks are asked for, which may overlap, of 15 to 20% of the area and 0.75 to 1.5 times as high as
     wide; what is seen is a square block of 85 to 100% of the area, less all that is asked for. All images of a batch have
-    blocks of one size; and as many patches are seen of each as of the one of which fewest are: which, is drawn (the published
-    code takes the upper ones).
+    blocks of one size; and as many patches are seen of each as of the one of which fewest are: which, is drawn (the
+    published code takes the upper ones).
 
     The target "keep" (B, K) holds the places of patches that are seen, counted row by row, and "hidden" (B, M, T) those of
     each block; the two have none in common.
@@ -154,8 +155,8 @@ class Blocks:
         fewest = int(free.sum(1).min())
         if not fewest:
             raise UserError(
-                f"{counted(self.blocks, 'blocks')} of up to {self.area[1]:g} of the view leave nothing of an image to be seen: "
-                "give fewer --views.blocks, or a smaller --views.area"
+                f"{counted(self.blocks, 'blocks')} of up to {self.area[1]:g} of the view leave nothing of an image to be "
+                "seen: give fewer --views.blocks, or a smaller --views.area"
             )
         order = torch.rand(free.shape, generator=generator).masked_fill(~free, -1.0)
         keep = order.argsort(1, descending=True)[:, :fewest].sort(1).values
@@ -163,8 +164,7 @@ class Blocks:
         return keep, places
 
     def _size(self, area: tuple[float, float], lot: float, ratio: float) -> tuple[int, int]:
-        """Rows and columns of a block: its area at `lot` of the way from least to largest, and `ratio` times as high as wide;
-        smaller than the grid, but for the whole of it."""
+        """Rows and columns of a block: its area at `lot` of the way from least to largest, `ratio` times as high as wide."""
         patches = (area[0] + lot * (area[1] - area[0])) * self.side**2
         rows, columns = (max(1, round(math.sqrt(patches * r))) for r in (ratio, 1 / ratio))
         return min(rows, self.side), min(columns, self.side)
