@@ -153,7 +153,7 @@ def test_completion_is_written_for_the_shell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--epchs", "2"], "Did you mean --epochs?"),
+        (["--epchs", "2"], "there is no option --epchs; did you mean '--epochs'?"),
         (["--method", "simlr"], "did you mean 'simclr'?"),
         (["--method.temprature", "1"], "did you mean 'temperature'?"),
         (["--method", "byol", "--method.temperature", "1"], "method 'byol' has no option 'temperature'"),
@@ -200,7 +200,16 @@ def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[
     [
         (["pretrian"], 'Did you mean "pretrain"?'),
         (["--method.temperature", "0.2"], "no option of this command"),
-        (["methods", "--a.b", "1"], "no option of this command"),
+        (["methods", "--a.b", "1"], "no option of this command: see `unlabeled methods --help`"),
+        (["evaluate", "r", "--protocl", "knn"], "there is no option --protocl; did you mean '--protocol'?"),
+        (["pretrain", "d", "--rnage", "0,3"], "did you mean '--range'?"),
+        (["pretrain", "d", "--title", "8"], "did you mean '--tiles'?"),
+        (["pretrain", "d", "--pluggin", "f.py"], "did you mean '--plugin'?"),
+        (["evaluate", "r", "--n", "3"], "there is no option --n; there are: --data, --protocol, --labels,"),
+        (["outliers", "r", "-q"], "there is no option -q; there are: --n, --k, --out, --accelerator"),
+        (["report", "r", "--zzz=4"], "there is no option --zzz; there are: "),
+        (["list", "views", "--x"], "there is no option --x; there are: --help"),
+        (["pretrain", "d", "--looks", "3"], "--looks is now --tta"),
         (["methods", "simclrr"], "did you mean 'simclr'?"),
         (["evaluate", "nowhere"], "'nowhere' holds no run"),
         (["embed", "nowhere", "digits", "--out", "z.npz"], "'nowhere' holds no run"),
