@@ -38,8 +38,8 @@ class DataInit(Method):
 
     From the first convolution to the last, on some training images, drawn at random: the patches that it sees are whitened
     (PCA) and brought to length 1, and its filters are the centroids of as many clusters of them (§3.3), scaled so that each
-    channel has deviation 1, with the bias that makes its mean β (§3.1, algorithm 1). Batch norms take their statistics from the
-    same images. The scaling between layers (§3.2) only changes how fast each learns, and is left out. Convolutions of
+    channel has deviation 1, with the bias that makes its mean β (§3.1, algorithm 1). Batch norms take their statistics from
+    the same images. The scaling between layers (§3.2) only changes how fast each learns, and is left out. Convolutions of
     groups, and layers that see fewer patches than they have filters, keep their noise, scaled likewise.
 
     Args:
