@@ -172,11 +172,12 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
 
 
 def extractor(source: Source, chosen: np.ndarray, fabric: Fabric, speed: Speed) -> Extract:
-    """Returns what `before_epoch` is given: it runs a module over all training samples, as they are."""
+    """Returns what `before_epoch` is given: it runs a module over training samples, as they are."""
 
-    def extract(module: nn.Module) -> Tensor:
+    def extract(module: nn.Module, rows: Tensor | None = None) -> Tensor:
+        asked = chosen if rows is None else chosen[rows.numpy()]
         with speed.eager():
-            return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
+            return features(module, source, device=fabric.device, indices=asked, precision=precision_of(fabric))
 
     return extract
 
