@@ -79,7 +79,8 @@ def unknown(error: UnknownOptionError) -> str:
     bare = word.lstrip("-")
     if new := RENAMED.get(bare.replace("-", "_")):
         return f"{word} is now --{new.replace('_', '-')}"
-    own, shared = [], ["plugin", "help"]
+    own: list[str] = []
+    shared = ["plugin", "help"]
     for one in error.argument_collection:
         place = shared if DATA in one.parameter.group else own  # type: ignore[operator]
         place += [name[2:] for name in one.names if one.parse and name.startswith("--")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +103,8 @@ class IJEPA(Method):
         x, asked = batch.views[0], batch.targets["hidden"]
         rows, columns = self.places(x)
         everything = torch.arange(rows * columns, device=x.device).expand(len(x), -1)
-        tokens = self.target.module.local(x, everything)[1][-1].mT.float()  # (B, N, D)
+        network: Any = self.target.module
+        tokens = network.local(x, everything)[1][-1].mT.float()  # (B, N, D)
         tokens = F.layer_norm(tokens, tokens.shape[2:])
         chosen = tokens.gather(1, asked.flatten(1)[:, :, None].expand(-1, -1, tokens.shape[2]))
         return chosen.view(*asked.shape, -1)
