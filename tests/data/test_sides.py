@@ -148,9 +148,31 @@ def test_of_what_was_the_training_side_a_part_is_held_out_again(tmp_path: Path) 
     np.savez(tmp_path / "x.npz", x=x[kept], y=np.arange(kept.sum()) % 2)
     said = ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run")
     assert "seed 0 leaves all images on one side" in said
+    seed = Run(tmp_path / "run").split.removeprefix("content ")
     said = ok("evaluate", tmp_path / "run", "--protocol", "knn:100%", "--against", "none")
-    assert "seed 0 leaves all images on one side" in said
+    assert f"what is held out is as seed {seed} has it, as in the run." in said
+    assert f"a held-out fifth (seed {seed})" in said
     assert "nothing is left to do" in ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run", "--resume")
+
+
+def test_what_comes_to_few_groups_moves_none_that_a_run_was_trained_on_to_the_other_side(tmp_path: Path) -> None:
+    """Though another seed would be the first that divides them now."""
+    first = ["a", "b", "c", "d"]
+    seed = next(s for s in range(99) if not on_test_side([name.encode() for name in first], s).any())
+    late = [name for name in map(str, range(200)) if not on_test_side([name.encode()], seed).any()]
+
+    def sides(names: list[str]) -> list[bool]:
+        by = separating_seed([name.encode() for name in names])
+        return [] if by is None else on_test_side([name.encode() for name in first], by).tolist()
+
+    more = next(late[n : n + 8] for n in range(99) if any(np.array(sides(first + late[n : n + 8])) > sides(first)))
+    few = open_data(listed(tmp_path, [f"k,{name}" for name in first]), roles=Roles("", "patient"), seed=seed)
+    grown = listed(tmp_path, [f"k,{name}" for name in [*first, *more]])
+    trained = set(few.train.columns["patient"])
+    for split, judged_on_trained in (("content", True), (few.split, False)):
+        data = open_data(grown, roles=Roles("", "patient"), seed=seed, split=split)
+        assert data.test is not None
+        assert bool(trained & set(data.test.columns["patient"])) == judged_on_trained
 
 
 @pytest.mark.parametrize("group", ["", "patient"])

@@ -27,7 +27,7 @@ from unlabeled.data.kinds.kind import build, suffix_of, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
-from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by
+from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by, seed_in
 from unlabeled.errors import UserError
 from unlabeled.recipe import INVARIANCES, Roles
 from unlabeled.registry import Choice
@@ -225,8 +225,8 @@ def open_data(
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split, and of the draw of a part of the samples; None is 0, and holds nothing out.
         roles: which of its columns are what, and how many samples are taken.
-        split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
-            earlier versions; None holds nothing out.
+        split: how samples are held out, each by its content, or its group's name, and the seed, or the seed that a run names
+            here; `BALANCED` is for runs of earlier versions; None holds nothing out.
         judged: whether an encoder is asked for its features, and the samples are not learned from: it is then shown what it
             would see of the files themselves. The kind is then a run's.
 
@@ -260,9 +260,11 @@ def open_data(
     if not len(held):
         return Data(source, None, group=roles.group, undivided=True)
     said = ""
-    if by != seed:
+    if by not in (None, seed):
         what = f"values of {roles.group!r}" if roles.group else source.kind.nouns
-        said = f"{source.name}: seed {seed} leaves all {what} on one side, and what is held out is as seed {by} has it."
+        why = f"seed {seed} leaves all {what} on one side, and " if by != seed_in(split, seed) else ""
+        said = f"{source.name}: {why}what is held out is as seed {by} has it{', as in the run' * (not why)}."
+        split = f"{BY_CONTENT} {by}"
     return Data(source.subset(rest), source.subset(held), split, roles.group, instead=said)
 
 
@@ -327,7 +329,7 @@ def _sides(source: Source, group: Array | None, seed: int, split: str, name: str
     if split == BALANCED:
         groups = None if group is None else numbered(group)[0]
         return *hold_out(len(source), source.labels, seed, name, noun=kind.noun, groups=groups), seed
-    return hold_out_by(source.contents() if group is None else group_keys(group), seed)
+    return hold_out_by(source.contents() if group is None else group_keys(group), seed_in(split, seed))
 
 
 def group_keys(group: Array) -> list[bytes | None]:

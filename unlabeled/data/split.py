@@ -15,8 +15,8 @@ from unlabeled.words import counted
 
 HELD_OUT = 0.2
 BY_CONTENT, BALANCED = "content", "balanced"
-"""How samples are held out: each by its own content and the seed; and, in runs that have no word for it, evenly over the
-classes by their places among all samples."""
+"""How samples are held out: each by its own content and the seed, or another seed where that is named after the word; and,
+in runs that have no word for it, evenly over the classes by their places among all samples."""
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +36,15 @@ def on_test_side(keys: Sequence[bytes | None], seed: int) -> Array:
     different = {key for key in keys if key is not None}
     held = {key: int.from_bytes(blake2b(key, digest_size=8, key=salt).digest(), "big") < bound for key in different}
     return np.array([key is not None and held[key] for key in keys], bool)
+
+
+def seed_in(split: str, seed: int) -> int:
+    """Returns the seed by which samples are held out: the one that is named after the word, or else the one that is given.
+
+    >>> seed_in("content", 0), seed_in("content 5", 0)
+    (0, 5)
+    """
+    return int(split.partition(" ")[2] or seed)
 
 
 def separating_seed(keys: Sequence[bytes | None]) -> int | None:
