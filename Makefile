@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := build/peers
+DATA ?= data
 # Tests start many processes: what Python has compiled is kept, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -66,6 +67,7 @@ $(PEERS)/.installed: Makefile $(VENV)/.installed-dev
 		lightly==1.6.0 pytorch-metric-learning==2.9.0 kornia==0.9.0 kornia-rs==0.2.0
 	touch $@
 
+# The last two read Parquet files of a folder, DATA, as they say themselves; rows that are there are not made again.
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/views.py --peers $(PEERS) --out results/views.json
 	$(BIN)/python benchmarks/training.py --peers $(PEERS) --losses --out results/training.json
@@ -77,6 +79,8 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/gradients.py --out results/gradients.json
 	$(BIN)/python benchmarks/kept.py --out results/kept.json
 	$(BIN)/python benchmarks/curves.py --out results/curves.json
+	$(BIN)/python benchmarks/pretext.py $(DATA) --out results/pretext
+	$(BIN)/python benchmarks/pathology.py $(DATA) --out results/pathology
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

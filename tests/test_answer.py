@@ -247,7 +247,12 @@ TRUTH = np.array([0] * 70 + [1] * 30)
 def uneven(right: np.ndarray, *, sure: float = 0.3, protocol: str = "linear") -> Score:
     """Of 100 samples, 70 of one class, named rightly where `right`; with probabilities that are surer where it is."""
     second = np.where(right, TRUTH, 1 - TRUTH)
-    probability = torch.from_numpy(np.where(second == 1, 0.5 + sure, 0.5 - sure)).double()
+    return of_probability(np.where(second == 1, 0.5 + sure, 0.5 - sure), protocol)
+
+
+def of_probability(second: np.ndarray, protocol: str = "linear") -> Score:
+    probability = torch.from_numpy(second).double()
+    right = (second > 0.5) == TRUTH
     probe = SimpleNamespace(
         classified_=classified(torch.from_numpy(TRUTH), torch.stack([1 - probability, probability], 1), torch.arange(2)),
         notes_=[],
@@ -275,9 +280,9 @@ def test_where_classes_are_uneven_balanced_accuracy_and_auroc_are_compared_too()
     most = np.arange(100) % 10 < 9
     said = of_uneven(run=uneven(most), random=uneven(HALF), pixels=uneven(HALF))
     assert re.fullmatch(
-        r"Pretraining helped: linear with all labels gives 90\.0 ± 9\.0%, 30\.0 ± \d\.\d points more than UNTRAINED "
-        r"\(\+30\.0 ± \d+\.\d points in balanced accuracy, \+30\.0 ± \d+\.\d points in AUROC\)\. "
-        r"It gives 30\.0 .* more than raw pixels \(\+30\.0 .* in balanced accuracy, .* in AUROC\)\.",
+        r"Pretraining helped: linear with all labels gives 90\.0 ± \d\.\d% AUROC, 30\.0 ± \d+\.\d points more than "
+        r"UNTRAINED in AUROC \(\+30\.0 ± \d+\.\d points in balanced accuracy, \+30\.0 ± \d\.\d points in accuracy\)\. "
+        r"It gives 30\.0 .* more than raw pixels in AUROC \(\+30\.0 .* in balanced accuracy, .* in accuracy\)\.",
         said,
     )
 
@@ -285,14 +290,38 @@ def test_where_classes_are_uneven_balanced_accuracy_and_auroc_are_compared_too()
 def test_always_naming_the_largest_class_beats_nobody_and_is_beaten_by_its_balanced_accuracy() -> None:
     """It is right 70 times of 100, and who finds the rare class 65 times."""
     idle = of_uneven(run=uneven(LARGEST), random=uneven(RARE), pixels=uneven(RARE))
-    assert idle.startswith("Pretraining made features worse: linear with all labels gives 70.0 ± 9.0%, 25.0 ±")
-    assert "points less than UNTRAINED in balanced accuracy" in idle
+    assert idle.startswith("Pretraining made features worse: linear with all labels gives 50.0 ± 12.4% AUROC, 25.0 ±")
+    assert re.search(r"points less than UNTRAINED in AUROC \(-25\.0 ± \d\.\d points in balanced accuracy\)", idle)
     assert (
         "Accuracy counts neither way where one class is always named: pretrained encoder by linear with all labels." in idle
     )
     beaten = of_uneven(run=uneven(RARE), random=uneven(LARGEST), pixels=uneven(LARGEST))
-    assert beaten.startswith("Pretraining helped: linear with all labels gives 65.0 ± 9.0%, 25.0 ±")
+    assert beaten.startswith("Pretraining helped: linear with all labels gives 75.0 ±")
     assert "untrained encoder by linear with all labels, raw pixels by linear with all labels." in beaten
+
+
+def test_a_line_drawn_elsewhere_between_two_classes_is_no_help() -> None:
+    """The same order of all samples, so the same AUROC; and a better balanced accuracy, as more are named the rare class."""
+    order = 0.2 * TRUTH + 0.3 * np.random.default_rng(0).random(100)
+    said = of_uneven(run=of_probability(order + 0.25), random=of_probability(order))
+    assert re.match(
+        r"Pretraining made no clear difference: linear with all labels gives \d\d\.\d ± \d\.\d% AUROC, the same as "
+        r"UNTRAINED in AUROC \(\+\d\d\.\d ± \d+\.\d points in balanced accuracy",
+        said,
+    ), said
+
+
+def test_of_several_uneven_classes_balanced_accuracy_leads() -> None:
+    even = Score("knn", {}, 1.0, 1, 0, [9], 100, {"top1": [0.9], "balanced": [0.5]}, [], {"top1": 0.05, "balanced": 0.05})
+    better = dataclasses.replace(even, metrics={"top1": [0.9], "balanced": [0.7]})
+    assert of_uneven(run=better, random=even).startswith(
+        "Pretraining helped: knn with all labels gives 70.0 ± 5.0% balanced"
+    )
+    assert of_uneven(run=even, random=better).startswith("Pretraining made features worse")
+    worse = dataclasses.replace(better, metrics={"top1": [0.7], "balanced": [0.7]})
+    assert of_uneven(run=worse, random=even).startswith("Pretraining helped only in part")
+    only = dataclasses.replace(even, metrics={"top1": [0.99], "balanced": [0.5]})
+    assert of_uneven(run=only, random=even).startswith("Pretraining made no clear difference")
 
 
 def test_a_better_accuracy_by_naming_the_largest_class_more_often_is_help_in_part() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command import file, folder, images, mistake, ok
 from PIL import Image
 
@@ -18,9 +20,23 @@ import unlabeled
 from unlabeled.cli import app, dotted
 from unlabeled.data import open_data
 from unlabeled.inspecting.advice import COMPARED, advise, ladder
+from unlabeled.inspecting.census import take
+from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.pace import Pace, measure
 from unlabeled.recipe import Recipe, compose
 from unlabeled.training.defaults import defaults
+
+
+def test_counting_takes_little_memory() -> None:
+    """Once ten times what the pictures take, all at a time."""
+    x = np.random.default_rng(0).integers(0, 256, (4000, 32, 32, 3), np.uint8)
+    source = open_data(x, seed=None).train
+    thumbnails = Thumbnails().fit(iter([torch.from_numpy(x[:64]).permute(0, 3, 1, 2)]))
+    tracemalloc.start()
+    take(source, thumbnails)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * x.nbytes
 
 
 def test_two_splits_with_a_leak_and_a_wrong_label(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The features of a file are the same whichever way it reaches the encoder."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from PIL import Image
 
 import unlabeled
+from unlabeled.comparing.judge import Judge, open_labelled
 from unlabeled.data import open_data
 from unlabeled.exporting.export import TOLERANCE
+from unlabeled.recipe import compose
 from unlabeled.registry import Choice
 
 SIZES = ((300, 300), (700, 700), (300, 1200), (1200, 301), (40, 90), (32, 32))
@@ -84,3 +87,28 @@ def test_small_squares_and_training_stay_as_they_were(photographs: Path) -> None
     source = open_data(squares, kind=Choice("image", {"size": 24}), seed=None, judged=True).train
     assert torch.equal(source.seen([0])[0], torch.from_numpy(squares[0]).permute(2, 0, 1))
     assert open_data(photographs, kind=Choice("image", {"size": 48}), seed=None).train.seen([0]).shape[-1] == 55
+
+
+def test_a_table_judges_on_what_evaluate_reads(tmp_path: Path) -> None:
+    """Pictures that training would read at another size than that at which the encoder judges."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for number in range(24):
+            place = tmp_path / "d" / split / "ab"[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            fine = rng.integers(0, 256, (200 + number, 200, 3))
+            Image.fromarray(fine.astype(np.uint8)).save(place / f"{number}.png")
+    recipe = compose({"kind": {"name": "image", "size": 32}})
+    trained, judged = open_labelled(str(tmp_path / "d"), recipe, None)
+    assert trained.train.form.fields != judged.train.form.fields
+    run = unlabeled.pretrain(
+        tmp_path / "d", epochs=0, batch_size=4, out=tmp_path / "run", image_size=32, method="random", accelerator="cpu",
+        options={"encoder.width": 4},
+    )  # fmt: skip
+    row = Judge(judged, few=False, seed=0, accelerator="cpu")(run, lambda said: None)
+    unlabeled.evaluate(run.path, protocol="knn:100%", against="none", accelerator="cpu")
+    (score,) = json.loads((run.path / "evaluation.json").read_text())["scores"]
+    assert row["each"] == score["each"]
+    assert row["figures"]["knn"] == score["metrics"]["top1"]
+    trained, judged = open_labelled("digits", compose({}), None)
+    assert trained is judged, "where both are alike, one is held"

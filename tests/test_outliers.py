@@ -85,6 +85,8 @@ def test_without_labels_nothing_is_said_of_classes(made: Path, tmp_path: Path) -
 
 def test_mistakes(made: Path, tmp_path: Path) -> None:
     words = ("outliers", made / "run", made / "data")
+    assert "written: " in ok(*words, "--out", tmp_path)
+    assert (tmp_path / "outliers.csv").is_file() and (tmp_path / "outliers.png").is_file()
     assert "n is 0" in mistake(*words, "--n", 0)
     assert "500 at most" in mistake(*words, "--n", 501)
     assert "ends in .csv" in mistake(*words, "--out", tmp_path / "o.png")

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 
 import unlabeled
 from unlabeled import api, registry
@@ -48,12 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
             app.console = console()
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         if options and "options" not in command.__annotations__:
-            raise UserError(f"--{next(iter(options))} is no option of this command: see `unlabeled --help`")
+            shown = " ".join(["unlabeled", *words[:1], "--help"])
+            raise UserError(f"--{next(iter(options))} is no option of this command: see `{shown}`")
         if command in _verbs.values():
             import_libraries()
         sys.exit(show(command(*bound.args, **bound.kwargs, **({"options": options} if options else {}))))
+    except UnknownOptionError as error:
+        _fail(unknown(error))
     except CycloptsError as error:
-        _fail(renamed(" ".join(str(error).split())))
+        _fail(" ".join(str(error).split()))
     except UserError as error:
         _fail(str(error))
     except OSError as error:  # a name that is too long, a folder that nobody may look into: of files, not of the program
@@ -68,15 +71,24 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def renamed(message: str) -> str:
-    """Says of an unknown option that is an earlier name what it is called now."""
+def unknown(error: UnknownOptionError) -> str:
+    """Says of an option that a command has not what it is called now, or which is near; where none is, which it has."""
     from unlabeled.recipe import RENAMED  # not for --help
 
-    for old, new in RENAMED.items():
-        option = f"--{old.replace('_', '-')}"
-        if re.search(rf"Unknown option: \W?{option}\b", message):
-            return f"{option} is now --{new.replace('_', '-')}"
-    return message
+    word = (error.token.keyword or error.token.value).partition("=")[0]
+    bare = word.lstrip("-")
+    if new := RENAMED.get(bare.replace("-", "_")):
+        return f"{word} is now --{new.replace('_', '-')}"
+    own: list[str] = []
+    shared = ["plugin", "help"]
+    for one in error.argument_collection:
+        place = shared if DATA in one.parameter.group else own  # type: ignore[operator]
+        place += [name[2:] for name in one.names if one.parse and name.startswith("--")]
+    if shared[2:]:
+        shared += OF_IMAGES
+    near = registry.nearest(bare, [*own, *shared])
+    has = ", ".join(f"--{name}" for name in own)
+    return f"there is no option {word}" + (near.replace("mean '", "mean '--") or f"; there are: {has or '--help'}")
 
 
 def plugged(words: list[str]) -> list[str]:
@@ -151,11 +163,11 @@ def show(result: Any) -> int:
     return 1 if getattr(result, "failed", None) else 0
 
 
-def names(what: str, name: str | None = None, /) -> None:
+def names(what: str | None = None, name: str | None = None, /) -> None:
     """List what can be named, such as views, encoders, protocols and data; with a name, the options of one.
 
     Args:
-        what: methods, views, encoders, optimizers, protocols, data, kinds or recipes.
+        what: methods, views, encoders, optimizers, protocols, data, kinds or recipes; without one, what each of these is.
         name: of one.
     """
     from unlabeled.api.lists import Names
@@ -296,7 +308,7 @@ EXAMPLES = {
         "evaluate runs/a --data labelled --against random --against runs/b",
     ],
     "report": ["report runs/a", "report runs/a runs/b --out both.html"],
-    "search": ["search runs/a photograph.jpg --data photographs --k 20"],
+    "search": ["search runs/a photograph.jpg --data photographs --n 20"],
     "outliers": ["outliers runs/a photographs --n 50"],
     "embed": ["embed runs/a photographs --out features.parquet", "embed runs/a photographs --out features.csv"],
     "predict": ["predict runs/tuned photographs --out classes.csv"],
@@ -304,7 +316,9 @@ EXAMPLES = {
     "compare": ["compare labelled --method simclr --method moco:queue=1024 --minutes 30"],
     "sweep": ["sweep labelled --grid method.temperature=0.1,0.2,0.5 --epochs 20"],
     "tune": ["tune photographs --encoder resnet18 --batch-size 256"],
-    "list": ["list views", "list encoders", "list protocols knn"],
+    "list": ["list", "list views", "list encoders", "list protocols knn"],
+    "methods": ["methods", "methods simclr"],
+    "recipes": ["recipes", "recipes digits/simclr"],
 }
 """What the help of each command ends with."""
 

@@ -56,7 +56,7 @@ SCORE = {
     "subject": str, "labels": str, "protocol": str, "options": dict, "amount": NUMBER, "draws": range(1, 2**20), "seed": int,
     "labelled": [COUNT], "tested": COUNT, "metrics": {...: [NUMBER]}, "notes": [str], "intervals?": {...: NUMBER},
     "plain?": [str], "each?": [str], "guess?": {...: NUMBER}, "confusion?": [[int]],
-    "also?": {...: [str]}, "constant?": bool, "chosen?": {...: [NUMBER]},
+    "also?": {...: [str]}, "constant?": bool, "chosen?": {...: [NUMBER]}, "clusters?": str,
 }  # fmt: skip
 EVALUATION = {
     "scores": [SCORE], "answer?": (str, *NAMES), "run?": str, "data?": (str, None), "split?": str, "saw_labels?": [str],

@@ -252,7 +252,7 @@ class Run:
         """Returns what a terminal shows of it."""
         said = f"written: {self.path}"
         further = "" if self.environment.get("data", {}).get("classes", True) else " --protocol health"  # asks for no labels
-        return [said + (f"; next: unlabeled evaluate {shlex.quote(str(self.path))}{further}" if self.finished else "")]
+        return [f"{said}; next: unlabeled evaluate {shlex.quote(str(self.path))}{further}"]
 
     def encoder(self) -> Encoder:
         """Returns the trained encoder, on the CPU, in evaluation mode.

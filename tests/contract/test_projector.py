@@ -7,9 +7,9 @@ from unlabeled.testing import Trial
 from .suite import TRIALS, each
 
 WITHOUT = {
-    "ae", "amdim", "dae", "colorization", "context-encoder", "cpc", "cpc-v1", "cpc-v2", "data-init", "deepcluster",
-    "exemplar", "fixmatch", "jigsaw", "mae", "multi-task", "random", "relative-patch", "rotation", "split-brain",
-    "super-resolution", "supervised",
+    "ae", "amdim", "colorization", "context-encoder", "cpc", "cpc-v1", "cpc-v2", "dae", "data-init", "deepcluster",
+    "exemplar", "fixmatch", "ijepa", "jigsaw", "mae", "multi-task", "random", "relative-patch", "rotation", "simmim",
+    "split-brain", "super-resolution", "supervised",
 }  # fmt: skip
 """They compare no embeddings."""
 

@@ -81,7 +81,9 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_gives_the_same_bits(
     assert any("z_std" in line for line in whole.history) == trial.compares
     with monkeypatch.context() as patch:
         interrupt(5, patch)
-        stopped = pretrain(tmp_path / "stopped", trial, **more)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tmp_path / "stopped", trial, **more)
+    stopped = Run(tmp_path / "stopped")
     state = stopped.read_checkpoint()
     assert state is not None
     assert not stopped.finished

@@ -59,6 +59,14 @@ def test_what_becomes_of_pictures_follows_from_their_shape_and_is_said(shape: tu
     assert bool(said) == bool(data.remarks())
 
 
+def test_nothing_of_0_percent_is_not_said(tmp_path: Path) -> None:
+    for i in range(6):
+        Image.fromarray(noise(i, (16, 16 + 4 * (i == 0)))).save(tmp_path / f"{i}.png")
+    assert open_data(tmp_path, seed=None).remarks() == [
+        "Not all images are square: only the central square is used; --fit pad or --fit stretch uses all of them."
+    ]
+
+
 def test_what_is_asked_for_is_done_and_kept() -> None:
     data = opened(np.stack([noise(i, (16, 64)) for i in range(6)]), fit="pad")
     assert not data.remarks()

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from command import ONE, mistake, ok
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -79,6 +80,45 @@ def test_files_of_a_patient_are_on_one_side(tmp_path: Path) -> None:
     assert data.group == "patient"
     assert not set(data.train.columns["patient"]) & set(data.test.columns["patient"])
     assert "is 0 to 4,095" in " ".join(data.remarks())
+
+
+def of_patients(folder: Path, patients: int, files: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for patient in range(patients):
+        for number in range(files):
+            array = RNG.integers(0, 4096, (16, 16)).astype(np.uint16)
+            (folder / f"{patient}-{number}.dcm").write_bytes(dicom(array, PatientID=f"p{patient}"))
+    return folder
+
+
+@pytest.mark.parametrize("patients", range(2, 6))
+def test_of_few_patients_one_is_held_out_whatever_the_seed(patients: int, tmp_path: Path) -> None:
+    of_patients(tmp_path, patients, 2)
+    for seed in range(6):
+        data = open_data(tmp_path, seed=seed)
+        assert data.test is not None
+        assert {*data.test.columns["patient"]}.isdisjoint(data.train.columns["patient"])
+        assert bool(data.instead) == (f"seed {seed} leaves all values of 'patient' on one side" in " ".join(data.remarks()))
+
+
+def test_patients_in_both_splits_are_told(tmp_path: Path) -> None:
+    train, test = of_patients(tmp_path / "train", 3, 2), of_patients(tmp_path / "test", 2, 1)
+    data = open_data(f"train={train},test={test}")
+    assert data.group == "patient"
+    assert "Groups are torn: 2 of the 2 values of 'patient' in the test split" in " ".join(data.remarks())
+
+
+def test_what_parts_say_of_themselves_is_no_column_of_the_data(tmp_path: Path) -> None:
+    """Neither named as not used, nor offered as labels; and a file of one slice does not hold slices."""
+    of_patients(tmp_path, 16, 2)
+    assert set(open_data(tmp_path).train.columns) == {"source", "slice", "patient"}
+    said = " ".join(open_data(tmp_path).remarks())
+    for word in ("Not used", "--label", "hold", "source"):
+        assert word not in said
+    shown = ok("inspect", tmp_path, "--out", tmp_path / "seen")
+    assert "--group" not in shown
+    ok("pretrain", tmp_path, *ONE, "--out", tmp_path / "run")
+    assert "name a column" not in mistake("evaluate", tmp_path / "run", "--protocol", "linear")
 
 
 def test_windows_are_used_unless_a_range_is_given(tmp_path: Path) -> None:
@@ -162,6 +202,16 @@ def test_files_without_a_suffix_are_known_by_their_first_bytes(tmp_path: Path, m
     told = " ".join(data.remarks())
     assert "without a suffix, 2 files begin as DICOM, and they are read." in told
     assert "1 other file is not read: 1 without a suffix." in told
+    for i in range(4, 60):
+        write(tmp_path / f"{i}.png", seed=i)
+    data = open_data(tmp_path, seed=None)
+    assert len(data.train) == 60
+    told = " ".join(data.remarks())
+    assert (
+        "2 files begin as DICOM, and they are left out beside the others: give a folder of their own to read them." in told
+    )
+    for i in range(4, 60):
+        (tmp_path / f"{i}.png").unlink()
     monkeypatch.setattr("unlabeled.data.kinds.medical.is_readable", lambda: False)
     data = open_data(tmp_path, seed=None)
     assert len(data.train) == 4

@@ -15,7 +15,6 @@ from command import ONE, file, folder, mistake, ok
 
 from unlabeled.data import Data, open_data
 from unlabeled.data.split import hold_out, on_test_side, separating_seed
-from unlabeled.errors import UserError
 from unlabeled.recipe import Roles
 from unlabeled.run import Run
 
@@ -127,16 +126,53 @@ def test_of_groups_the_name_decides(tmp_path: Path) -> None:
     assert "2 of 132 images have no value of 'patient'" in data.remarks()[0]
 
 
-def test_where_all_would_be_on_one_side_a_seed_is_told_that_separates_them(tmp_path: Path) -> None:
+def test_where_all_would_be_on_one_side_the_seed_that_separates_them_decides(tmp_path: Path) -> None:
     path = listed(tmp_path, [f"{'ab'[i % 2]},{'xy'[i // 10 % 2]}" for i in range(40)])
     seed = next(s for s in range(9) if len(set(on_test_side([b"x", b"y"], s))) == 1)
-    with pytest.raises(
-        UserError, match=r"column 'patient': (none|all) of its 40 images \(2 different\) would be held"
-    ) as caught:
-        open_data(path, roles=Roles("", "patient"), seed=seed)
-    told = int(str(caught.value).partition("--seed ")[2].partition(",")[0])
-    assert open_data(path, roles=Roles("", "patient"), seed=told).test is not None
+    data = open_data(path, roles=Roles("", "patient"), seed=seed)
+    (said,) = [line for line in data.remarks() if "one side" in line]
+    assert f"seed {seed} leaves all values of 'patient' on one side, and what is held out is as seed" in said
+    told = int(said.partition("as seed ")[2].partition(" ")[0])
+    other = open_data(path, roles=Roles("", "patient"), seed=told)
+    assert not any("one side" in line for line in other.remarks())
+    assert other.test is not None and data.test is not None
+    assert list(other.test.columns["patient"]) == list(data.test.columns["patient"])
+    assert len(set(data.test.columns["patient"])) == 1
     assert separating_seed([b"x"] * 10) is None
+
+
+def test_of_what_was_the_training_side_a_part_is_held_out_again(tmp_path: Path) -> None:
+    """Its seed would hold out nothing; every verb divides it alike."""
+    x = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 3), np.uint8)
+    kept = ~on_test_side(open_data(x, seed=None).train.contents(), 0)
+    np.savez(tmp_path / "x.npz", x=x[kept], y=np.arange(kept.sum()) % 2)
+    said = ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run")
+    assert "seed 0 leaves all images on one side" in said
+    seed = Run(tmp_path / "run").split.removeprefix("content ")
+    said = ok("evaluate", tmp_path / "run", "--protocol", "knn:100%", "--against", "none")
+    assert f"what is held out is as seed {seed} has it, as in the run." in said
+    assert f"a held-out fifth (seed {seed})" in said
+    assert "nothing is left to do" in ok("pretrain", tmp_path / "x.npz", *ONE, "--out", tmp_path / "run", "--resume")
+
+
+def test_what_comes_to_few_groups_moves_none_that_a_run_was_trained_on_to_the_other_side(tmp_path: Path) -> None:
+    """Though another seed would be the first that divides them now."""
+    first = ["a", "b", "c", "d"]
+    seed = next(s for s in range(99) if not on_test_side([name.encode() for name in first], s).any())
+    late = [name for name in map(str, range(200)) if not on_test_side([name.encode()], seed).any()]
+
+    def sides(names: list[str]) -> list[bool]:
+        by = separating_seed([name.encode() for name in names])
+        return [] if by is None else on_test_side([name.encode() for name in first], by).tolist()
+
+    more = next(late[n : n + 8] for n in range(99) if any(np.array(sides(first + late[n : n + 8])) > sides(first)))
+    few = open_data(listed(tmp_path, [f"k,{name}" for name in first]), roles=Roles("", "patient"), seed=seed)
+    grown = listed(tmp_path, [f"k,{name}" for name in [*first, *more]])
+    trained = set(few.train.columns["patient"])
+    for split, judged_on_trained in (("content", True), (few.split, False)):
+        data = open_data(grown, roles=Roles("", "patient"), seed=seed, split=split)
+        assert data.test is not None
+        assert bool(trained & set(data.test.columns["patient"])) == judged_on_trained
 
 
 @pytest.mark.parametrize("group", ["", "patient"])

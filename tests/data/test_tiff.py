@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from command import ONE, ok
 from PIL import Image
 
 from unlabeled.data import open_data
@@ -16,6 +18,7 @@ from unlabeled.data.kinds import stored
 from unlabeled.data.kinds.image import ImageKind
 from unlabeled.data.kinds.pixels import open_image, to_pixels, whole, whole_weight
 from unlabeled.data.kinds.stored import Stored
+from unlabeled.probes.paired import unpacked
 from unlabeled.registry import Choice
 
 from .pictures import noise
@@ -184,6 +187,33 @@ def test_pages_are_read_as_asked_and_said(tmp_path: Path) -> None:
     assert stacked.train.channels == 7
     assert "pages" not in " ".join(stacked.remarks())
     assert np.array_equal(stacked.train.seen([2])[0].numpy(), noise(2, (16, 16), 7).transpose(2, 0, 1))
+
+
+def test_of_two_splits_each_says_how_many_pages_it_holds(tmp_path: Path) -> None:
+    for split, files, pages in (("train", 4, 7), ("test", 3, 1)):
+        (tmp_path / split).mkdir()
+        for i in range(files):
+            tifffile.imwrite(tmp_path / split / f"{i}.tif", noise(i, (16, 16), 7).transpose(2, 0, 1)[:pages])
+    data = open_data(tmp_path, kind=Choice("", {"pages": "all"}))
+    assert [line for line in data.remarks() if "hold" in line] == ["4 files hold 28 pages, each of them a sample."]
+    tifffile.imwrite(tmp_path / "test" / "0.tif", noise(0, (16, 16), 2).transpose(2, 0, 1))
+    data = open_data(tmp_path, kind=Choice("", {"pages": "all"}))
+    assert "3 files of the test split hold 4 pages, each of them a sample." in data.remarks()
+
+
+def test_figures_of_pages_have_the_interval_of_files(tmp_path: Path) -> None:
+    for i in range(40):
+        bright = np.full((12, 16, 16), 60 + 120 * (i % 2), np.uint8) + noise(i, (12, 16), 16) // 8
+        (tmp_path / "d" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(tmp_path / "d" / "ab"[i % 2] / f"{i}.tif", bright, photometric="minisblack")
+    for pages, said in (("all", "intervals are of {n} clusters by file, whose samples are not independent"), ("first", "")):
+        run = tmp_path / pages
+        ok("pretrain", tmp_path / "d", *ONE, "--kind.pages", pages, "--out", run)
+        shown = ok("evaluate", run, "--protocol", "knn:100%", "--against", "pixels")
+        found = json.loads((run / "evaluation.json").read_text())["scores"]
+        clusters = len({*unpacked(found[0]["clusters"])}) if found[0]["clusters"] else 0
+        assert (said.format(n=clusters) in shown) if said else ("clusters by" not in shown)
+        assert clusters == (found[0]["tested"] // 12 if said else 0)
 
 
 def test_pages_of_a_file_are_held_out_together(tmp_path: Path) -> None:

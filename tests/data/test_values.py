@@ -114,6 +114,18 @@ def test_a_run_keeps_the_range_for_other_data() -> None:
     assert resolved(Recipe(), plain).kind.options["range"] is None
 
 
+def test_bytes_in_a_range_of_more_bits_and_colours_made_grey_are_told() -> None:
+    train = opened(RNG.integers(0, 1024, (8, 16, 16)).astype(np.uint16)).train
+    kind = resolved(Recipe(), train).kind
+    other = open_data(RNG.integers(0, 256, (4, 16, 16, 3), np.uint8), kind=kind, channels=1, seed=None)
+    said = " ".join(other.remarks())
+    assert "Values are bytes, 0 black and 255 white: the range 0,1023 is for numbers of more bits." in said
+    assert "Images have 3 channels, and the encoder takes 1: they are made grey." in said
+    grey = open_data(RNG.integers(0, 256, (4, 16, 16), np.uint8), channels=3, seed=None)
+    assert "Images have 1 channel, and the encoder takes 3: they are made colour, alike in each channel." in grey.remarks()
+    assert not open_data(RNG.integers(0, 256, (4, 16, 16), np.uint8), channels=1, seed=None).remarks()
+
+
 def test_a_png_of_16_bits_in_colour_keeps_them(tmp_path: Path) -> None:
     """Pillow 13 drops the lower 8 bits."""
     import imagecodecs

@@ -15,7 +15,7 @@ from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import build_encoder
 from unlabeled.errors import UserError
 from unlabeled.methods import pirl
-from unlabeled.methods.base import Method
+from unlabeled.methods.base import Extract, Method
 from unlabeled.methods.cmc import CMC
 from unlabeled.parts.memory import Bank
 from unlabeled.registry import Choice, build
@@ -269,10 +269,10 @@ def test_only_the_batchs_rows_are_written_with_half_of_the_old(name: str) -> Non
         torch.testing.assert_close(bank.vectors[INDEX], F.normalize(old[INDEX] + F.normalize(new, dim=1), dim=1))
 
 
-def extraction(images: Tensor) -> Callable[[nn.Module], Tensor]:
-    def extract(module: nn.Module) -> Tensor:
+def extraction(images: Tensor) -> Extract:
+    def extract(module: nn.Module, rows: Tensor | None = None) -> Tensor:
         with torch.no_grad():
-            found: Tensor = module.eval()(images)
+            found: Tensor = module.eval()(images if rows is None else images[rows])
         return found
 
     return extract

@@ -79,3 +79,38 @@ def test_scores_of_the_same_samples_are_paired_and_others_are_not() -> None:
     independent = math.hypot(0.04, 0.04)
     for other in (score(theirs, labelled=9), score(theirs, seed=1), score(theirs[:, :200])):
         assert score(ours).above(other)[1] == pytest.approx(independent)
+
+
+def test_clusters_are_drawn_whole_as_in_loops() -> None:
+    """Of three draws of the labels and clusters of 1 to 5 samples."""
+    rng = np.random.default_rng(3)
+    sizes = rng.integers(1, 6, 90)
+    clusters = rng.permutation(np.repeat(np.arange(90) * 7, sizes))
+    ours, theirs = (rng.random((3, len(clusters))) < share for share in (0.8, 0.6))
+    gap, half = paired(ours, theirs, clusters)
+    means = []
+    for _ in range(2000):
+        draws, picked = rng.integers(0, 3, 3), rng.integers(0, 90, 90)
+        total, count = 0.0, 0
+        for cluster in picked:
+            for i in np.flatnonzero(clusters == cluster * 7):
+                total += np.mean([float(ours[d, i]) - float(theirs[d, i]) for d in draws])
+                count += 1
+        means.append(total / count)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert gap == pytest.approx(ours.mean() - theirs.mean())
+    assert half == pytest.approx(max(gap - low, high - gap), rel=0.1)
+
+
+def test_copies_of_samples_tell_nothing_new() -> None:
+    ours, theirs = rights(0.8, 200, 0), rights(0.6, 200, 1)
+    copies = [np.repeat(x, 9, 1) for x in (ours, theirs)]
+    alone, clustered = paired(ours, theirs), paired(*copies, np.repeat(np.arange(200), 9))
+    assert clustered == pytest.approx(alone, rel=0.05)
+    assert paired(*copies)[1] < 0.4 * clustered[1]
+
+
+def test_one_cluster_alone_has_no_interval() -> None:
+    values = packed(rights(0.5, 9, 0)[0])
+    one = Score("knn", {}, 1.0, 1, 0, [9], 9, {"top1": [0.5]}, [], each=[values], clusters=packed(np.zeros(9)))
+    assert one.above(one) == (0.0, None)

@@ -31,6 +31,6 @@ def test_brightness_on_bright_pictures_is_told(tmp_path: Path, paper: int, stren
 
 def test_crops_of_paper_are_told_and_pictures_without_anything_are_not_counted(tmp_path: Path) -> None:
     said = ok("views", drawings(tmp_path / "x.npz", 128), "--policy.strength", "0", "--out", tmp_path / "v.png")
-    assert "0 are white and 0 black; --policy.scale 0.5,1 leaves more to see" in said
+    assert "are blank, though these are not; --policy.scale 0.5,1 leaves more to see" in said
     np.savez(tmp_path / "none.npz", x=np.arange(200, 220, dtype=np.uint8)[:, None, None] * np.ones((1, 16, 16), np.uint8))
     assert "blank" not in ok("views", tmp_path / "none.npz", "--out", tmp_path / "v.png")

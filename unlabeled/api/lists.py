@@ -19,20 +19,26 @@ WORDS = {
     "data": "data", "kinds": "kinds", "recipes": "",
 }  # fmt: skip
 """What can be listed, and the registry's kind of it; recipes are files."""
+ABOUT = {
+    "methods": "how to learn (--method)", "views": "what a method is shown of a sample (--views)",
+    "encoders": "the network that is trained (--encoder)", "optimizers": "how weights are moved (--optimizer)",
+    "protocols": "how an encoder is judged (evaluate --protocol)", "data": "data sets that have a name",
+    "kinds": "what a sample is (--kind)", "recipes": "settings of whole runs (--recipe)",
+}  # fmt: skip
 OPTIONS = {"views": "--views.", "encoders": "--encoder.", "optim": "--optimizer.", "kinds": "--kind."}
 """How options of a kind are typed; those of protocols follow a colon, and data have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """All names of a kind, with a line each; or one thing, with its options and their defaults.
+    """All names of a kind, with a line each; one thing, with its options and their defaults; or what kinds there are.
 
     Attributes:
-        what: a word of `WORDS`.
+        what: a word of `WORDS`; None for all words.
         name: of one thing; None for all.
     """
 
-    what: str
+    what: str | None = None
     name: str | None = None
 
     def lines(self) -> Iterator[RenderableType]:
@@ -41,6 +47,9 @@ class Names:
         Raises:
             UserError: a word or a name that nothing has.
         """
+        if self.what is None:
+            yield from _words()
+            return
         if self.what not in WORDS:
             near = registry.nearest(self.what, WORDS)
             raise UserError(f"nothing called {self.what!r} to list{near}; there are: {', '.join(WORDS)}")
@@ -64,3 +73,11 @@ class Names:
             yield "Those without a line are timm's; --encoder takes any of them."
         elif kind != "data":
             yield f"`unlabeled list {self.what} NAME` shows the options of one."
+
+
+def _words() -> Iterator[RenderableType]:
+    table = Table("word", "what is listed", box=None)
+    for word, about in ABOUT.items():
+        table.add_row(word, about)
+    yield table
+    yield "`unlabeled list WORD` lists them; `unlabeled list WORD NAME` shows the options of one."

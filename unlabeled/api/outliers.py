@@ -34,7 +34,8 @@ def outliers(
         data: samples, as for `pretrain`, of all splits (default: the run's own data).
         n: how many to draw and to show.
         k: neighbours that a sample is compared with (default: 5, ours).
-        out: CSV file of all samples, the least alike first; a picture of the first n lies beside it, as PNG.
+        out: CSV file of all samples, the least alike first, or a folder for `outliers.csv`; a picture of the first n lies
+            beside it, as PNG.
         accelerator: auto, cpu, cuda, mps.
         about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 

@@ -118,6 +118,7 @@ def pretrain(
 
     Raises:
         UserError: anything that the user can put right.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or the end of the terminal came; the run is saved, and `resume` goes on.
     """
     from unlabeled.training.given import named
     from unlabeled.training.pretrain import pretrain as run_it

@@ -22,7 +22,7 @@ def search(
     /,
     *,
     data: Any = None,
-    k: int = 10,
+    n: int = 10,
     out: str | Path = "search.png",
     accelerator: str = "auto",
     **about: Unpack[About],
@@ -31,13 +31,14 @@ def search(
 
     Args:
         run: folder of the run.
-        image: a file, or the number or the path of a sample of the data as this prints it, such as zip/member. One of the
-            data is not found itself. Numbers begin with 0 and go on from the training to the test samples, as in the table
-            that this prints and in what `evaluate` draws; write ./7 for a file 7. In Python also an image itself: an array
-            (H, W) or (H, W, C), a tensor (C, H, W), or one of PIL.
+        image: a file, or the number or the path of a sample of the data as this prints it, such as zip/member. What is of
+            the data is not found itself, nor are the pages of a file that is given, nor what equals an array. Numbers begin
+            with 0 and go on from the training to the test samples, as in the table that this prints and in what `evaluate`
+            draws; write ./7 for a file 7. In Python also an image itself: an array (H, W) or (H, W, C), a tensor (C, H, W),
+            or one of PIL.
         data: samples to search, as for `pretrain`, of all splits; they need no labels (default: the run's own data).
-        k: how many to find, at most.
-        out: PNG file to draw them in.
+        n: how many to find, at most.
+        out: PNG file to draw them in, or a folder for `search.png`.
         accelerator: auto, cpu, cuda, mps.
         about: what holds of the data, the same for every verb: see `unlabeled.about.About`.
 
@@ -49,4 +50,4 @@ def search(
     """
     from unlabeled.evaluating.search import search as search_it
 
-    return search_it(run, image, data=data, k=k, out=Path(out), accelerator=accelerator, about=about)
+    return search_it(run, image, data=data, n=n, out=Path(out), accelerator=accelerator, about=about)

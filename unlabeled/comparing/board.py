@@ -320,7 +320,7 @@ def buildable(row: Row, source: Source) -> bool:
     if recipe.batch_size > n:
         raise UserError(
             f"{row.name}: the batch size is {recipe.batch_size}, larger than the {counted(n, source.kind.nouns)} to "
-            f"train on: give --batch-size {max(1, n // 2)} or less"
+            f"train on: give --batch-size {max(1, n - n % recipe.accumulate)} or less"
         )
     for part in method.modules():
         if isinstance(part, Queue):

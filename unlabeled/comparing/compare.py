@@ -75,12 +75,12 @@ def compare(
     layers = [*[_shared(recipe) for recipe in stated[:1]], *base]
     common = compose(*layers)
     name = name_for_rows(data, out)
-    opened = open_labelled(common.data if data is None else data, common, root)
+    opened, judged = open_labelled(common.data if data is None else data, common, root)
     name = opened.train.name if data is None else name
     common = resolved(composed(opened.train, *layers, {"data": name}), opened.train)
     rows = _rows([str(text) for text in methods], base, common, opened, minutes)
     budget = limited or {"epochs": common.epochs}
-    judge = Judge(opened, few=True, seed=common.seed, accelerator=accelerator)
+    judge = Judge(judged, few=True, seed=common.seed, accelerator=accelerator)
     question = {
         "verb": "compare", "data": identity(opened), "protocol": judge.protocol, "budget": budget, "seed": common.seed,
         "views": opened.train.kind.views(), **{name: v for name, v in common.to_dict().items() if name in SHARED},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from unlabeled.probes.base import check_classes
 from unlabeled.probes.draws import evaluate_features
 from unlabeled.probes.extract import features, precision_of, raw
 from unlabeled.probes.finetune import Finetune
+from unlabeled.probes.paired import Clusters
 from unlabeled.probes.score import Score
 from unlabeled.probes.subject import Subject
 from unlabeled.recipe import Recipe
@@ -66,8 +68,8 @@ class Judge:
         ]
         tell("kNN and a linear classifier")
         scores = {
-            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed),
-            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed),
+            "knn": evaluate_features(*splits, protocol=KNN, seed=self.seed, clusters=self.clusters()),
+            "linear": evaluate_features(*splits, protocol=LINEAR, seed=self.seed, clusters=self.clusters()),
         }
         if self.few:
             scores["knn_few"] = evaluate_features(*splits, protocol=KNN, amount=FEW, draws=DRAWS, seed=self.seed)
@@ -94,14 +96,22 @@ class Judge:
             tell("what two views share")
             about |= parabola.information(run, test, self.accelerator)
         unlearned = {} if run.learned else {"raw": self.raw()}
-        return {"figures": figures, "each": scores["knn"].each, **about, **unlearned}
+        alike = {"clusters": scores["knn"].clusters} if scores["knn"].clusters else {}
+        return {"figures": figures, "each": scores["knn"].each, **alike, **about, **unlearned}
+
+    def clusters(self) -> Clusters | None:
+        """Returns which test images that can be read are not independent of each other."""
+        assert self.data.test is not None
+        alike = self.data.clusters()
+        return alike and Clusters(*alike).at(self.data.test.good())
 
     def raw(self) -> dict[str, Any]:
         """Measures by kNN what needs no encoder, such as pixels: what stands in the row of the untrained encoder."""
         assert self.data.test is not None
         score = evaluate_features(
-            *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed
-        )
+            *labelled(self.data.train, raw), *labelled(self.data.test, raw), protocol=KNN, seed=self.seed,
+            clusters=self.clusters(),
+        )  # fmt: skip
         name = RAW[self.data.train.kind.raw]
         return {
             "name": name,
@@ -112,8 +122,9 @@ class Judge:
         }
 
 
-def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
-    """Returns the data, of a kind whose options are all settled.
+def open_labelled(named: Any, recipe: Recipe, root: Any) -> tuple[Data, Data]:
+    """Returns the data, of a kind whose options are all settled, as they are trained on, and as `evaluate` reads them: at
+    the size at which encoders judge, where that is another.
 
     Raises:
         UserError: none given, not a path or name, without labels of two classes, or anything else wrong with it.
@@ -133,7 +144,9 @@ def open_labelled(named: Any, recipe: Recipe, root: Any) -> Data:
         check_classes(_good(source)[1], f"{source.name!r}, {where}")
     for remark in data.remarks():
         console().print(remark, soft_wrap=True)
-    return open_data(named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
+    how = partial(open_data, named, kind=train.kind.resolved(train.form), root=root, seed=recipe.seed, roles=recipe.roles)
+    opened, judged = how(), how(judged=True)
+    return opened, opened if judged.train.form.fields == opened.train.form.fields else judged
 
 
 def identity(data: Data) -> dict[str, Any]:

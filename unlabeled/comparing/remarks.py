@@ -116,7 +116,7 @@ def _apart(row: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[float, floa
     """How far a row is above another by kNN, and half the 95% interval of that: sample by sample, but for rows of an older
     version, which do not say which samples were right."""
     if row.get("each") and base.get("each"):
-        return apart(tuple(row["each"]), tuple(base["each"]))
+        return apart(tuple(row["each"]), tuple(base["each"]), row.get("clusters") or base.get("clusters") or "")
     ours, theirs = mean(row["figures"]["knn"]), mean(base["figures"]["knn"])
     error = math.sqrt((ours * (1 - ours) + theirs * (1 - theirs)) / row["tested"])
     return ours - theirs, 1.96 * error

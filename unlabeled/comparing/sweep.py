@@ -59,7 +59,7 @@ def sweep(
     layers = [*([read(recipe_file)] if recipe_file else []), *policy, layer]
     base = compose(*layers)
     named = base.data if data is None else name_for_rows(data, out)
-    opened = open_labelled(base.data if data is None else data, base, root)
+    opened, judged = open_labelled(base.data if data is None else data, base, root)
     if "seed" in values and opened.held_out:
         raise UserError(
             f"--grid seed=...: {opened.train.name!r} has no test split of its own, and the seed draws which images are held "
@@ -71,7 +71,7 @@ def sweep(
     make = partial(composed, opened.train, *layers)
     rows = [Row(_name(chosen), make(chosen), {"values": chosen}) for chosen in combinations]
     budget = budget_of(minutes, {*values, *layer})
-    judge = Judge(opened, few=False, seed=base.seed, accelerator=accelerator)
+    judge = Judge(judged, few=False, seed=base.seed, accelerator=accelerator)
     question = {
         "verb": "sweep", "data": identity(opened), "protocol": judge.protocol, "axes": list(values),
         **_shared(base.to_dict(), [*values, *(["epochs"] if budget else [])]), **budget,

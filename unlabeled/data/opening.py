@@ -27,7 +27,7 @@ from unlabeled.data.kinds.kind import build, suffix_of, suffixes
 from unlabeled.data.labels import labels_of
 from unlabeled.data.reader import Listing, Splits
 from unlabeled.data.source import Source, open_source
-from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by
+from unlabeled.data.split import BALANCED, BY_CONTENT, even_draw, hold_out, hold_out_by, seed_in
 from unlabeled.errors import UserError
 from unlabeled.recipe import INVARIANCES, Roles
 from unlabeled.registry import Choice
@@ -51,6 +51,7 @@ class Data:
         split: how test was held out of the only split there was, say so beside every figure; "" where it was not.
         group: the column whose values the splits must not share, "" for none.
         undivided: whether nothing could be held out, as all samples are the same, or of one group.
+        instead: says by which seed test was held out where the one asked for leaves all on one side; "" where it does not.
     """
 
     train: Source
@@ -58,6 +59,7 @@ class Data:
     split: str = ""
     group: str = ""
     undivided: bool = False
+    instead: str = ""
 
     @property
     def held_out(self) -> bool:
@@ -111,6 +113,21 @@ class Data:
         values = f"{held:,} of {counted(kept + held, 'values')} of {self.group!r}"
         return f"{values} {'is' if held == 1 else 'are'} held out, {share}"
 
+    def clusters(self) -> tuple[str, Array] | None:
+        """Tells which test samples are not independent, as they have one value of the group, or are parts of one file: what
+        they share, in a word, and the cluster of each, (M,) int64. None where each stands alone."""
+        test = self.test
+        if test is None:
+            return None
+        source = "source" if "source" in test.columns and "source" not in test.named else ""
+        for name, word in ((self.group, self.group), (source, "file")):
+            if name in test.columns:
+                which, values = numbered(test.columns[name])
+                own = len(values) + np.arange(len(which))  # of those without a value
+                if len(values) < int((which >= 0).sum()):
+                    return word, np.where(which < 0, own, which)
+        return None
+
     def remarks(self, used: Sequence[str] = ()) -> list[str]:
         """Returns what the user should know of files, columns, labels, groups and the cache, in sentences; `used` are
         columns that the method learns beside the labels."""
@@ -151,7 +168,8 @@ class Data:
         """Returns what was read otherwise than one may think, or not at all, in sentences."""
         there = [source for source in (self.train, self.test) if source is not None]
         alone = [f"{self.alone()}; figures need train=PATH,test=PATH."] if self.undivided else []
-        return [*dict.fromkeys(remark for source in there for remark in source.notices), *alone]
+        said = [*dict.fromkeys(remark for source in there for remark in source.notices), *alone]
+        return [*said, self.instead] if self.instead else said
 
     def alone(self) -> str:
         """Says that nothing could be held out, and why."""
@@ -163,7 +181,7 @@ class Data:
         """Says which columns are not used, and why there are no labels."""
         train = self.train
         said = [f"No labels: {train.remark}."] if train.remark else []
-        rest = [name for name in train.columns if name not in (train.label, self.group, *used)]
+        rest = [name for name in train.named if name not in (train.label, self.group, *used)]
         if not rest:
             return said
         listed = ", ".join(rest[:5]) + f" and {len(rest) - 5:,} more" * (len(rest) > 5)
@@ -207,8 +225,8 @@ def open_data(
         root: where named sets are looked for and downloaded to; default `$UNLABELED_DATA`.
         seed: of the held-out split, and of the draw of a part of the samples; None is 0, and holds nothing out.
         roles: which of its columns are what, and how many samples are taken.
-        split: how samples are held out, each by its content, or its group's name, and the seed; `BALANCED` is for runs of
-            earlier versions; None holds nothing out.
+        split: how samples are held out, each by its content, or its group's name, and the seed, or the seed that a run names
+            here; `BALANCED` is for runs of earlier versions; None holds nothing out.
         judged: whether an encoder is asked for its features, and the samples are not learned from: it is then shown what it
             would see of the files themselves. The kind is then a run's.
 
@@ -221,7 +239,7 @@ def open_data(
     if roles.columns:
         train, test = _with_parts(train, roles), test and _with_parts(test, roles)
     made = build(Choice(train.kind, kind.options))
-    train, test, roles = _divided(in_parts(train, made), test and in_parts(test, made), roles)
+    train, test, roles = _divided(in_parts(train, made), test and in_parts(test, made, "test split"), roles)
     if roles.limit:
         train, test = _few(train, test, roles, 0 if seed is None else seed)
     group = column(train.columns, roles.group, "--group", train.name) if roles.group else None
@@ -232,15 +250,22 @@ def open_data(
     if test is not None:
         tested = labels_of(test, roles.label, labels, needed)
         second = open_source(test, tested, made, source.form, _CHECK_SECONDS[1], channels, len(source))
-        return Data(source.among(second.classes), second, group=roles.group)
+        given = train.group if train.group in second.columns else ""
+        return Data(source.among(second.classes), second, group=roles.group or given)
     if not roles.group and train.group:
         roles, group = replace(roles, group=train.group), train.columns[train.group]
     if seed is None or split is None:
         return Data(source, None, group=roles.group)
-    rest, held = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
+    rest, held, by = _sides(source, group, seed, split, source.name + f": column {roles.group!r}" * bool(roles.group))
     if not len(held):
         return Data(source, None, group=roles.group, undivided=True)
-    return Data(source.subset(rest), source.subset(held), split, roles.group)
+    said = ""
+    if by not in (None, seed):
+        what = f"values of {roles.group!r}" if roles.group else source.kind.nouns
+        why = f"seed {seed} leaves all {what} on one side, and " if by != seed_in(split, seed) else ""
+        said = f"{source.name}: {why}what is held out is as seed {by} has it{', as in the run' * (not why)}."
+        split = f"{BY_CONTENT} {by}"
+    return Data(source.subset(rest), source.subset(held), split, roles.group, instead=said)
 
 
 def is_relative(words: str) -> bool:
@@ -298,13 +323,13 @@ def _few(train: Listing, test: Listing | None, roles: Roles, seed: int) -> Split
     return limited(train, labels, roles.limit, of, seed), test
 
 
-def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array]:
-    """Positions of train and test."""
+def _sides(source: Source, group: Array | None, seed: int, split: str, name: str) -> tuple[Array, Array, int | None]:
+    """Positions of train and test, and the seed by which they are."""
     kind = source.kind
     if split == BALANCED:
         groups = None if group is None else numbered(group)[0]
-        return hold_out(len(source), source.labels, seed, name, noun=kind.noun, groups=groups)
-    return hold_out_by(source.contents() if group is None else group_keys(group), seed, name, kind.nouns)
+        return *hold_out(len(source), source.labels, seed, name, noun=kind.noun, groups=groups), seed
+    return hold_out_by(source.contents() if group is None else group_keys(group), seed_in(split, seed))
 
 
 def group_keys(group: Array) -> list[bytes | None]:

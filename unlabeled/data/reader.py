@@ -85,6 +85,7 @@ class Listing:
         columns: see `unlabeled.data.columns.Columns`; of text and numbers, labels among them.
         label: the column that holds the labels where the format says so; "" where it does not.
         declared: column -> names of the classes that its integers stand for, where the format has them.
+        made: the columns that were not given, and say which part of which file a sample is.
         group: the column whose values are not divided between training and held-out samples, unless the user names another;
             "" for none.
         unlabelled: why what seems to be labels was not taken; "" for nothing to say.
@@ -101,6 +102,7 @@ class Listing:
     columns: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     label: str = ""
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    made: frozenset[str] = frozenset()
     group: str = ""
     unlabelled: str = ""
     remarks: tuple[str, ...] = ()

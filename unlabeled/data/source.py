@@ -88,6 +88,11 @@ class Source:
         return {name: values[self._rows] for name, values in self._listing.columns.items()}
 
     @property
+    def named(self) -> list[str]:
+        """The columns that the data were given with, by name: not those that say which part of a file a sample is."""
+        return [name for name in self._listing.columns if name not in self._listing.made]
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What was read otherwise than one may think, or not at all, in sentences."""
         return (*self._listing.remarks, *(f"{line}." for line in self.form.said))
@@ -96,7 +101,7 @@ class Source:
     def candidates(self) -> str:
         """What else may hold labels, as the end of a sentence that misses them; "" for nothing."""
         why = f" ({self.remark})" * bool(self.remark)
-        return why + f"; or name a column with --label: {', '.join(self.columns)}" * bool(self._listing.columns)
+        return why + f"; or name a column with --label: {', '.join(self.named)}" * bool(self.named)
 
     @property
     def skipped(self) -> list[Skipped]:

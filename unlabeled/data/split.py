@@ -15,8 +15,8 @@ from unlabeled.words import counted
 
 HELD_OUT = 0.2
 BY_CONTENT, BALANCED = "content", "balanced"
-"""How samples are held out: each by its own content and the seed; and, in runs that have no word for it, evenly over the
-classes by their places among all samples."""
+"""How samples are held out: each by its own content and the seed, or another seed where that is named after the word; and,
+in runs that have no word for it, evenly over the classes by their places among all samples."""
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +38,15 @@ def on_test_side(keys: Sequence[bytes | None], seed: int) -> Array:
     return np.array([key is not None and held[key] for key in keys], bool)
 
 
+def seed_in(split: str, seed: int) -> int:
+    """Returns the seed by which samples are held out: the one that is named after the word, or else the one that is given.
+
+    >>> seed_in("content", 0), seed_in("content 5", 0)
+    (0, 5)
+    """
+    return int(split.partition(" ")[2] or seed)
+
+
 def separating_seed(keys: Sequence[bytes | None]) -> int | None:
     """Returns the first seed below 100 that holds out a tenth to three tenths, or else what is nearest to a fifth; None
     where each holds out all or nothing."""
@@ -51,25 +60,18 @@ def separating_seed(keys: Sequence[bytes | None]) -> int | None:
     return next((seed for off, seed in usable if off <= HELD_OUT / 2), min(usable, default=(0.0, None))[1])
 
 
-def hold_out_by(keys: Sequence[bytes | None], seed: int, name: str, nouns: str) -> tuple[Array, Array]:
-    """Returns the sorted positions of train and of test, as `on_test_side` has them; all and none where no seed divides
-    them.
-
-    Raises:
-        UserError: all are on one side; it says which seed separates them.
+def hold_out_by(keys: Sequence[bytes | None], seed: int) -> tuple[Array, Array, int | None]:
+    """Returns the sorted positions of train and of test, as `on_test_side` has them, and the seed that divides them: where
+    the one that is given leaves all on one side, as it may with few groups, and always does with what was the training side
+    before, it is `separating_seed`'s. None where no seed divides them, with all and none.
     """
-    held = on_test_side(keys, seed)
+    held, by = on_test_side(keys, seed), seed
     if held.all() or not held.any():
-        which = "all" if held.any() else "none"
         other = separating_seed(keys)
         if other is None:
-            return np.arange(len(keys)), np.arange(0)
-        different = len({*keys} - {None})
-        raise UserError(
-            f"{name}: {which} of its {counted(len(keys), nouns)} ({different:,} different) would be held out by seed "
-            f"{seed}: give --seed {other}, or train=PATH,test=PATH"
-        )
-    return np.flatnonzero(~held), np.flatnonzero(held)
+            return np.arange(len(keys)), np.arange(0), None
+        held, by = on_test_side(keys, other), other
+    return np.flatnonzero(~held), np.flatnonzero(held), by
 
 
 def balanced_draw(labels: Array, amount: int | float, seed: int) -> Array:

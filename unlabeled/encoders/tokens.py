@@ -9,6 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from unlabeled.errors import UserError
+from unlabeled.parts.patches import positions
 
 
 def vit(backbone: nn.Module) -> Any:
@@ -56,3 +57,15 @@ def visible(backbone: nn.Module, x: Tensor, keep: Tensor) -> tuple[Tensor, list[
     tokens = network.norm(tokens)
     maps[-1] = tokens[:, prefix:].mT
     return network.forward_head(tokens), maps
+
+
+@torch.no_grad()
+def fix_positions(backbone: Any) -> None:
+    """Puts fixed sines and cosines in place of the positions that a ViT would learn, of its patches; none for its class
+    token (He et al. 2021, appendix A.1)."""
+    if backbone.pos_embed is not None:
+        rows, columns = backbone.patch_embed.grid_size
+        fixed = positions(rows, columns, backbone.embed_dim)  # (N, D)
+        backbone.pos_embed.zero_()
+        backbone.pos_embed[0, -len(fixed) :] = fixed
+        backbone.pos_embed.requires_grad_(False)

@@ -27,24 +27,29 @@ BALANCED = "balanced"
 Scores = Mapping[tuple[str, str], Sequence[Score]]
 """(subject, labels) -> one score for each protocol."""
 
-IN_WORDS = {BALANCED: "balanced accuracy", "auroc": "AUROC"}
-"""Figures by which two encoders are compared where classes are uneven, beside the first."""
+IN_WORDS = {"auroc": "AUROC", BALANCED: "balanced accuracy"}
+"""Figures by which two encoders are compared where classes are uneven, before the first; the leading one first."""
 
 
 class Pair(NamedTuple):
-    """Labels, score of the run, rival, its score, and the figure that is compared; None for the first."""
+    """Labels, score of the run, rival, its score, the figure that is compared, None for the first; and whether it leads."""
 
     labels: str
     ours: Score
     rival: str
     theirs: Score
     figure: str | None = None
+    leads: bool = True
 
 
 def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool = True, advice: str = "") -> str | None:
     """Returns whether pretraining helped, then how the encoder stands beside raw features, by how much and against what
-    spread; and unless it is better than both, and nowhere worse, what to try. Compared is each protocol's first figure;
-    where classes are uneven, balanced accuracy and AUROC too, and accuracy only where neither always names one class.
+    spread; and unless it is better than both, and nowhere worse, what to try.
+
+    Of each protocol one figure leads, and it alone makes better: the first; where two classes are uneven AUROC, which does
+    not hang on where a classifier draws the line between them, and where more are, balanced accuracy. The others stand in
+    brackets: balanced accuracy, and accuracy where neither always names one class. One of them that is worse makes what
+    helped help in part.
 
     Whether it helped is said of the untrained encoder of the same shape alone, and only where that was measured: raw
     features may be worse than any network, or better than all. What is worse beyond the spread is always named, with its
@@ -70,7 +75,8 @@ def answer(scores: Scores, titles: Sequence[str], kind: Kind, *, learned: bool =
     rivals, untrained, raw = list(met), met["random"], met[kind.raw]
     shown = {rival: next((pair for pair in pairs if (pair.labels, pair.ours.title) == (labels, ours.title)), None)
              for rival, pairs in met.items()}  # fmt: skip
-    figure = f"{ours.title} {with_labels(labels)} gives {ours.text()}"
+    leading = f" {IN_WORDS[ours.leading]}" if ours.leading in IN_WORDS else ""
+    figure = f"{ours.title} {with_labels(labels)} gives {ours.text(ours.leading)}{leading}"
     if not learned:
         said = [f"This encoder was not trained: {figure}."]
     elif not untrained:
@@ -130,24 +136,26 @@ def _met(scores: Scores, titles: Sequence[str], kind: Kind) -> tuple[dict[str, l
     if not judged:
         return None
     rivals = ["random", kind.raw, *dict.fromkeys(name for name, _ in scores if name not in ("run", "random", kind.raw))]
-    met = {rival: [Pair(labels, ours, rival, theirs, figure)
+    met = {rival: [Pair(labels, ours, rival, theirs, figure, leads)
                    for labels, ours in judged for theirs in scores.get((rival, labels), ()) if theirs.title == ours.title
-                   for figure in _compared(ours, theirs)]
+                   for figure, leads in _compared(ours, theirs)]
            for rival in rivals}  # fmt: skip
     untrained, raw = met["random"], met[kind.raw]
     verdict = _beyond(untrained or raw)
     asked = Counter((pair.labels, pair.ours.title) for pair in [*untrained, *raw])
-    bears = Counter((pair.labels, pair.ours.title) for pair in [*untrained, *raw] if _beyond([pair]) == verdict)
+    bears = Counter((pair.labels, pair.ours.title) for pair in [*untrained, *raw] if pair.leads and _clear(pair) == verdict)
     labels, ours = max(judged, key=lambda one: (asked[one[0], one[1].title], bears[one[0], one[1].title]))
     return met, labels, ours
 
 
-def _compared(ours: Score, theirs: Score) -> list[str | None]:
-    """By which figures: where classes are uneven, who always names the largest is mostly right, which says nothing."""
+def _compared(ours: Score, theirs: Score) -> list[tuple[str | None, bool]]:
+    """By which figures, and which of them leads: where classes are uneven, who always names the largest is mostly right,
+    which says nothing."""
     uneven = [name for name in IN_WORDS if name in ours.metrics and name in theirs.metrics]
     if BALANCED not in uneven:
-        return [None]
-    return [*([] if ours.constant or theirs.constant else [None]), *uneven]
+        return [(None, True)]
+    figures = [*uneven, *([] if ours.constant or theirs.constant else [None])]
+    return [(figure, i == 0) for i, figure in enumerate(figures)]
 
 
 def _constant(scores: Scores, titles: Sequence[str]) -> list[str]:
@@ -159,34 +167,41 @@ def _constant(scores: Scores, titles: Sequence[str]) -> list[str]:
 
 def _verdict(untrained: Sequence[Pair]) -> str:
     """What a run did beside the encoder of the same shape that was not trained."""
-    better, worse = (any(_beyond([pair]) == way for pair in untrained) for way in (1, -1))
+    better, worse = (any(_clear(pair) == way and pair.leads for pair in untrained) for way in (1, -1))
     if better:
-        return "Pretraining helped only in part" if worse else "Pretraining helped"
+        in_part = any(_clear(pair) < 0 for pair in untrained)
+        return "Pretraining helped only in part" if in_part else "Pretraining helped"
     return "Pretraining made features worse" if worse else "Pretraining made no clear difference"
 
 
 def _beyond(pairs: Sequence[Pair]) -> int:
-    """1: better by more than the spread somewhere and nowhere worse by more than it; -1: the other way round; 0: else."""
-    better = any(_gap(pair) > _spread(pair) for pair in pairs)
-    worse = any(_gap(pair) < -_spread(pair) for pair in pairs)
-    return int(better) - int(worse)
+    """1: better by more than the spread somewhere and nowhere worse by more than it, by the figures that lead; -1: the other
+    way round; 0: else."""
+    ways = {_clear(pair) for pair in pairs if pair.leads}
+    return int(1 in ways) - int(-1 in ways)
+
+
+def _clear(pair: Pair) -> int:
+    """1: better by more than the spread; -1: worse by more than it; 0: neither."""
+    return int(_gap(pair) > _spread(pair)) - int(_gap(pair) < -_spread(pair))
 
 
 def _told(pairs: Sequence[Pair], shown: Pair | None) -> str:
     """By how much it is better or worse than a rival where it is put into figures, and where else it is otherwise."""
     sign, elsewhere = _beyond(pairs), ""
-    if shown is None or (sign and _beyond([shown]) != sign):  # it does not show what is the case
-        first, shown = shown, max(pairs, key=lambda pair: (_beyond([pair]) == sign, abs(_gap(pair))))
+    if shown is None or (sign and _clear(shown) != sign):  # it does not show what is the case
+        leading = [pair for pair in pairs if pair.leads]
+        first, shown = shown, max(leading, key=lambda pair: (_clear(pair) == sign, abs(_gap(pair))))
         elsewhere = f" by {shown.ours.title} {with_labels(shown.labels)}" * (first is None or first[:2] != shown[:2])
     beside = [pair for pair in pairs if pair is not shown and pair[:2] == shown[:2]]
     said, others = [_by(shown, elsewhere, beside)], [pair for pair in pairs if pair[:2] != shown[:2]]
-    ways = {way: [pair for pair in others if _beyond([pair]) == way] for way in (-1, 0, 1)}
-    if len(ways[1]) == len(others) and _beyond([shown]) == 1:
-        alike = len(ways[1]) + len(beside) + 1 if all(_beyond([pair]) == 1 for pair in beside) else len(ways[1])
+    ways = {way: [pair for pair in others if _clear(pair) == way] for way in (-1, 0, 1)}
+    if len(ways[1]) == len(others) and _clear(shown) == 1:
+        alike = len(ways[1]) + len(beside) + 1 if all(_clear(pair) == 1 for pair in beside) else len(ways[1])
         which = f"all {alike}" if alike == len(pairs) else f"all {alike} other"
         return said[0] + f", and more than the spread in {which} comparisons" * bool(others)
     for way, word in ((-1, "less"), (1, "more"), (0, "no clear difference")):
-        if ways[way] and (way < 1 or _beyond([shown]) < 1):
+        if ways[way] and (way < 1 or _clear(shown) < 1):
             said.append(f"{word} by {_where(ways[way])}")
     return "; ".join(said)
 

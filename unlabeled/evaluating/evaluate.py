@@ -35,13 +35,15 @@ from unlabeled.files import cannot_write, in_turn, write_whole
 from unlabeled.probes.base import Draws, Shown
 from unlabeled.probes.classified import Classified
 from unlabeled.probes.draws import evaluate_features, evaluate_images, evaluate_new_classes
+from unlabeled.probes.paired import Clusters
 from unlabeled.probes.score import Score, file_name, of_file
 from unlabeled.probes.spelling import Asked, parse_protocol, takes_labels
 from unlabeled.probes.subject import Subject
 from unlabeled.run import Run, environment
 
-Opened = tuple[Source, Source, str, np.ndarray]
-"""Training and test split, the latter in words, and the classes to judge on that are new to the run."""
+Opened = tuple[Source, Source, str, Clusters | None, np.ndarray]
+"""Training and test split; the latter in words, and which of its samples are not independent; and the classes to judge on
+that are new to the run."""
 
 PICTURES = "pictures"
 """Folder of a run that protocols draw into."""
@@ -145,10 +147,10 @@ class _Question:
         """The data, as the protocols need them."""
         channels = self.run.encoder().front.channels
         labelled = all(self.flags("needs_labels", True))
-        train, test, words = splits(data, self.run, channels, labelled, self.about)
+        train, test, words, clusters = splits(data, self.run, channels, labelled, self.about)
         check_channels(train, channels)
         new = new_classes(self.run, train) if any(self.flags("new_classes", False)) else np.empty(0, np.int64)
-        return train, test, words, new
+        return train, test, words, clusters, new
 
 
 def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictures: Path | None) -> Evaluation:
@@ -156,7 +158,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
 
     A protocol that cannot be had is left out and named, as long as another can.
     """
-    train, test, split, new = opened
+    train, test, split, clusters, new = opened
     same, stamp = identity(question.run.encoder(), train, test), _stamp(question.path)
     before = earlier(question.path, same) if train.lasting and test.lasting else Earlier()
     if pictures and not before.scores:
@@ -174,7 +176,7 @@ def _evaluate(question: _Question, judged: Sequence[Any], opened: Opened, pictur
             subject = make(train)
             supervised += [subject.name] if subject.saw_labels and subject.name != "run" else []
             drawer = _drawer(question, pictures, subject, train, test, drawn, beside)
-            judge = _Judge(subject, train, test, new, question.draws, question.seed, drawer)
+            judge = _Judge(subject, train, test, new, clusters, question.draws, question.seed, drawer)
             for item in asked:
                 bar.update(task, said=f"{called(subject.name)}: {item.choice.name}")
                 try:
@@ -242,9 +244,10 @@ class _Judge:
     """All protocols on one subject."""
 
     def __init__(
-        self, subject: Subject, train: Source, test: Source, new: np.ndarray, draws: int | None, seed: int, then: Any
-    ) -> None:
-        self.subject, self.train, self.test, self.new = subject, train, test, new
+        self, subject: Subject, train: Source, test: Source, new: np.ndarray, clusters: Clusters | None, draws: int | None,
+        seed: int, then: Any,
+    ) -> None:  # fmt: skip
+        self.subject, self.train, self.test, self.new, self.clusters = subject, train, test, new, clusters
         self.draws, self.seed, self.then = draws, seed, then
 
     def __call__(self, item: Asked, kind: Any, amounts: Sequence[str]) -> list[tuple[str, Score]]:
@@ -270,7 +273,7 @@ class _Judge:
                     text,
                     evaluate_images(
                         self.subject, self.train, self.test, draws=self.draws,
-                        then=partial(self.then, item, text, None), amount=_amount(text), **shared,
+                        then=partial(self.then, item, text, None), amount=_amount(text), clusters=self.clusters, **shared,
                     ),
                 )
                 for text in texts
@@ -279,12 +282,13 @@ class _Judge:
             texts = [TESTED if getattr(kind, "needs_labels", True) else NONE]
         splits = [*labelled(self.train, self.subject.features), *labelled(self.test, self.subject.features)]
         rows = _good(self.train), _good(self.test)
+        clusters = self.clusters and self.clusters.at(rows[1])
         return [
             (
                 text,
                 evaluate_features(
                     *splits, draws=self.draws or 10, amount=_amount(text),
-                    then=partial(self.then, item, text, rows), **shared,
+                    then=partial(self.then, item, text, rows), clusters=clusters, **shared,
                 ),
             )
             for text in texts

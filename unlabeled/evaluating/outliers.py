@@ -19,6 +19,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
 
 from unlabeled.about import About
+from unlabeled.console import console
 from unlabeled.data import left_out
 from unlabeled.errors import UserError
 from unlabeled.evaluating.samples import Samples, open_samples, represented
@@ -117,6 +118,7 @@ def outliers(
     about: About,
 ) -> Outliers:
     """Does what `unlabeled.api.outliers.outliers` says."""
+    out = out / "outliers.csv" if out.is_dir() else out
     _check(n, k, out)
     opened_run = Run.judged(run)
     encoder = opened_run.encoder()
@@ -125,6 +127,8 @@ def outliers(
     good = np.flatnonzero(samples.good())
     if len(good) < 3:
         raise UserError(f"the data have {counted(len(good), samples.kind.nouns)} that can be read: give --data with more")
+    nouns = counted(len(good), samples.kind.nouns)
+    console().print(f"comparing {nouns} by their neighbours, isolation forest and local outlier factor", soft_wrap=True)
     scores = {"neighbours": unlike(h[torch.from_numpy(good)], min(k, len(good) - 1)), **detectors(h[good].numpy())}
     order = np.argsort(-scores["neighbours"], kind="stable")
     labels = [samples.label(int(i)) for i in good]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from unlabeled.evaluating.subjects import FEATURES
 from unlabeled.probes.subject import Subject
 from unlabeled.run import Run
 from unlabeled.training.setup import make_fabric
+
+PART = re.compile(r"\[\w+ \d+\]$")
+"""What follows the path of a file where a sample is a part of it: a page, a slice, a tile."""
 
 
 class Samples:
@@ -46,12 +51,20 @@ class Samples:
         """Returns (n,) bool, False for those that are known to be bad."""
         return np.concatenate([source.good() for source in self.sources])
 
-    def number_of(self, path: str | Path) -> int | None:
-        """Finds the number of a file, or a member of an archive, that is one of the samples; None of one that is not."""
+    def numbers_of(self, path: str | Path) -> list[int]:
+        """Finds the number of a sample by its path as it is printed, such as a member of an archive or a page of a file; or
+        those of a file, with all of its parts. None of what is no sample."""
+        paths = [self.path(i) for i in range(len(self))]
+        if str(path) in paths:
+            return [paths.index(str(path))]
         asked = Path(path)
-        there = [i for i in range(len(self)) if Path(self.path(i)).name == asked.name]
-        named = next((i for i in there if self.path(i) == str(path)), None)
-        return next((i for i in there if Path(self.path(i)).resolve() == asked.resolve()), None) if named is None else named
+        files = [Path(PART.sub("", found)) for found in paths]
+        return [i for i, file in enumerate(files) if file.name == asked.name and file.resolve() == asked.resolve()]
+
+    def equal_to(self, sample: Fields, among: Iterable[int]) -> list[int]:
+        """Finds the numbers of samples, of those given, that are the same as one (1, ...), value for value."""
+        there = ((i, self.fetch(i)) for i in among)
+        return [i for i, found in there if all(torch.equal(found[name], value) for name, value in sample.items())]
 
     def fetch(self, number: int) -> Fields:
         """Returns one sample, (1, ...) each field."""

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
+from torch.nn import functional as F
 
 from unlabeled.about import About
 from unlabeled.data import Source
@@ -31,6 +32,8 @@ from unlabeled.run import Run
 
 MOST = 100
 """Images that a picture shows beside each other."""
+SAME = 1e-3
+"""Below 1 by less than this is the cosine of an image with itself, whatever the rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +83,20 @@ def search(
     image: Any,
     *,
     data: Any,
-    k: int,
+    n: int,
     out: Path,
     accelerator: str,
     about: About,
 ) -> Found:
     """Does what `unlabeled.api.search.search` says."""
-    _check(k, out)
+    out = out / "search.png" if out.is_dir() else out
+    _check(n, out)
     opened_run = Run.judged(run)
     encoder, kind = opened_run.encoder(), build(opened_run.recipe.kind)
     raw = _given(kind, image)
     everything = open_samples(opened_run, encoder, data, about)
-    number = None if _in_memory(image) else _number(image, everything, raw is None)
+    own = [] if _in_memory(image) else _numbers(image, everything, raw is None)
+    number = own[0] if len(own) == 1 else None
     decoded = _decoded(raw, image, everything.sources[0]) if number is None else {}
     h, encoder = represented(opened_run, encoder, everything, accelerator)
     said = f"{kind.noun} {number} of {everything.name}" if number is not None and raw is None else _called(image, kind)
@@ -99,10 +104,12 @@ def search(
         query = {name: torch.from_numpy(in_bytes(value)) for name, value in decoded.items()}
         with torch.no_grad():
             seen = torch.from_numpy(in_floats(decoded[kind.name])).to(next(encoder.parameters()).device)
-            asked, label = encoder(seen).float().cpu(), ""
+            asked, label = encoder(seen).float().cpu(), everything.label(own[0]) if own else ""
+        if _in_memory(image):
+            own = everything.equal_to(query, np.flatnonzero((h @ F.normalize(asked).T)[:, 0].numpy() > 1 - SAME).tolist())
     else:
         query, asked, label = everything.fetch(number), h[number : number + 1], everything.label(number)
-    found = _nearest(asked, h, everything, number, k)
+    found = _nearest(asked, h, everything, own, n)
     neighbours = [Neighbour(i, everything.path(i), everything.label(i), similarity) for i, similarity in found]
     tiles = [
         Tile(
@@ -117,34 +124,34 @@ def search(
     return Found(said, label, neighbours, out)
 
 
-def _check(k: int, out: Path) -> None:
+def _check(n: int, out: Path) -> None:
     """Refuses a picture that cannot be drawn."""
-    if k < 1:
-        raise UserError(f"k is {k}, and must be at least 1")
-    if k > MOST:
-        raise UserError(f"k is {k}, and a picture shows {MOST} at most: give --k {MOST} or less")
+    if n < 1:
+        raise UserError(f"n is {n}, and must be at least 1")
+    if n > MOST:
+        raise UserError(f"n is {n}, and a picture shows {MOST} at most: give --n {MOST} or less")
     if out.suffix.lower() != ".png":
         raise UserError(f"cannot draw into {str(out)!r}: give a name that ends in .png")
     if not out.parent.is_dir():
         raise UserError(f"there is no folder {str(out.parent)!r}: make it, or write elsewhere")
 
 
-def _nearest(asked: Tensor, h: Tensor, images: Samples, number: int | None, k: int) -> list[tuple[int, float]]:
-    """Numbers and cosines of the k images most similar to `asked` (1, D), less that of this number, of h (n, D).
+def _nearest(asked: Tensor, h: Tensor, images: Samples, own: list[int], n: int) -> list[tuple[int, float]]:
+    """Numbers and cosines of the n images most similar to `asked` (1, D), less its own numbers, of h (N, D).
 
     Features may have been kept from another time, so what is bad shows only when images are fetched.
     """
     while True:
         good = images.good()
-        if number is not None and not good[number]:
+        if own and not good[own].any():
             raise UserError(
-                f"{images.kind.noun} {number} is {images.path(number)!r}, which cannot be read: give another one"
+                f"{images.kind.noun} {own[0]} is {images.path(own[0])!r}, which cannot be read: give another one"
             )
-        candidates = np.flatnonzero(good & (np.arange(len(good)) != number))
+        candidates = np.flatnonzero(good & ~np.isin(np.arange(len(good)), own))
         if not len(candidates):
             noun, nouns = images.kind.noun, images.kind.nouns
             raise UserError(f"the data have no other {noun} to find: give --data with more {nouns}")
-        cosine, position = nearest(asked, h[torch.from_numpy(candidates)], min(k, len(candidates)))
+        cosine, position = nearest(asked, h[torch.from_numpy(candidates)], min(n, len(candidates)))
         found = candidates[position[0].numpy()]
         for i in found:
             images.fetch(int(i))
@@ -184,11 +191,11 @@ def _given(kind: Kind, image: Any) -> Any:
         raise _broken(_called(image, kind), error) from error
 
 
-def _number(image: Any, images: Samples, needed: bool) -> int | None:
-    """The number of a sample of the data; None of a file that is none, unless it is `needed`."""
+def _numbers(image: Any, images: Samples, needed: bool) -> list[int]:
+    """The number of a sample of the data, or those of a file of several; none of another file, unless it is `needed`."""
     if not str(image).isdecimal():
-        found = images.number_of(image)
-        if found is None and needed:
+        found = images.numbers_of(image)
+        if not found and needed:
             raise UserError(
                 f"there is no {images.kind.noun} {str(image)!r}: give a file, or the number or the path of one of the "
                 f"{images.kind.nouns} of the data, as the table prints it"
@@ -198,7 +205,7 @@ def _number(image: Any, images: Samples, needed: bool) -> int | None:
         raise UserError(
             f"there is no {images.kind.noun} {image}: the data have {len(images):,}, numbered from 0 to {len(images) - 1}"
         )
-    return int(image)
+    return [int(image)]
 
 
 def _decoded(raw: Any, path: Any, like: Source) -> dict[str, np.ndarray[Any, Any]]:

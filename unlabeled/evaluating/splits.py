@@ -12,16 +12,20 @@ import numpy as np
 from unlabeled.about import About, of_limit
 from unlabeled.console import console
 from unlabeled.data import Data, Source, held_out_classes, open_data
-from unlabeled.data.split import BALANCED
+from unlabeled.data.split import BALANCED, seed_in
 from unlabeled.errors import UserError
 from unlabeled.evaluating.reading import kind_of, roles_of, tell_other, tell_place
 from unlabeled.evaluating.subjects import learned_from_labels
+from unlabeled.probes.paired import Clusters
 from unlabeled.run import Run
 from unlabeled.words import counted
 
 
-def splits(data: Any, run: Run, channels: int, needs_labels: bool, about: About) -> tuple[Source, Source, str]:
-    """Opens training and test split of the data, the run's own if None, and the latter in words.
+def splits(
+    data: Any, run: Run, channels: int, needs_labels: bool, about: About
+) -> tuple[Source, Source, str, Clusters | None]:
+    """Opens training and test split of the data, the run's own if None; tells the latter in words, and which of its samples
+    are not independent.
 
     Raises:
         UserError: no data, no labels where they are needed, no such column, or a group that would divide the run's own data
@@ -66,11 +70,13 @@ def splits(data: Any, run: Run, channels: int, needs_labels: bool, about: About)
             f"{opened.train.name!r}: training and test {opened.test.kind.nouns} are the same, so that all would be right: "
             "give others to test on, or the data without train= and test=, of which a fifth is then held out"
         )
-    held = f"a held-out fifth (seed {recipe.seed})" if opened.held_out else "the test split"
+    seed = seed_in(opened.split, recipe.seed)
+    held = f"a held-out fifth (seed {seed})" if opened.held_out else "the test split"
     if opened.held_out and opened.group:
-        held = f"a part held out by {opened.group} (seed {recipe.seed})"
+        held = f"a part held out by {opened.group} (seed {seed})"
     by = f", by {opened.train.label}" * bool(about.get("label") or recipe.label)
-    return opened.train, opened.test, f"{counted(len(opened.test), opened.test.kind.nouns)} of {held}{by}"
+    words, alike = f"{counted(len(opened.test), opened.test.kind.nouns)} of {held}{by}", opened.clusters()
+    return opened.train, opened.test, words, alike and Clusters(*alike)
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:

@@ -18,6 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from unlabeled.console import console
 from unlabeled.encoders import Encoder, Lab, Lightness
 from unlabeled.encoders.files import save_encoder
 from unlabeled.encoders.image import timm_options
@@ -184,6 +185,7 @@ def _onnx(graph: Images | Recordings) -> Any:
         UserError: the network holds what ONNX has no word for.
     """
     free = {place: torch.export.Dim(name) for place, name in graph.free.items()}
+    console().print("converting to ONNX, which takes some seconds", soft_wrap=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -19,7 +19,7 @@ LOOKED_AT = 64
 """Rows and columns of an image that histograms and entropy are taken from, at most, evenly spread."""
 SIZES = 2000
 """Images whose native size is read, at most."""
-_BYTES = 1 << 25  # of pixels at a time
+_BYTES = 1 << 22  # of pixels at a time: counting takes eight times that, and is faster in the cache
 
 Array = np.ndarray[Any, Any]
 

@@ -19,9 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled.about import About, of_kind, of_roles
 from unlabeled.console import EveryMinute, console
-from unlabeled.data import Data, Source, open_data
-from unlabeled.data.opening import group_keys
-from unlabeled.data.split import HELD_OUT, on_test_side, separating_seed
+from unlabeled.data import Source, open_data
+from unlabeled.data.split import HELD_OUT
 from unlabeled.errors import UserError
 from unlabeled.files import cannot_write, write_whole
 from unlabeled.inspecting import columns, pictures, words
@@ -114,11 +113,11 @@ def inspect(
         stage("measuring steps", 1)
         name = str(clean or data) if isinstance(clean or data, str | Path) else "DATA"
         described = columns.describe(sources)
-        group = roles.group or (None if opened.test else columns.advised(described, opened.train))
+        group = roles.group or (None if opened.test or opened.group else columns.advised(described, opened.train))
         known = roles if clean is None else Roles()  # the list has all columns, by names that need not be said
         given_columns = {"label": known.label, "group": group, "columns": known.columns}
         of_columns = {name: value for name, value in given_columns.items() if value}
-        more = f"{_words(of_columns)}{_separating(group, opened)}{_words(_repeated(about, accelerator))}"
+        more = f"{_words(of_columns)}{_words(_repeated(about, accelerator))}"
         n = len(opened.train) if clean is None else len(without_copies(censuses, copies)[next(iter(censuses))])
         trained = n if opened.test else n - round(HELD_OUT * n)
         advice = advise(
@@ -129,7 +128,7 @@ def inspect(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(out, error) from error
-    said = opened.remarks() + ([] if roles.group else columns.warnings(described, sources))
+    said = opened.remarks() + ([] if opened.group else columns.warnings(described, sources))
     said += [write_clean(clean, censuses, copies)] if clean is not None else []
     drawn = pictures.draw(out, censuses, copies)
     path = out / "inspect.json"
@@ -149,16 +148,6 @@ def _repeated(about: About, accelerator: str) -> dict[str, Any]:
 def _words(options: Mapping[str, Any]) -> str:
     """Those that have a value, as they are typed."""
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in options.items() if value)
-
-
-def _separating(group: str | None, opened: Data) -> str:
-    """The option without which all of a group's few values would be on one side."""
-    if not group or opened.test:
-        return ""
-    keys = group_keys(opened.train.columns[group])
-    held = on_test_side(keys, 0)
-    other = None if held.any() and not held.all() else separating_seed(keys)
-    return "" if other is None else f" --seed {other}"
 
 
 def _sample(sources: list[Source], stage: Callable[[str, int], Tell]) -> Iterator[torch.Tensor]:

@@ -80,13 +80,14 @@ def blank_views(source: Source, views: Views, asked: Choice, seed: int) -> str:
     if count <= MANY * of:
         return ""
     white, black = (sum(int(f(view.flatten(1).float().mean(1)).sum()) for view in empty) for f in (_is_white, _is_black))
+    which = " and ".join(f"{n:,} {colour}" for n, colour in ((white, "white"), (black, "black")) if n)
     strength, scale = asked.options.get("strength", 0.0), asked.options.get("scale")
     better = [f"--policy.strength {strength / 4:g}"] if strength > 0 and white + black > count / 2 else []
     better += ["--policy.scale 0.5,1"] if isinstance(scale, tuple | list) and scale[0] < 0.5 and not better else []
     remedy = f"; {' '.join(better)} leaves more to see" * bool(better)
     return (
         f"{count:,} of {counted(of, 'views')} ({count / of:.0%}) of {counted(int(seen.sum()), source.kind.nouns)} are "
-        f"blank, though these are not: {white:,} are white and {black:,} black{remedy}."
+        f"blank, though these are not{f': {which}' * bool(which)}{remedy}."
     )
 
 

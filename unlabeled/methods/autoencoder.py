@@ -30,8 +30,8 @@ class Autoencoder(Method):
     data's mean and deviation. The log has the peak signal-to-noise ratio, in dB.
 
     The decoder is the encoder's mirror: the stages of a convolutional network in reverse, as many blocks as a ViT has, and
-    for a network that shows no stages one linear layer. It has no options of its own. There are no layers that are trained
-    one after the other, and no tied weights, as in the paper.
+    for a network that shows no stages one linear layer. It has no options of its own. The paper trains
+    layer after layer, with tied weights: here all are trained at once, and nothing is tied.
     """
 
     n_views = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,15 @@ SHORT_RUNS: Mapping[str, Mapping[str, Any]] = {"optimizer": {"name": "lars", "lr
 CIFAR-10, one setting for all methods: for some of them SGD or Muon did as well. It is beside papers' settings in
 `results/defaults`."""
 
-Extract = Callable[[nn.Module], Tensor]
-"""Any module that takes samples (B, ...) -> its output (n, D) float32, on the CPU, for all training samples as they are,
-in evaluation mode and without gradient; row i belongs to `Batch.index` i."""
+
+class Extract(Protocol):
+    """Runs a module over training samples."""
+
+    def __call__(self, module: nn.Module, rows: Tensor | None = None) -> Tensor:
+        """Runs any module that takes samples (B, ...) -> its output (n, D) float32, on the CPU, for all training samples as
+        they are, in evaluation mode and without gradient; row i belongs to `Batch.index` i. Of `rows` (m,), only those are
+        read, in that order: (m, D)."""
+        ...
 
 
 class Method(nn.Module, ABC):

@@ -19,16 +19,15 @@ PATCHES = 20_000
 
 
 class Kept(nn.Module):
-    """Raw samples (B, ...) -> (B, 1): keeps the first `count` of all that go through."""
+    """Raw samples (B, ...) -> (B, 1): keeps all that go through."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.count, self.samples = count, list[Tensor]()
+        self.samples = list[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns zeros."""
-        held = sum(map(len, self.samples))
-        self.samples += [x[: self.count - held].clone()] if held < self.count else []
+        self.samples.append(x.clone())
         return torch.zeros(len(x), 1, device=x.device)
 
 
@@ -37,10 +36,10 @@ class DataInit(Method):
     """Data-dependent Initializations of Convolutional Neural Networks (Krähenbühl et al. 2015), by k-means: the baseline of
     the tables of pretext tasks, beside `random`. Nothing is trained, so the loop takes no step.
 
-    From the first convolution to the last, on some training images: the patches that it sees are whitened (PCA) and
-    brought to length 1, and its filters are the centroids of as many clusters of them (§3.3), scaled so that each channel
-    has deviation 1, with the bias that makes its mean β (§3.1, algorithm 1). Batch norms take their statistics from the
-    same images. The scaling between layers (§3.2) only changes how fast each learns, and is left out. Convolutions of
+    From the first convolution to the last, on some training images, drawn at random: the patches that it sees are whitened
+    (PCA) and brought to length 1, and its filters are the centroids of as many clusters of them (§3.3), scaled so that each
+    channel has deviation 1, with the bias that makes its mean β (§3.1, algorithm 1). Batch norms take their statistics from
+    the same images. The scaling between layers (§3.2) only changes how fast each learns, and is left out. Convolutions of
     groups, and layers that see fewer patches than they have filters, keep their noise, scaled likewise.
 
     Args:
@@ -66,8 +65,8 @@ class DataInit(Method):
         """Sets the weights, once, in the order in which the layers see the images."""
         if at.epoch:
             return
-        kept = Kept(self.images)
-        extract(kept)
+        kept = Kept()
+        extract(kept, torch.randperm(self.shape.n)[: self.images])  # the first may be of one class
         hooks = [
             part.register_forward_pre_hook(self._set if isinstance(part, nn.Conv2d) else _take_statistics)
             for part in self.encoder.modules()

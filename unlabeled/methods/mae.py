@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unlabeled.batch import Batch, DataShape, Loss, Progress
 from unlabeled.encoders import Encoder
-from unlabeled.encoders.tokens import vit
+from unlabeled.encoders.tokens import fix_positions, vit
 from unlabeled.errors import UserError
 from unlabeled.methods.base import Method
 from unlabeled.parts.decoders import PatchDecoder
-from unlabeled.parts.patches import cut, joined, positions
+from unlabeled.parts.patches import covered, cut, joined
 from unlabeled.registry import Count, register
 
 VIT = {"name": "vit_tiny_patch16_224", "weight_init": "jax"}
@@ -67,7 +66,7 @@ class MAE(Method):
                 "patches of one value have no deviation to be normalised by: give --method.normalise false, or a larger "
                 "--encoder.patch-size and --views.patch-size"
             )
-        _fix_positions(backbone)
+        fix_positions(backbone)
         self.normalise = normalise
         self.decoder = PatchDecoder(encoder.dim, width, depth, heads, values)
 
@@ -116,22 +115,10 @@ class MAE(Method):
         _, mean, deviation = self.target(x)
         predicted = joined(self.predicted(batch).float() * deviation + mean, self.side, height, width)
         painted = (predicted * front.std + front.mean).clamp(0, 1)  # (B, C, H, W)
-        places = torch.cat([batch.targets["keep"], batch.targets["hidden"]], 1)
-        covered = torch.zeros_like(places).scatter(1, batch.targets["hidden"], 1)  # (B, N)
-        unseen = joined(covered[:, :, None].expand(-1, -1, self.side**2), self.side, height, width) > 0  # (B, 1, H, W)
+        keep, hidden = batch.targets["keep"], batch.targets["hidden"]
+        unseen = covered(hidden, keep.shape[1] + hidden.shape[1], height, width)  # (B, 1, H, W)
         return {
             "view": x,
             "masked": torch.where(unseen, GREY, x),
             "reconstructed": torch.where(unseen, painted, x),
         }
-
-
-@torch.no_grad()
-def _fix_positions(backbone: Any) -> None:
-    """Sines and cosines in place of what the ViT would learn; none for its class token."""
-    if backbone.pos_embed is not None:
-        rows, columns = backbone.patch_embed.grid_size
-        fixed = positions(rows, columns, backbone.embed_dim)  # (N, D)
-        backbone.pos_embed.zero_()
-        backbone.pos_embed[0, -len(fixed) :] = fixed
-        backbone.pos_embed.requires_grad_(False)

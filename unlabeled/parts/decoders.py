@@ -36,11 +36,7 @@ class PatchDecoder(nn.Module):
         blocks = [Block(width, heads, qkv_bias=True) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks, LayerNorm(width))
         self.pixels = nn.Linear(width, values)
-        nn.init.normal_(self.mask, std=0.02)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        _start(self)
 
     def forward(self, h: Tensor, tokens: Tensor, keep: Tensor, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
         """Returns patches row by row, those that were seen too.
@@ -61,6 +57,43 @@ class PatchDecoder(nn.Module):
         patches = patches + positions(*grid, x.shape[2], x.device)
         decoded: Tensor = self.pixels(self.blocks(torch.cat([x[:, :1], patches], 1))[:, 1:])
         return decoded
+
+
+class BlockPredictor(nn.Module):
+    """Tokens of blocks that are not seen from those that are: a narrow transformer (Assran et al. 2023, §3, "Prediction").
+
+    Tokens are brought to its width; a learned token, with the place's fixed position, stands for each patch asked for; every
+    block is predicted by itself. Weights start as `PatchDecoder`'s.
+
+    Args:
+        dim: width of the tokens that come in, and of those predicted.
+        width: of the predictor, a multiple of 4 and of `heads`.
+        depth: blocks of the transformer.
+        heads: of attention.
+    """
+
+    def __init__(self, dim: int, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.embed, self.mask = nn.Linear(dim, width), nn.Parameter(torch.empty(1, 1, width))
+        self.blocks = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)), LayerNorm(width))
+        self.tokens = nn.Linear(width, dim)
+        _start(self)
+
+    def forward(self, tokens: Tensor, keep: Tensor, asked: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Returns the tokens of each block, (B, M, T, dim).
+
+        Args:
+            tokens: (B, K, dim) of the patches that were seen.
+            keep: (B, K) int64, where these lie, row by row.
+            asked: (B, M, T) int64, where those of each of M blocks lie.
+            grid: rows and columns.
+        """
+        at = positions(*grid, self.mask.shape[2], tokens.device)  # (N, width)
+        (count, blocks, places), seen = asked.shape, keep.shape[1]
+        x = (self.embed(tokens) + at[keep])[:, None].expand(-1, blocks, -1, -1)  # (B, M, K, width)
+        x = torch.cat([x, (self.mask + at[asked.flatten(1)]).view(count, blocks, places, -1)], 2)
+        predicted: Tensor = self.tokens(self.blocks(x.flatten(0, 1))[:, seen:])
+        return predicted.view(count, blocks, places, -1)
 
 
 class MapDecoder(nn.Module):
@@ -177,3 +210,11 @@ def map_norm(width: int) -> nn.GroupNorm:
     He 2018). It sees one image at a time, so that a batch in pieces is the whole; and it leaves what all places of a channel
     share, such as h, which a norm of few channels would take away."""
     return nn.GroupNorm(1, width)
+
+
+def _start(decoder: PatchDecoder | BlockPredictor) -> None:
+    nn.init.normal_(decoder.mask, std=0.02)
+    for layer in decoder.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)

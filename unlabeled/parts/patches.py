@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,6 +36,21 @@ def joined(patches: Tensor, side: int, height: int, width: int) -> Tensor:
     rows, columns = -(-height // side), -(-width // side)
     x = patches.reshape(len(patches), rows, columns, side, side, -1).permute(0, 5, 1, 3, 2, 4)
     return x.flatten(4, 5).flatten(2, 3)[:, :, :height, :width]
+
+
+def covered(chosen: Tensor, places: int, height: int, width: int) -> Tensor:
+    """Tells which pixels lie in the chosen patches: bool (B, 1, height, width).
+
+    Args:
+        chosen: (B, M) int64, places of patches, row by row.
+        places: how many there are, a square number: an image has as many rows of them as columns.
+        height: of the images.
+        width: of the images.
+    """
+    rows = math.isqrt(places)
+    side = -(-max(height, width) // rows)
+    flags = torch.zeros(len(chosen), places, device=chosen.device).scatter_(1, chosen, 1.0)
+    return joined(flags[:, :, None].expand(-1, -1, side**2), side, rows * side, rows * side)[..., :height, :width] > 0
 
 
 def positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:

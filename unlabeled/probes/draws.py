@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,11 @@ from unlabeled.data import Source, balanced_draw
 from unlabeled.errors import UserError
 from unlabeled.probes.base import Figure, ImageProbe, NewClassesProbe, Probe, binomial, check_classes
 from unlabeled.probes.classified import Classified
-from unlabeled.probes.paired import packed
+from unlabeled.probes.paired import Clusters, packed, paired, unpacked
 from unlabeled.probes.score import SHARES, Score
 from unlabeled.probes.subject import Subject
 from unlabeled.registry import Choice, build
+from unlabeled.words import counted
 
 TRAINING = "the training split"
 CONFUSED = 100
@@ -35,6 +37,7 @@ def evaluate_features(
     draws: int = 10,
     seed: int = 0,
     then: Callable[[Probe, np.ndarray, np.ndarray], None] | None = None,
+    clusters: Clusters | None = None,
 ) -> Score:
     """Fits a protocol on class-balanced draws of the labels and scores each on the whole test split.
 
@@ -52,6 +55,7 @@ def evaluate_features(
         draws: how often labels are drawn, >= 1; once for a protocol that learns nothing (`fits` is False).
         seed: of the first draw; draw i has seed + i.
         then: called after the last draw with the probe, the rows (N,) it was fitted on and those (M,) it was scored on.
+        clusters: of the M test samples, where they are not independent.
 
     Raises:
         UserError: an unknown protocol or option, a split without labels, features that are not finite, a bad amount.
@@ -83,7 +87,8 @@ def evaluate_features(
         found.add(probe, figures, len(chosen) if needs_labels else 0, classes)
     if then is not None:
         then(probe, chosen.numpy(), np.flatnonzero(scored.cpu().numpy()))
-    return found.score(amount, seed, getattr(probe, "scored_", len(test_y)))
+    alike = clusters and clusters.at(scored.cpu().numpy())
+    return found.score(amount, seed, getattr(probe, "scored_", len(test_y)), alike)
 
 
 def evaluate_images(
@@ -96,6 +101,7 @@ def evaluate_images(
     draws: int | None = None,
     seed: int = 0,
     then: Callable[[ImageProbe, np.ndarray, np.ndarray], None] | None = None,
+    clusters: Clusters | None = None,
 ) -> Score:
     """Fits a protocol that works on images, on class-balanced draws of the labels, and scores each on the test split.
 
@@ -110,6 +116,7 @@ def evaluate_images(
         draws: how often labels are drawn, >= 1; None for the protocol's own.
         seed: of the first draw; draw i has seed + i.
         then: called after the last draw with the probe, the positions (N,) it was fitted on and those (M,) scored.
+        clusters: of all test samples, where they are not independent.
 
     Raises:
         UserError: an unknown protocol or option, a split without labels, a bad amount.
@@ -131,7 +138,7 @@ def evaluate_images(
         found.add(probe, figures, used, max(len(train.classes), len(test.classes)))
     if then is not None:
         then(probe, positions[chosen], scored)
-    return found.score(amount, seed, getattr(probe, "scored_", len(scored)))
+    return found.score(amount, seed, getattr(probe, "scored_", len(scored)), clusters and clusters.at(scored))
 
 
 def evaluate_new_classes(
@@ -207,9 +214,13 @@ class _Found:
         elif hasattr(probe, "each_"):
             self.each.append(packed(probe.each_))
 
-    def score(self, amount: int | float, seed: int, tested: int) -> Score:
-        """With a note where a figure is a single value, of which no spread is known."""
+    def score(self, amount: int | float, seed: int, tested: int, clusters: Clusters | None = None) -> Score:
+        """With a note where a figure is a single value, of which no spread is known; and where test samples are not
+        independent, of which intervals are as wide as whole clusters of them differ."""
         alone = len(self.used) == 1
+        known = self.each and clusters and len(unpacked(self.each[0])) == len(clusters.of)
+        if clusters and known:
+            self._widen(clusters)
         bare = [name for name in self.metrics if alone and name not in self.intervals]
         if bare:
             said = f"{self.protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"
@@ -219,7 +230,21 @@ class _Found:
             list(self.notes), self.intervals if alone else {}, list(self.plain), self.each, self.guess,
             self.confusion.tolist() if isinstance(self.confusion, np.ndarray) else [], self.also,
             bool(self.constant) and all(self.constant), self.chosen,
+            packed(np.unique(clusters.of, return_inverse=True)[1]) if clusters and known else "",
         )  # fmt: skip
+
+    def _widen(self, clusters: Clusters) -> None:
+        """Makes each interval as wide as by clusters, and says it; those of figures that are not known for each sample by as
+        much as that of the first."""
+        first = next(iter(self.metrics))
+        texts = {first: self.each[0], **{name: texts[0] for name, texts in self.also.items()}}
+        wide = {name: paired(unpacked(text)[None], np.zeros(1), clusters.of)[1] for name, text in texts.items()}
+        more = wide[first] / self.intervals[first] if first in self.intervals else 1.0
+        grown = {name: max(half, wide.get(name, more * half)) for name, half in self.intervals.items()}
+        self.intervals = {name: half for name, half in grown.items() if math.isfinite(half)}
+        count = len(np.unique(clusters.of))
+        said = f"intervals are of {counted(count, 'clusters')} by {clusters.by}, whose samples are not independent"
+        self.notes[said] = None
 
 
 def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

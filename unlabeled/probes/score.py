@@ -48,6 +48,7 @@ class Score:
         also: name -> likewise `each`, of other figures that are known for each sample.
         constant: whether all draws named one class whatever the sample, which is no answer.
         chosen: option that was left to the protocol -> what each draw chose; empty where nothing was chosen.
+        clusters: packed likewise, which test samples are not independent of each other; "" where each stands alone.
     """
 
     protocol: str
@@ -67,6 +68,7 @@ class Score:
     also: dict[str, list[str]] = field(default_factory=dict)
     constant: bool = False
     chosen: dict[str, list[float]] = field(default_factory=dict)
+    clusters: str = ""
 
     @property
     def title(self) -> str:
@@ -84,7 +86,7 @@ class Score:
         score = cls(**{f.name: line[f.name] for f in fields(cls) if f.name in line})
         if not score.metrics or not score.labelled or any(len(each) != score.draws for each in score.metrics.values()):
             raise FormError(f"a score of {score.draws} draws has figures of others")
-        for values in itertools.chain(score.each, *score.also.values()):
+        for values in itertools.chain(score.each, *score.also.values(), filter(None, [score.clusters])):
             unpacked(values)
         return score
 
@@ -99,6 +101,14 @@ class Score:
     def spread(self, metric: str | None = None) -> float | None:
         """Returns the half interval where there is one, else the standard deviation."""
         return self.intervals.get(metric or self._first, self.std(metric))
+
+    @property
+    def leading(self) -> str:
+        """The figure that says most: the first; but where classes are uneven, so that accuracy says little, the area under
+        the ROC curve of two, which does not hang on where a classifier draws the line between them, and of more the balanced
+        accuracy."""
+        order = ("auroc", "balanced") if "balanced" in self.metrics else ()
+        return next((name for name in order if name in self.metrics), self._first)
 
     @property
     def paired(self) -> tuple[str, ...]:
@@ -118,7 +128,8 @@ class Score:
         asked = [(score.amount, score.seed, score.labelled, score.tested) for score in (self, other)]
         if ours and asked[0] == asked[1] and len(ours) == len(theirs):
             with suppress(ValueError):  # of other samples
-                return gap, apart(tuple(ours), tuple(theirs))[1]
+                spread = apart(tuple(ours), tuple(theirs), self.clusters)[1]
+                return gap, None if math.isinf(spread) else spread
         return gap, None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
 
     def text(self, metric: str | None = None) -> str:

@@ -92,11 +92,14 @@ def glance(evaluation: Mapping[str, Any]) -> Glance | None:
         subject: score for (subject, labels), found in scores.items() if labels == first.labels
         for score in found if score.title == first.title
     }  # fmt: skip
-    metric = next(iter(shown["run"].metrics))
+    metric = shown["run"].leading
     share = metric not in shown["run"].plain
     order = {**dict.fromkeys(RAW, 0), "random": 1, "run": 3}
     ranked = dict(sorted(shown.items(), key=lambda one: order.get(one[0], 2)))
-    figures = [(called(subject), score.mean(), score.spread() or 0.0, subject == "run") for subject, score in ranked.items()]
+    figures = [
+        (called(subject), score.mean(metric), score.spread(metric) or 0.0, subject == "run")
+        for subject, score in ranked.items() if metric in score.metrics
+    ]  # fmt: skip
     drawn, ends = bars(figures) if share else ([], ("", ""))
     tone, sign = TONES[first.tone]
     return Glance(first.verdict, tone, sign, f"{first.title} {with_labels(first.labels)}: {metric}", drawn, ends)

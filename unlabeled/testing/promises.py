@@ -59,9 +59,9 @@ def cost(trial: Trial, epoch: int) -> tuple[int, int]:
     method = late(trial)
     asked: list[nn.Module] = []
 
-    def extract(module: nn.Module) -> Tensor:
+    def extract(module: nn.Module, rows: Tensor | None = None) -> Tensor:
         asked.append(module)
-        return features(module, trial.samples(), device="cpu")
+        return features(module, trial.samples(), device="cpu", indices=None if rows is None else rows.numpy())
 
     at, before, drawn = Progress(100 * epoch, 10_000, epoch), snapshot(method), trial.batch(0)
     with torch.no_grad():

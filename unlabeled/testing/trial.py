@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlabeled import registry
 from unlabeled.batch import Batch, DataShape, Loss, Progress
@@ -150,7 +150,11 @@ class Trial:
         """What it does before an epoch."""
         source = self.samples(method.shape.n)
         torch.manual_seed(at.epoch)
-        method.before_epoch(at, lambda module: features(module, source, device="cpu"))
+
+        def extract(module: nn.Module, rows: Tensor | None = None) -> Tensor:
+            return features(module, source, device="cpu", indices=None if rows is None else rows.numpy())
+
+        method.before_epoch(at, extract)
 
     @cached_property
     def plain(self) -> Method:

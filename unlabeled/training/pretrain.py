@@ -95,10 +95,12 @@ def pretrain(
         about |= {"speed": asdict(trial)} if trial else {}
         _tell_speed(recipe, trial)
     try:
-        train(recipe, opened, run, about, accelerator=accelerator, devices=devices, loggers=writers)
+        finished = train(recipe, opened, run, about, accelerator=accelerator, devices=devices, loggers=writers)
     finally:
         if rank() == 0:
             _tell_skipped(run, opened)
+    if not finished:
+        raise KeyboardInterrupt  # a script that goes on would take what half of a run learned for the whole
     if rank() == 0:
         _tell_columns(Run(out), recipe, opened)
     return Run(out)
@@ -106,7 +108,7 @@ def pretrain(
 
 def _tell_columns(run: Run, recipe: Recipe, data: Data) -> None:
     """Says what each column's classifier names rightly in the test split, beside a network that learned it alone."""
-    if not recipe.more_labels or data.test is None or not run.finished:
+    if not recipe.more_labels or data.test is None:
         return
     method = built(recipe, data.train, len(chosen_images(recipe, data.train)[0]))
     method.load_state_dict((run.read_checkpoint() or {})["method"])

@@ -172,11 +172,12 @@ def set_up(recipe: Recipe, source: Source, fabric: Fabric, *, resumed: bool = Fa
 
 
 def extractor(source: Source, chosen: np.ndarray, fabric: Fabric, speed: Speed) -> Extract:
-    """Returns what `before_epoch` is given: it runs a module over all training samples, as they are."""
+    """Returns what `before_epoch` is given: it runs a module over training samples, as they are."""
 
-    def extract(module: nn.Module) -> Tensor:
+    def extract(module: nn.Module, rows: Tensor | None = None) -> Tensor:
+        asked = chosen if rows is None else chosen[rows.numpy()]
         with speed.eager():
-            return features(module, source, device=fabric.device, indices=chosen, precision=precision_of(fabric))
+            return features(module, source, device=fabric.device, indices=asked, precision=precision_of(fabric))
 
     return extract
 
@@ -229,7 +230,7 @@ def _check_batch(recipe: Recipe, method: Method, labels: np.ndarray, nouns: str)
     if recipe.batch_size > n:
         raise UserError(
             f"the batch size is {recipe.batch_size}, larger than the {counted(n, nouns)} to train on: "
-            f"give --batch-size {max(1, n // 2)} or less"
+            f"give --batch-size {max(1, n - n % (world() * recipe.accumulate))} or less"
         )
     if recipe.batch_size % world():
         raise UserError(

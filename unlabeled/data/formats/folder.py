@@ -97,16 +97,23 @@ def open_folder(root: Path, name: str, asked: str = "") -> Splits:
             paths, kind, lambda chosen: FileReader(root, chosen, [stamps[p] for p in chosen], kind=kind), name
         )
         ours = [f"{name}: what unlabeled wrote itself is left out: {some(sorted(own))}."] if own else []
-        return replace(train, remarks=(*train.remarks, *ours, *_tell_unnamed(name, unnamed), *left(stamps, paths))), test
+        said = (*ours, *_tell_unnamed(name, unnamed, paths), *left(stamps, paths))
+        return replace(train, remarks=(*train.remarks, *said)), test
     if any(path.endswith(".parquet") and is_shown(path) for path in stamps):
         return open_parquet(root, name, asked)
-    raise UserError(". ".join([_nothing_in(root, name, asked), *_tell_unnamed(name, unnamed)]))
+    raise UserError(". ".join([_nothing_in(root, name, asked), *_tell_unnamed(name, unnamed, paths)]))
 
 
-def _tell_unnamed(name: str, unnamed: Collection[str]) -> list[str]:
-    """Says that files without a suffix are DICOM, and whether they are read."""
-    read = "they are read" if medical.is_readable() else f"they are read once there is pydicom: {medical.INSTALL}"
-    return [f"{name}: without a suffix, {counted(len(unnamed), 'files', 'begin')} as DICOM, and {read}."] if unnamed else []
+def _tell_unnamed(name: str, unnamed: Collection[str], paths: Sequence[str]) -> list[str]:
+    """Says that files without a suffix are DICOM, and whether they are among those that are read."""
+    if not unnamed:
+        return []
+    read = "they are read"
+    if not medical.is_readable():
+        read = f"they are read once there is pydicom: {medical.INSTALL}"
+    elif set(paths).isdisjoint(unnamed):
+        read = "they are left out beside the others: give a folder of their own to read them"
+    return [f"{name}: without a suffix, {counted(len(unnamed), 'files', 'begin')} as DICOM, and {read}."]
 
 
 def _walk(root: Path, own: list[str]) -> Iterator[tuple[str, Stamp]]:

@@ -225,7 +225,9 @@ def _sample_column(schema: Any, name: str, asked: str) -> tuple[str, str]:
 
     def holds_files(kind: Any) -> bool:
         if pa.types.is_struct(kind):
-            return any(kind.field(i).name == "bytes" and binary(kind.field(i).type) for i in range(kind.num_fields))
+            parts = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+            of_paths = "path" in parts and pa.types.is_null(parts.get("bytes"))  # in a file that has the bytes of none
+            return "bytes" in parts and (binary(parts["bytes"]) or of_paths)
         return binary(kind)
 
     def binary(kind: Any) -> bool:

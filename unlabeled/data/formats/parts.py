@@ -141,9 +141,11 @@ class PartReader:
             room.__exit__(None, None, None)
 
 
-def in_parts(listing: Listing, kind: Kind) -> Listing:
+def in_parts(listing: Listing, kind: Kind, split: str = "") -> Listing:
     """Returns the split with each part of a file a sample of its own, which has the file's label and columns; beside them
     the columns `source` (the file), the number of the part by its noun, and of medical images `patient`, their group.
+
+    What is said of it names the split, where that is given.
 
     Raises:
         UserError: what reads such files is not installed.
@@ -185,12 +187,18 @@ def in_parts(listing: Listing, kind: Kind) -> Listing:
         reader=PartReader(reader, cutting, counts, noun),  # type: ignore[arg-type]
         labels=None if listing.labels is None else listing.labels[which],
         columns={**columns, **free},
+        made=frozenset(free),
         group=patient or listing.group,
-        remarks=(
-            *listing.remarks,
-            f"{counted(len(counts), 'files', 'hold')} {len(which):,} {noun}s, each of them a sample.",
-        ),
+        remarks=(*listing.remarks, *_tell_several(counts, noun, split)),
     )
+
+
+def _tell_several(counts: Sequence[int], noun: str, split: str) -> list[str]:
+    """Says how many samples there are, where a file holds several."""
+    if max(counts, default=1) < 2:
+        return []
+    files = counted(len(counts), f"files of the {split}" if split else "files", "hold")
+    return [f"{files} {sum(counts):,} {noun}s, each of them a sample."]
 
 
 def _unlabelled(listing: Listing, folders: Sequence[str]) -> Listing:

@@ -195,6 +195,7 @@ class ImageKind:
             *look.tell_pages(self.pages),
             *look.tell_values(text, self.range, len(reader)),
             *look.tell_fit(fit, self.fit),
+            *_tell_channels(reader.channels or look.channels, own),
         ]
         deep_values = look.values.count > 0 or look.windows > 0
         how = f" {fit} {text} {self.pages}" if look.oblong or deep_values or self.pages else ""
@@ -324,6 +325,14 @@ def _canonical_size(native: tuple[int, int], alike: bool, image_size: int | None
     return max(1, min(own, 256 if image_size is None else round(image_size * 8 / 7)))
 
 
+def _tell_channels(there: int, taken: int) -> list[str]:
+    """Says that pictures become grey or get colours, where what is asked of is an encoder of the other."""
+    if there == taken or not there:
+        return []
+    said = {1: "made grey", 3: "made colour, alike in each channel"}.get(taken, f"read as {taken}")
+    return [f"Images have {counted(there, 'channels')}, and the encoder takes {taken}: they are {said}"]
+
+
 class _Look:
     """What is seen of some samples of a split.
 
@@ -400,7 +409,8 @@ class _Look:
                 "becomes black to white"
             ]
         if not self.values.count:
-            return ["Values are bytes, so that --range is not used"] if asked and "," in asked and not self.windows else []
+            said = f"Values are bytes, 0 black and 255 white: the range {asked} is for numbers of more bits"
+            return [said] if asked and "," in asked and not self.windows else []
         pairs = values.pairs(text)
         if pairs is None or (asked and not asked.endswith("%")):
             return []
@@ -421,7 +431,7 @@ class _Look:
                 f"Images are far from square ({height}×{width}): each is squashed to one, whole; --fit pad keeps its shape, "
                 "--fit crop its central square"
             ]
+        lost = f", and views show nothing of {self.lost:.0%} of the median image" * (self.lost >= 0.005)
         return [
-            f"Not all images are square: only the central square is used, and views show nothing of {self.lost:.0%} of the "
-            "median image; --fit pad or --fit stretch uses all of it"
+            f"Not all images are square: only the central square is used{lost}; --fit pad or --fit stretch uses all of them"
         ]

@@ -30,8 +30,8 @@ class Corrupted:
         Args:
             shape: of the data.
             noise: what is done to values.
-            amount: share of the values, or deviation of what is added, where an image's values lie in [0, 1]; 0.25 is one of
-                the shares in table 1 of Vincent et al. 2008.
+            amount: share of the values (0.25: among those of Vincent et al. 2008), or deviation of what is added, where an
+                image's values lie in [0, 1] (likewise 0.25: ours).
 
         Raises:
             UserError: an amount outside (0, 1].
