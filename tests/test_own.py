@@ -121,7 +121,7 @@ def test_only_what_draws_the_views_asks_for_them(tmp_path: Path) -> None:
     assert Run.open(run).recipe == recipe
     assert unlabeled.load(run).dim
     assert len(unlabeled.embed(run, data)["path"]) == 60  # type: ignore[arg-type, index]
-    assert unlabeled.search(run, 3, data=data, k=1, out=tmp_path / "s.png").neighbours
+    assert unlabeled.search(run, 3, data=data, n=1, out=tmp_path / "s.png").neighbours
     assert unlabeled.outliers(run, data, n=1, out=tmp_path / "o.csv").found
     assert unlabeled.predict(run, data, out=tmp_path / "p.csv").counts
     assert unlabeled.export(run, format="safetensors").path.is_file()

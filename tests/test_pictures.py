@@ -66,7 +66,7 @@ def test_a_number_is_the_same_image_for_evaluate_and_search(made: Path, tmp_path
     for query in found["best"]:
         number, first = query["number"], query["neighbours"][0]
         assert split.test.path(query["position"]) == given.path(number)
-        near = unlabeled.search(made / "run", number, k=59, out=tmp_path / "s.png").neighbours
+        near = unlabeled.search(made / "run", number, n=59, out=tmp_path / "s.png").neighbours
         of_train = next(n for n in near if n.number in split.train.numbers)
         assert (of_train.number, of_train.path) == (first["number"], split.train.path(first["position"]))
         assert of_train.similarity == pytest.approx(first["similarity"], abs=1e-5)

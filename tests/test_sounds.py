@@ -79,7 +79,7 @@ def test_features_and_neighbours(made: Path) -> None:
         query,
         "--data",
         made / "data",
-        "--k",
+        "--n",
         "5",
         "--out",
         made / "near.png",
