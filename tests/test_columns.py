@@ -238,7 +238,7 @@ def _table(path: Path) -> tuple[list[str], list[object]]:
 
 
 def test_found_images_bear_the_labels_of_a_column(made: Path, tmp_path: Path) -> None:
-    found = unlabeled.search(made / "run", 7, k=3, label="patient_id", out=tmp_path / "s.png", accelerator="cpu")
+    found = unlabeled.search(made / "run", 7, n=3, label="patient_id", out=tmp_path / "s.png", accelerator="cpu")
     assert found.label == "p1"
     assert all(n.label == f"p{n.number // 6}" for n in found.neighbours)
 

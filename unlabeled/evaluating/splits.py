@@ -70,13 +70,20 @@ def splits(
             f"{opened.train.name!r}: training and test {opened.test.kind.nouns} are the same, so that all would be right: "
             "give others to test on, or the data without train= and test=, of which a fifth is then held out"
         )
-    seed = seed_in(opened.split, recipe.seed)
-    held = f"a held-out fifth (seed {seed})" if opened.held_out else "the test split"
-    if opened.held_out and opened.group:
-        held = f"a part held out by {opened.group} (seed {seed})"
     by = f", by {opened.train.label}" * bool(about.get("label") or recipe.label)
-    words, alike = f"{counted(len(opened.test), opened.test.kind.nouns)} of {held}{by}", opened.clusters()
+    words, alike = (
+        f"{counted(len(opened.test), opened.test.kind.nouns)} of {_held(opened, recipe.seed)}{by}",
+        opened.clusters(),
+    )
     return opened.train, opened.test, words, alike and Clusters(*alike)
+
+
+def _held(opened: Data, seed: int) -> str:
+    """Returns how the test split came about."""
+    if not opened.held_out:
+        return "the test split"
+    part = f"a part held out by {opened.group}" if opened.group else "a held-out fifth"
+    return f"{part} (seed {seed_in(opened.split, seed)})"
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:
