@@ -71,19 +71,17 @@ def splits(
             "give others to test on, or the data without train= and test=, of which a fifth is then held out"
         )
     by = f", by {opened.train.label}" * bool(about.get("label") or recipe.label)
-    words, alike = (
-        f"{counted(len(opened.test), opened.test.kind.nouns)} of {_held(opened, recipe.seed)}{by}",
-        opened.clusters(),
-    )
-    return opened.train, opened.test, words, alike and Clusters(*alike)
+    alike = opened.clusters()
+    return opened.train, opened.test, _tested(opened, opened.test, recipe.seed) + by, alike and Clusters(*alike)
 
 
-def _held(opened: Data, seed: int) -> str:
-    """Returns how the test split came about."""
-    if not opened.held_out:
-        return "the test split"
-    part = f"a part held out by {opened.group}" if opened.group else "a held-out fifth"
-    return f"{part} (seed {seed_in(opened.split, seed)})"
+def _tested(opened: Data, test: Source, seed: int) -> str:
+    """Says how many samples there are to test on, and how they came about."""
+    held = "the test split"
+    if opened.held_out:
+        part = f"a part held out by {opened.group}" if opened.group else "a held-out fifth"
+        held = f"{part} (seed {seed_in(opened.split, seed)})"
+    return f"{counted(len(test), test.kind.nouns)} of {held}"
 
 
 def _tell_moved(run: Run, opened: Data, own: bool) -> None:
