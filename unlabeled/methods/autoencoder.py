@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ class Autoencoder(Method):
 def mirrored(encoder: Encoder, shape: DataShape, encoded: int) -> nn.Module:
     """Builds what draws images (B, C, S, S) of codes (B, encoded), the mirror of an encoder: of a ViT `PatchMirror`, of a
     network whose stages are maps `MirrorDecoder`, of any other one linear layer."""
-    backbone = encoder.backbone
+    backbone: Any = encoder.backbone
     if isinstance(backbone, VisionTransformer):
         heads, side = backbone.blocks[0].attn.num_heads, backbone.patch_embed.patch_size[0]
         return PatchMirror(encoded, backbone.embed_dim, len(backbone.blocks), heads, side, shape.channels, shape.size)
