@@ -77,10 +77,11 @@ class Autoencoder(Method):
 def mirrored(encoder: Encoder, shape: DataShape, encoded: int) -> nn.Module:
     """Builds what draws images (B, C, S, S) of codes (B, encoded), the mirror of an encoder: of a ViT `PatchMirror`, of a
     network whose stages are maps `MirrorDecoder`, of any other one linear layer."""
-    backbone: Any = encoder.backbone
+    backbone = encoder.backbone
     if isinstance(backbone, VisionTransformer):
-        heads, side = backbone.blocks[0].attn.num_heads, backbone.patch_embed.patch_size[0]
-        return PatchMirror(encoded, backbone.embed_dim, len(backbone.blocks), heads, side, shape.channels, shape.size)
+        network: Any = backbone
+        heads, side = network.blocks[0].attn.num_heads, network.patch_embed.patch_size[0]
+        return PatchMirror(encoded, network.embed_dim, len(network.blocks), heads, side, shape.channels, shape.size)
     try:
         stages = stage_shapes(encoder, shape)
     except UserError:  # it shows none
