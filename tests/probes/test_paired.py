@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from unlabeled.probes.paired import Z, packed, paired, unpacked
+from unlabeled.probes.draws import evaluate_features
+from unlabeled.probes.paired import Clusters, Z, packed, paired, unpacked
 from unlabeled.probes.score import Score
+from unlabeled.registry import Choice
 
 
 def rights(share: float, n: int, seed: int) -> np.ndarray:
@@ -114,3 +118,32 @@ def test_one_cluster_alone_has_no_interval() -> None:
     values = packed(rights(0.5, 9, 0)[0])
     one = Score("knn", {}, 1.0, 1, 0, [9], 9, {"top1": [0.5]}, [], each=[values], clusters=packed(np.zeros(9)))
     assert one.above(one) == (0.0, None)
+
+
+@pytest.mark.parametrize(("of", "said"), [
+    (np.zeros(20), "no interval: all that is tested on shares one patient"),
+    (np.arange(20) // 5, "intervals are of 4 clusters by patient, whose samples are not independent"),
+    (None, ""),
+])  # fmt: skip
+def test_what_intervals_are_of_is_said(of: np.ndarray | None, said: str) -> None:
+    h, y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
+    clusters = None if of is None else Clusters("patient", of)
+    score = evaluate_features(h, y, h, y, protocol=Choice("knn", {"k": 3}), clusters=clusters)
+    assert [note for note in score.notes if "interval" in note] == ([said] if said else [])
+    assert ("top1" in score.intervals) == (not said.startswith("no"))
+
+
+def test_few_clusters_have_students_interval_of_their_means() -> None:
+    """Five patients of fifty slices, of which each gains: by their five differences alone."""
+    rng = np.random.default_rng(0)
+    gains = np.array([0.16, 0.2, 0.24, 0.28, 0.4])
+    clusters, theirs = np.repeat(np.arange(5), 50), np.zeros((1, 250))
+    ours = (
+        (rng.permuted(np.tile(np.arange(50), (5, 1)), axis=1) < np.round(50 * gains)[:, None]).reshape(1, -1).astype(float)
+    )
+    gap, half = paired(ours, theirs, clusters)
+    assert gap == pytest.approx(gains.mean())
+    assert half == pytest.approx(stats.t.ppf(0.975, 4) * gains.std(ddof=1) / math.sqrt(5), rel=0.2)
+    assert half < gap
+    same = paired(np.ones((1, 250)), theirs, clusters)
+    assert same == (1.0, pytest.approx(Z * Z / (5 + Z * Z))), "where all differ alike nothing tells by how much others do"

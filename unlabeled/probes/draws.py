@@ -218,11 +218,11 @@ class _Found:
         """With a note where a figure is a single value, of which no spread is known; and where test samples are not
         independent, of which intervals are as wide as whole clusters of them differ."""
         alone = len(self.used) == 1
-        known = self.each and clusters and len(unpacked(self.each[0])) == len(clusters.of)
-        if clusters and known:
-            self._widen(clusters)
+        known = clusters and self.each and len(unpacked(self.each[0])) == len(clusters.of)
+        alike = clusters if known else None
+        several = alike is None or self._widen(alike)
         bare = [name for name in self.metrics if alone and name not in self.intervals]
-        if bare:
+        if bare and several:
             said = f"{self.protocol.name}: no interval: {', '.join(bare)} of one image, start or draw; give more of them"
             self.notes[said] = None
         return Score(
@@ -230,21 +230,22 @@ class _Found:
             list(self.notes), self.intervals if alone else {}, list(self.plain), self.each, self.guess,
             self.confusion.tolist() if isinstance(self.confusion, np.ndarray) else [], self.also,
             bool(self.constant) and all(self.constant), self.chosen,
-            packed(np.unique(clusters.of, return_inverse=True)[1]) if clusters and known else "",
+            packed(np.unique(alike.of, return_inverse=True)[1]) if alike else "",
         )  # fmt: skip
 
-    def _widen(self, clusters: Clusters) -> None:
+    def _widen(self, clusters: Clusters) -> bool:
         """Makes each interval as wide as by clusters, and says it; those of figures that are not known for each sample by as
-        much as that of the first."""
+        much as that of the first. Returns whether there are several clusters: there is no interval of one."""
         first = next(iter(self.metrics))
         texts = {first: self.each[0], **{name: texts[0] for name, texts in self.also.items()}}
         wide = {name: paired(unpacked(text)[None], np.zeros(1), clusters.of)[1] for name, text in texts.items()}
         more = wide[first] / self.intervals[first] if first in self.intervals else 1.0
         grown = {name: max(half, wide.get(name, more * half)) for name, half in self.intervals.items()}
         self.intervals = {name: half for name, half in grown.items() if math.isfinite(half)}
-        count = len(np.unique(clusters.of))
-        said = f"intervals are of {counted(count, 'clusters')} by {clusters.by}, whose samples are not independent"
-        self.notes[said] = None
+        count, which = len(np.unique(clusters.of)), "intervals" if len(self.used) == 1 else "intervals of differences"
+        said = f"{which} are of {counted(count, 'clusters')} by {clusters.by}, whose samples are not independent"
+        self.notes[f"no interval: all that is tested on shares one {clusters.by}" if count < 2 else said] = None
+        return count > 1
 
 
 def _known(source: Source, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

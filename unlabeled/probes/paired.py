@@ -43,8 +43,10 @@ def paired(ours: Array, theirs: Array, clusters: Array | None = None) -> tuple[f
     By the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over samples, and over draws of the labels where
     there are several: what is given is the distance to the farther end. It is at least the share of samples that may
     differ though none of so many did, z²/(M + z²) (Wilson 1927): a bootstrap of equal values has no width. Where samples are
-    not independent of each other, whole clusters are drawn in their place (Davison and Hinkley 1997, §3.8), and M is how
-    many of them there are; of a single one the width is infinite.
+    not independent of each other, whole clusters are drawn in their place (Davison and Hinkley 1997, §3.8): of few of G such
+    the bootstrap is too narrow, so that its width is brought to that of Student's t with G - 1 degrees of freedom (as
+    Cameron and Miller 2015 advise for few clusters), and has a least one only where all differ alike; of a single one it is
+    infinite.
 
     Args:
         ours: (R, M) of R draws of the labels and M test samples: 1 where right, 0 where wrong, or any figure of a sample.
@@ -67,6 +69,8 @@ def paired(ours: Array, theirs: Array, clusters: Array | None = None) -> tuple[f
 
 def _of_clusters(difference: Array, clusters: Array) -> tuple[float, float]:
     """`paired` of differences (R, M), by clusters."""
+    from scipy.stats import t  # which takes a moment to import
+
     draws = len(difference)
     _, which, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     count, gap = len(sizes), float(difference.mean())
@@ -80,7 +84,9 @@ def _of_clusters(difference: Array, clusters: Array) -> tuple[float, float]:
         drawn = rng.integers(count, size=count)
         means[i] = rows[drawn].sum() / sizes[drawn].sum()
     low, high = np.quantile(means, [0.025, 0.975])
-    return gap, max(gap - float(low), float(high) - gap, Z * Z / (count + Z * Z))
+    few = float(t.ppf(0.975, count - 1)) / Z * math.sqrt(count / (count - 1))
+    least = Z * Z / (count + Z * Z) if np.ptp(means) < 1e-12 else 0.0
+    return gap, max(few * (gap - float(low)), few * (float(high) - gap), least)
 
 
 @lru_cache(maxsize=256)  # an answer asks for the same pair several times

@@ -227,9 +227,8 @@ def left(paths: Iterable[str], taken: Sequence[str]) -> tuple[str, ...]:
     if not counts:
         return ()
     common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
-    listed = [f"{count:,} {suffix}" for suffix, count in common] + ["..."] * (len(counts) > 5)
-    number = counts.total()
-    return (f"{number:,} other file{'s are' if number > 1 else ' is'} not read: {', '.join(listed)}.",)
+    listed = [f"{count:,} {suffix}" for suffix, count in common] + [f"and {len(counts) - 5} other kinds"] * (len(counts) > 5)
+    return (f"{counted(counts.total(), 'other files', 'are')} not read: {', '.join(listed)}.",)
 
 
 def is_shown(path: str) -> bool:
