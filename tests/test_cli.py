@@ -264,7 +264,10 @@ def test_views_draws_a_sheet(tmp_path: Path) -> None:
     ok("views", data, "--policy", "simclr", "--policy.strength", "0.3", "--images", "2", "--out", out)
     assert out.read_bytes().startswith(b"\x89PNG")
     assert "did you mean 'strength'?" in mistake("views", data, "--policy.strenght", "1")
-    assert "--policy.NAME" in mistake("views", data, "--views.strength", "1")
+    assert "--policy.NAME" in mistake("views", data, "--method.strength", "1")
+    by_pretrain = tmp_path / "other.png"
+    ok("views", data, "--policy", "simclr", "--views.strength", "0.3", "--images", "2", "--out", by_pretrain)
+    assert by_pretrain.read_bytes() == out.read_bytes()
 
 
 def test_views_need_nothing_that_is_held_out(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def contact_sheet(
 ) -> Picture:
     """Draw a contact sheet: what a method sees of the data.
 
-    Options of the policy are written with a dot: `--policy.strength 0.5`; in Python, `options={"policy.strength": 0.5}`.
+    Options of the policy are written with a dot: `--policy.strength 0.5`, or `--views.strength 0.5` as for `pretrain`; in
+    Python, `options={"policy.strength": 0.5}`.
 
     Args:
         data: images, as for `pretrain`.

@@ -37,9 +37,12 @@ def draw(data: Any, policy: Any, out: Path, *, image_size: int | None, images: i
     given: dict[str, Any] = {} if image_size is None else {"size": image_size}
     for key, value in (about.get("options") or {}).items():
         head, _, option = key.partition(".")
-        if head not in ("policy", "kind") or not option:
-            raise UserError(f"unknown option --{key}: options of the policy are written --policy.NAME VALUE")
-        (chosen if head == "policy" else given)[option.replace("-", "_")] = value
+        if head not in ("policy", "views", "kind") or not option:
+            raise UserError(
+                f"unknown option --{key}: options of the policy are written --policy.NAME VALUE, or as for `pretrain` "
+                "--views.NAME VALUE"
+            )
+        (given if head == "kind" else chosen)[option.replace("-", "_")] = value
     roles = replace(Roles().given(**of_roles(about)), bears=presupposed(chosen))
     kind = Choice(about.get("kind") or "", given)
     opened = open_data(data, kind=kind, root=about.get("root"), seed=seed, roles=roles, split=None)
