@@ -65,12 +65,12 @@ SETS = {
     "digits": Set(None, None, 40, 16),
     "cifar10": Set(5000, 2000, 20, 32),
     "fashion-mnist": Set(5000, 2000, 20, 28),
-    "breast-patches-96": Set(None, None, 20, 96),
-    "flowers-128": Set(None, None, 16, 128),
+    "breast-patches-96": Set(None, None, 12, 96),
+    "flowers-128": Set(None, None, 10, 128),
     "elpv": Set(None, None, 20, 96),
     "tiny50-64": Set(5000, 2500, 10, 64),
 }
-"""Passes are those of one to three minutes on one core, but for methods with wide heads."""
+"""Passes are those of one to five minutes on one core, but for methods with wide heads."""
 
 
 def prepare(name: str, given: argparse.Namespace, folder: Path) -> str:
