@@ -100,6 +100,8 @@ def test_names_that_look_like_markup_files_that_are_broken_and_classes_that_are_
 
 def test_the_suggested_command_is_one(tmp_path: Path) -> None:
     found = unlabeled.inspect(images(60), minutes=2, out=tmp_path / "seen", accelerator="cpu")
+    assert "To begin with" in str(found) and "array(" not in repr(found)
+    assert found._repr_html_().startswith('<img src="data:image/png;base64,') and "<table>" in found._repr_html_()
     words, options = dotted(shlex.split(found.advice.command)[1:])
     command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     assert command.__name__ == "pretrain"

@@ -18,7 +18,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from unlabeled.about import About, of_kind, of_roles
-from unlabeled.console import EveryMinute, console
+from unlabeled.console import EveryMinute, console, text
 from unlabeled.data import Source, open_data
 from unlabeled.data.split import HELD_OUT
 from unlabeled.errors import UserError
@@ -31,6 +31,7 @@ from unlabeled.inspecting.columns import Described
 from unlabeled.inspecting.duplicates import Thumbnails
 from unlabeled.inspecting.leakage import Copies, find
 from unlabeled.inspecting.pace import measure
+from unlabeled.notebook import html
 from unlabeled.recipe import Roles
 from unlabeled.registry import Choice
 
@@ -40,7 +41,7 @@ SAMPLE = 5000
 Tell = Callable[[int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What was found.
 
@@ -59,6 +60,15 @@ class Inspection:
     columns: list[Described]
     said: list[str]
     written: list[Path]
+
+    def __str__(self) -> str:
+        return text(self.lines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        drawn = [path for path in self.written if path.suffix == ".png"]
+        return html(self.lines(), drawn[0] if drawn else None)
 
     def lines(self) -> Iterator[RenderableType]:
         """Returns what a terminal shows."""

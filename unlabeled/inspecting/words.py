@@ -212,8 +212,8 @@ def _duplicates(censuses: Mapping[str, Census], copies: Copies) -> Table:
 
 def _criterion(near: Near) -> str:
     return (
-        f"near: closer than {near.threshold:.2f} of the distance to the 10th neighbour, where chance alone would bring "
-        f"{near.expected:.1g} samples of all"
+        f"near: at less than {near.threshold:.1g} times the distance to the 10th neighbour, as by chance "
+        f"{near.expected:.1g} of all samples would be"
     )
 
 
